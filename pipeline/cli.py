@@ -1,0 +1,266 @@
+"""The command line: arguments -> Options. Anything that can't be carried out is a UsageError, before anything runs."""
+
+import argparse
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.options import Command, Options
+from processors import ALIASES, REGISTRY
+from utils.audio import AudioOptions
+from utils.errors import UsageError
+
+EXAMPLES = """\
+examples:
+  python main.py --fresh --all --demo                      try it: made-up sources, a dataset in data/thai-voice
+  python main.py --fresh --all --hf-repo me/thai-voice     publish every source to the Hub
+  python main.py --fresh --all --hf-repo me/thai-voice --resume
+                                                           go on after a crash, here or on another machine
+  python main.py --append MozillaCV --source-dir mirrors   add a source from a local mirror
+  python main.py --fresh GigaSpeech2 --sample              five clips, to see what they look like
+  python main.py --status --hf-repo me/thai-voice          what is published, and where reading stopped
+
+exit codes:
+  0 done   1 our bug   2 usage   3 authentication   4 a source could not be read (the others are done)
+  5 stopped, run it again with --resume   6 target refused   130 interrupted, after a clean checkpoint
+"""
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options that `arguments` ask for. Raises UsageError, or SystemExit(2) where argparse does."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    command = _command(given)
+    if command is Command.RUN:
+        _check_run(given)
+    if given.hf_repo and not re.fullmatch(r"[\w.-]+/[\w.-]+", given.hf_repo):
+        raise UsageError(f"--hf-repo {given.hf_repo!r} is not of the form USER/NAME.")
+    if given.hf_repo and given.output:
+        raise UsageError("--hf-repo and --output name two targets: give one of them.")
+    return _options(given, command)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Many Thai speech sources in, one clean Hugging Face dataset out: every sample exactly once, "
+        "whatever dies on the way. Running again with --resume is always right.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(parser)
+    _add_resuming(parser)
+    _add_sources(parser)
+    _add_target(parser)
+    _add_audio(parser)
+    _add_other(parser)
+    return parser
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to do (one of --fresh and --append, or a command)")
+    group.add_argument("--fresh", action="store_true", help="start a new dataset; an old one there stays reachable")
+    group.add_argument("--append", action="store_true", help="add to the dataset that is there")
+    group.add_argument("--list", action="store_true", help="command: the sources, with licence, hours, access")
+    group.add_argument("--status", action="store_true", help="command: what the target holds, and where reading stopped")
+    group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
+
+
+def _add_resuming(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("going on after an interruption")
+    group.add_argument(
+        "--resume", action="store_true", help="go on from where the last run stopped, on this machine or another"
+    )
+    group.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="go on, checking this checkpoint file against what is published"
+    )
+    group.add_argument(
+        "--checkpoint-interval", type=_positive, default=1000, metavar="N", help="a checkpoint every N clips (%(default)s)"
+    )
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sources")
+    group.add_argument("names", nargs="*", metavar="NAME", help=f"sources: {', '.join(REGISTRY)}")
+    group.add_argument("--all", action="store_true", help="every speech source")
+    group.add_argument("--demo", action="store_true", help="use small made-up mirrors of all sources; no network needed")
+    group.add_argument(
+        "--source-dir", type=Path, metavar="DIR", help="read local mirrors, DIR/<owner>/<name>/..., instead of the Hub"
+    )
+    group.add_argument(
+        "--streaming", action="store_true", help="read source files as they arrive, keeping no copy on disk"
+    )
+    group.add_argument("--sample", action="store_true", help="only the first few samples of each source; always streams")
+    group.add_argument(
+        "--sample-size", type=_positive, default=5, metavar="N", help="how many, spread over the splits (%(default)s)"
+    )
+    group.add_argument(
+        "--source-option",
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="an option of one source, such as GigaSpeech2.transcripts=raw",
+    )
+    group.add_argument(
+        "--accept-terms",
+        default="",
+        metavar="NAME,...",
+        help="publish these sources to a public repo although their terms restrict that",
+    )
+    group.add_argument(
+        "--max-cache-gb", type=_positive_float, default=100.0, metavar="N", help="bound of the download cache (%(default)s)"
+    )
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("target")
+    group.add_argument("--hf-repo", metavar="USER/NAME", help="publish to this dataset repo on the Hub")
+    group.add_argument("--private", action="store_true", help="make the repo private")
+    group.add_argument("--output", type=Path, metavar="DIR", help="publish to a local folder (data/thai-voice)")
+    group.add_argument("--no-upload", action="store_true", help="publish to the local folder, even with --hf-repo")
+    group.add_argument(
+        "--upload-batch-size", type=_positive, default=5000, metavar="N", help="a shard closes at N samples (%(default)s)"
+    )
+    group.add_argument(
+        "--max-shard-mb", type=_positive, default=400, metavar="M", help="... or at M MB of audio (%(default)s)"
+    )
+    group.add_argument(
+        "--patience",
+        type=_positive_float,
+        default=10.0,
+        metavar="MINUTES",
+        help="how long to keep trying an unreachable Hub (%(default)s)",
+    )
+    group.add_argument(
+        "--timeout", type=_positive_float, default=60.0, metavar="SECONDS", help="of one answer of the Hub (%(default)s)"
+    )
+
+
+def _add_audio(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("audio")
+    group.add_argument("--sample-rate", type=_positive, default=16_000, metavar="HZ", help="(%(default)s)")
+    group.add_argument("--target-db", type=float, default=-20.0, metavar="DBFS", help="RMS level (%(default)s)")
+    group.add_argument("--no-volume-norm", action="store_true", help="leave the level as it is")
+    group.add_argument("--no-standardization", action="store_true", help="keep the clips' original bytes")
+    group.add_argument("--audio-format", choices=("flac", "wav"), default="flac", help="(%(default)s)")
+
+
+def _add_other(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("messages")
+    group.add_argument("--verbose", action="store_true", help="log every step, here and in logs/")
+    group.add_argument("--quiet", action="store_true", help="only warnings and the summary")
+
+
+def _command(given: argparse.Namespace) -> Command:
+    asked = [
+        command
+        for command, flag in (
+            (Command.LIST, given.list),
+            (Command.STATUS, given.status),
+            (Command.CLEAR_CACHE, given.clear_cache),
+        )
+        if flag
+    ]
+    if len(asked) > 1:
+        raise UsageError("--list, --status and --clear-cache are commands of their own: give one of them.")
+    if asked and (given.fresh or given.append):
+        raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
+    return asked[0] if asked else Command.RUN
+
+
+def _check_run(given: argparse.Namespace) -> None:
+    if given.fresh == given.append:
+        raise UsageError("Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).")
+    if given.all and given.names:
+        raise UsageError("Give --all or the names of sources, not both.")
+    if not given.all and not given.names:
+        raise UsageError(f"Which sources? Give --all, or names: {', '.join(REGISTRY)}.")
+    if given.resume and given.checkpoint:
+        raise UsageError("--resume and --checkpoint are two ways to go on: give one of them.")
+    if given.demo and given.source_dir:
+        raise UsageError("--demo makes its own --source-dir: give one of them.")
+    if given.private and not given.hf_repo:
+        raise UsageError("--private is about a repo on the Hub: name it with --hf-repo.")
+    if given.verbose and given.quiet:
+        raise UsageError("Give --verbose or --quiet, not both.")
+    if given.checkpoint and not given.checkpoint.is_file():
+        raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
+    if given.source_dir and not given.source_dir.is_dir():
+        raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
+    if not 4_000 <= given.sample_rate <= 192_000:
+        raise UsageError(f"--sample-rate {given.sample_rate} is not between 4000 and 192000 Hz.")
+    if not -60.0 <= given.target_db <= -1.0:
+        raise UsageError(f"--target-db {given.target_db} is not between -60 and -1 dBFS.")
+
+
+def _options(given: argparse.Namespace, command: Command) -> Options:
+    chosen = set(REGISTRY) if given.all else {source_name(name) for name in given.names}
+    defaults = Options()
+    return Options(
+        command=command,
+        fresh=given.fresh,
+        resume=given.resume or given.checkpoint is not None,
+        sources=tuple(name for name in REGISTRY if name in chosen),
+        checkpoint=given.checkpoint,
+        checkpoint_interval=given.checkpoint_interval,
+        streaming=given.streaming or given.sample,
+        sample_size=given.sample_size if given.sample else None,
+        hf_repo=None if given.no_upload else given.hf_repo,
+        private=given.private,
+        output=given.output or defaults.output,
+        upload_batch_size=given.upload_batch_size,
+        max_shard_mb=given.max_shard_mb,
+        source_dir=defaults.demo_dir if given.demo else given.source_dir,
+        source_options=_source_options(given.source_option),
+        demo=given.demo,
+        audio=AudioOptions(
+            sample_rate_hz=given.sample_rate,
+            target_dbfs=given.target_db,
+            volume_norm=not given.no_volume_norm,
+            standardize=not given.no_standardization,
+            audio_format=given.audio_format,
+        ),
+        accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
+        max_cache_gb=given.max_cache_gb,
+        patience_minutes=given.patience,
+        timeout_s=given.timeout,
+        verbose=given.verbose,
+        quiet=given.quiet,
+    )
+
+
+def source_name(given: str) -> str:
+    """The registry name that `given` stands for, whatever its case. UsageError naming the nearest where none does."""
+    names = {name.lower(): name for name in REGISTRY} | {alias.lower(): name for alias, name in ALIASES.items()}
+    if given.lower() in names:
+        return names[given.lower()]
+    near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.4)
+    hint = f" Did you mean {names[near[0]]}?" if near else ""
+    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES])}.")
+
+
+def _source_options(given: list[str]) -> dict[str, dict[str, str]]:
+    options: dict[str, dict[str, str]] = {}
+    for text in given:
+        match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
+        if not match:
+            raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
+        options.setdefault(source_name(match[1]), {})[match[2]] = match[3]
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number

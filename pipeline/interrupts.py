@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM: the first asks for a clean stop, a second one leaves at once. Nothing is lost either way."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 130
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self) -> bool:
+        return self.requested
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            os._exit(INTERRUPTED)
+        self.requested = True
+        message = "\nStopping after the running clip and a checkpoint. Once more to leave at once; nothing is lost.\n"
+        os.write(sys.stderr.fileno(), message.encode())
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

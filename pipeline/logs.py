@@ -1,0 +1,57 @@
+"""Logging: one file a run in `logs/`, one line a commit on the terminal. Tokens never get through."""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _Redact(logging.Filter):
+    """Blanks out secrets in whatever is logged, our own messages and other libraries' alike."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__()
+        self._secrets = [secret for secret in secrets if secret]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._secrets:
+            record.msg, record.args = self._clean(record.getMessage()), None
+            if record.exc_info and not record.exc_text:
+                record.exc_text = logging.Formatter().formatException(record.exc_info)
+            if record.exc_text:
+                record.exc_text = self._clean(record.exc_text)
+        return True
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "<token>")
+        return text
+
+
+class _BesideTheBar(logging.Handler):
+    """Writes to stderr without tearing the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str]) -> Path:
+    """Send the log to the terminal and to a new file in `folder`; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    redact = _Redact(secrets)
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = _BesideTheBar(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    to_terminal.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for handler in (to_file, to_terminal):
+        handler.addFilter(redact)
+        root.addHandler(handler)
+    for noisy in ("httpx2", "httpcore2", "huggingface_hub", "fsspec", "urllib3", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return path

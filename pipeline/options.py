@@ -1,0 +1,81 @@
+"""Options: frozen, made once, from the command line and the environment. Defaults live here."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from utils.audio import AudioOptions
+
+
+class Command(Enum):
+    """What a call of `main.py` is for."""
+
+    RUN = "run"
+    LIST = "list"
+    STATUS = "status"
+    CLEAR_CACHE = "clear-cache"
+
+
+@dataclass(frozen=True)
+class Options:
+    """One call of `main.py`."""
+
+    command: Command = Command.RUN
+    fresh: bool = False
+    """Begin a new dataset; else go on with the one that is there."""
+    resume: bool = False
+    sources: tuple[str, ...] = ()
+    """Registry names, in the registry's order."""
+    checkpoint: Path | None = None
+    checkpoint_interval: int = 1000
+    streaming: bool = False
+    sample_size: int | None = None
+    """Samples of each source; None: all."""
+    hf_repo: str | None = None
+    """None: publish to `output`."""
+    private: bool = False
+    output: Path = Path("data/thai-voice")
+    upload_batch_size: int = 5000
+    max_shard_mb: int = 400
+    source_dir: Path | None = None
+    source_options: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Options of single sources: source -> name -> value."""
+    demo: bool = False
+    audio: AudioOptions = field(default_factory=AudioOptions)
+    accept_terms: frozenset[str] = frozenset()
+    max_cache_gb: float = 100.0
+    patience_minutes: float = 10.0
+    """How long an unreachable Hub is tried again."""
+    timeout_s: float = 60.0
+    """Of one answer of the Hub."""
+    verbose: bool = False
+    quiet: bool = False
+
+    # Where a run keeps its own files, below the working folder.
+    checkpoint_dir: Path = Path("checkpoints")
+    data_dir: Path = Path("data")
+    log_dir: Path = Path("logs")
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.data_dir / "cache"
+
+    @property
+    def demo_dir(self) -> Path:
+        return self.data_dir / "demo-sources"
+
+    @property
+    def target_name(self) -> str:
+        return self.hf_repo or str(self.output)
+
+    @property
+    def staging_dir(self) -> Path:
+        """The staging folder of this target."""
+        kind = "hub" if self.hf_repo else "local"
+        place = self.hf_repo or str(self.output.resolve())
+        return self.data_dir / "staging" / f"{kind}-{place.strip('/').replace('/', '_')}"
+
+    @property
+    def published_rate_hz(self) -> int | None:
+        """Sample rate of the published audio; None where clips keep their own."""
+        return self.audio.sample_rate_hz if self.audio.standardize else None

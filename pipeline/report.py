@@ -1,0 +1,393 @@
+"""What people see in the terminal: the sources, what a target holds, what a run has done. Pure: values in, text out.
+
+Nothing is wider than 100 columns, but for what one copies: commands, code, paths and addresses are never
+broken. Text of others (names, terms, error messages) loses control characters, so it can't steer the terminal.
+"""
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from processors.base_processor import SourceInfo
+from utils.card import duration_text, one_line
+from utils.schema import SPLITS
+from utils.state import Progress, SplitState, State
+
+WIDTH = 100
+
+SplitOfSource = tuple[str, str]
+"""Source and split."""
+
+_BOLD, _RED, _GREEN = "1", "31", "32"
+
+
+def list_sources(infos: Mapping[str, SourceInfo]) -> str:
+    """The sources that can be read: hours, licence, how they are reached, and what their terms restrict."""
+    if not infos:
+        return "There are no sources."
+    lines = [_in_columns(["source", "hours", "licence", "how it is reached"]), "-" * WIDTH]
+    for name, info in infos.items():
+        lines.append(_in_columns([name, info.hours, info.licence_name or info.licence, info.access]))
+        lines += _wrapped(f"{info.title}: {info.url}", indent=4)
+        lines += _wrapped(f"Terms: {info.terms}", indent=4) if info.terms else []
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def status_report(state: State | None, where: str, staged: Mapping[SplitOfSource, int] | None = None) -> str:
+    """What a target holds, per source and split; `staged` has the samples that wait on this machine."""
+    staged = staged or {}
+    if state is None:
+        return "\n".join(
+            [f"There is no dataset of ours in {one_line(where)} yet.", *_staged_alone(staged), _HOW_TO_BEGIN]
+        )
+    parts = [f"Dataset: {one_line(where)}", f"It holds {_holdings(state)}. Generation {one_line(state.generation)}."]
+    if state.replaces_old_data:
+        parts += _wrapped(_OLD_DATA)
+    splits = _in_order({*_splits_of(state), *(place for place, rows in staged.items() if rows)})
+    if not splits:
+        return "\n".join([*parts, "", "No source has been read yet."])
+    return "\n".join([*parts, "", *_status_table(state, splits, staged)])
+
+
+def summary(
+    state: State,
+    where: str,
+    this_run: Mapping[SplitOfSource, Progress],
+    failures: Mapping[str, str] | None = None,
+    next_command: str | None = None,
+    *,
+    reasons: Mapping[SplitOfSource, Counter[str]] | None = None,
+    nothing_to_do: bool = False,
+    colour: bool = False,
+) -> str:
+    """The last words of a run: the books, the dataset, what failed, what to type next.
+
+    `where` is what `load_dataset` takes. `this_run` has the progress of the splits that the run had in
+    hand, clips that are staged but not yet published included; other splits are told from the state.
+    `failures` says of each source that could not be read what happened and what to do.
+    """
+    books = _all_books(state, this_run)
+    paragraphs = [
+        "Nothing to do: everything is published already." if nothing_to_do else "",
+        "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
+        "\n".join(_balance(state, books, colour)) if books else "",
+        "\n".join(_reasons_text(reasons or {})),
+        "\n".join(_where_text(state, where)),
+        "\n".join(_failures_text(failures or {}, colour)),
+        f"{_painted('To go on, type:', _BOLD, colour)}\n\n    {next_command}" if next_command else "",
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+# --- status ----------------------------------------------------------------------------------
+
+_HOW_TO_BEGIN = "To begin one, run `python main.py --fresh --all` with the same --output or --hf-repo."
+_OLD_DATA = (
+    "A fresh dataset was begun here. The old data is still in place: the first shard of the new one replaces it. "
+    "To go on, repeat that command with --resume."
+)
+
+
+def _staged_alone(staged: Mapping[SplitOfSource, int]) -> list[str]:
+    return [
+        f"Staged on this machine: {rows:,} samples of {source}/{split}."
+        for (source, split), rows in staged.items()
+        if rows
+    ]
+
+
+def _status_table(state: State, splits: Sequence[SplitOfSource], staged: Mapping[SplitOfSource, int]) -> list[str]:
+    rows: list[_Row] = []
+    notes: dict[int, list[str]] = {}
+    for place in splits:
+        split = state.split(*place)
+        progress = split.progress
+        rows += _heading(rows, place[0])
+        counts = [split.published, split.rejected, _sum_of("unselected", split), staged.get(place, 0)]
+        word = "finished" if progress.finished else "unfinished"
+        rows.append(_Row(place, [*(f"{count:,}" for count in counts), duration_text(split.duration_s), word]))
+        if not progress.finished:
+            notes[len(rows) - 1] = _wrapped(f"next position: {_compact(progress.position)}", indent=4)
+    titles = ["published", "rejected", "unselected", "staged", "duration", "reading"]
+    return list(_table(titles, rows, notes))
+
+
+def _compact(position: Mapping[str, object]) -> str:
+    return json.dumps(position, ensure_ascii=False, separators=(",", ":"))
+
+
+def _holdings(state: State) -> str:
+    """What is published, in one line."""
+    splits = [state.split(*place) for place in _splits_of(state)]
+    clips = sum(split.published for split in splits)
+    if not clips:
+        return "no clips yet"
+    size, duration = sum(split.size_bytes for split in splits), sum(split.duration_s for split in splits)
+    holes = f" but for {_removed(state):,}" if state.holes else ""
+    return f"{clips:,} clips, {duration_text(duration)}, {_size_text(size)}, IDs S1 to S{state.next_id - 1}{holes}"
+
+
+def _size_text(size_bytes: int) -> str:
+    for unit, bytes_each in (("GB", 1000**3), ("MB", 1000**2)):
+        if size_bytes >= bytes_each:
+            return f"{size_bytes / bytes_each:,.1f} {unit}"
+    return f"{size_bytes / 1000:.1f} kB"
+
+
+# --- summary ---------------------------------------------------------------------------------
+
+_COUNTS = ("read", "kept", "rejected", "unselected", "known")
+_ALWAYS_SHOWN = ("read", "kept", "rejected", "published")
+
+
+@dataclass(frozen=True)
+class _Books:
+    """Clips of a split by what became of them, over all revisions of its source; sums of such."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    duration_s: float = 0.0
+
+    def __add__(self, other: "_Books") -> "_Books":
+        return _Books(Counter(self.counts) + other.counts, self.duration_s + other.duration_s)
+
+
+def _all_books(state: State, this_run: Mapping[SplitOfSource, Progress]) -> dict[SplitOfSource, _Books]:
+    places = _in_order({*_splits_of(state), *this_run})
+    return {place: _books(state.split(*place), this_run.get(place)) for place in places}
+
+
+def _books(split: SplitState, latest: Progress | None) -> _Books:
+    """A split's books up to `latest`. What was kept since the state's position is staged."""
+    latest = latest or split.progress
+    counts = Counter({name: getattr(latest, name) + _sum_of_earlier(name, split) for name in _COUNTS})
+    counts["published"] = split.published
+    counts["staged"] = max(0, latest.kept - split.progress.kept)
+    return _Books(counts, split.duration_s)
+
+
+def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[str]:
+    total = sum(books.values(), start=_Books())
+    shown = [name for name in (*_COUNTS, "staged", "published") if name in _ALWAYS_SHOWN or total.counts[name]]
+    rows: list[_Row] = []
+    for place, split_books in books.items():
+        rows += _heading(rows, place[0])
+        rows.append(_Row(place, _cells(split_books, shown)))
+    *lines, last = _table([*shown, "duration"], [*rows, _Row(("all", ""), _cells(total, shown), is_total=True)])
+    return [*lines, _painted(last, _BOLD, colour)]
+
+
+def _cells(books: _Books, shown: Iterable[str]) -> list[str]:
+    return [*(f"{books.counts[name]:,}" for name in shown), duration_text(books.duration_s)]
+
+
+def _balance(state: State, books: Mapping[SplitOfSource, _Books], colour: bool) -> list[str]:
+    """Law 7 in figures: what was read is accounted for, and what was kept is published, staged or removed."""
+    counts = sum(books.values(), start=_Books()).counts
+    removed = _removed(state)
+    read = _sum_text(counts, ["kept", "rejected"], ["unselected", "known"])
+    kept = _sum_text(counts | Counter(removed=removed), ["published"], ["staged", "removed"])
+    missing_of_read = counts["read"] - sum(counts[name] for name in _COUNTS[1:])
+    missing_of_kept = counts["kept"] - counts["published"] - counts["staged"] - removed
+    facts = [f"read {counts['read']:,} = {read}", f"kept {counts['kept']:,} = {kept}"]
+    if not missing_of_read and not missing_of_kept:
+        return _painted_lines(_wrapped(f"The books balance: {'; '.join(facts)}."), _GREEN, colour)
+    differences = [
+        f"{name} {counts[name]:,} is not {right}: {abs(missing):,} too {'few' if missing > 0 else 'many'}"
+        for name, right, missing in (("read", read, missing_of_read), ("kept", kept, missing_of_kept))
+        if missing
+    ]
+    advice = "Nothing was deleted; please report this with the log."
+    return _painted_lines(_wrapped(f"THE BOOKS DO NOT BALANCE: {'; '.join(differences)}. {advice}"), _RED, colour)
+
+
+def _sum_text(counts: Counter[str], always: Sequence[str], where_any: Sequence[str]) -> str:
+    """`kept 290 + rejected 20`, with further terms where there are any."""
+    names = [*always, *(name for name in where_any if counts[name])]
+    return " + ".join(f"{name} {counts[name]:,}" for name in names)
+
+
+def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
+    """Why clips were rejected, per source, the commonest reason first."""
+    by_source: dict[str, Counter[str]] = {}
+    for (source, _), counted in sorted(reasons.items()):
+        by_source.setdefault(source, Counter()).update(counted)
+    lines = []
+    for source, counted in by_source.items():
+        ranked = sorted(((-count, reason) for reason, count in counted.items() if count), key=lambda item: item)
+        told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
+        lines += _wrapped(f"{source}: {told}", indent=2) if told else []
+    return ["Rejected in this run:", *lines] if lines else []
+
+
+def _where_text(state: State, where: str) -> list[str]:
+    lines = [f"The dataset is in {one_line(where)}: {_holdings(state)}."]
+    if any(state.split(*place).published for place in _splits_of(state)):
+        load = f"dataset = load_dataset({json.dumps(where, ensure_ascii=False)})"
+        lines += ["In Python:", "", f"    from datasets import load_dataset; {load}"]
+    return [*lines, *(_wrapped(_OLD_DATA) if state.replaces_old_data else [])]
+
+
+def _failures_text(failures: Mapping[str, str], colour: bool) -> list[str]:
+    lines: list[str] = []
+    for source, message in failures.items():
+        lines.append(_painted(f"{one_line(source)} could not be read:", _RED, colour))
+        for line in filter(str.strip, message.splitlines()):
+            lines += _wrapped(line, indent=4)
+    return lines
+
+
+# --- books of splits -------------------------------------------------------------------------
+
+
+def _splits_of(state: State) -> list[SplitOfSource]:
+    return _in_order((name, split) for name, source in state.sources.items() for split in source.splits)
+
+
+def _in_order(places: Iterable[SplitOfSource]) -> list[SplitOfSource]:
+    """By source, then the usual splits in the usual order, then any others."""
+    return sorted(set(places), key=lambda place: (place[0], _rank(place[1]), place[1]))
+
+
+def _rank(split: str) -> int:
+    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
+
+
+def _sum_of_earlier(count: str, split: SplitState) -> int:
+    return sum(int(getattr(books, count)) for books in split.earlier)
+
+
+def _sum_of(count: str, split: SplitState) -> int:
+    return int(getattr(split.progress, count)) + _sum_of_earlier(count, split)
+
+
+def _removed(state: State) -> int:
+    return sum(last - first + 1 for first, last in state.holes)
+
+
+# --- tables and lines ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of figures for a split; without figures, the heading of its source."""
+
+    place: SplitOfSource
+    figures: Sequence[str] = ()
+    is_total: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"  {one_line(self.place[1])}" if self.figures and not self.is_total else one_line(self.place[0])
+
+
+def _heading(rows: Sequence[_Row], source: str) -> list[_Row]:
+    """A heading where a new source begins."""
+    return [] if rows and rows[-1].place[0] == source else [_Row((source, ""))]
+
+
+def _table(titles: Sequence[str], rows: Sequence[_Row], notes: Mapping[int, list[str]] | None = None) -> Iterator[str]:
+    """Lines of a table with a label column and right-aligned figures; `notes` follow the rows they are for."""
+    widths = [
+        max(display_width(title), *(display_width(row.figures[at]) for row in rows if row.figures))
+        for at, title in enumerate(titles)
+    ]
+    gap = 2 if sum(widths) + 2 * len(widths) + 12 <= WIDTH else 1
+    room = WIDTH - sum(widths) - gap * len(widths)
+    needed = max(display_width(row.label) for row in rows if row.figures)
+    label_width = max(1, min(room, max(needed, 20)))
+
+    def line(label: str, figures: Sequence[str]) -> str:
+        cells = [" " * gap + _right(figure, width) for figure, width in zip(figures, widths, strict=True)]
+        return _left(label, label_width) + "".join(cells)
+
+    yield line("", titles)
+    rule = "-" * (label_width + sum(widths) + gap * len(widths))
+    yield rule
+    for number, row in enumerate(rows):
+        if row.is_total:
+            yield rule
+        yield line(row.label, row.figures) if row.figures else _cut(row.label, WIDTH)
+        yield from (notes or {}).get(number, [])
+
+
+_LIST_WIDTHS = (22, 14, 22, 36)
+
+
+def _in_columns(cells: Sequence[str]) -> str:
+    """One row of the list of sources: each cell wrapped in its own column."""
+    columns = [_wrapped(cell, width=width) for cell, width in zip(cells, _LIST_WIDTHS, strict=True)]
+    height = max(len(column) for column in columns)
+    lines = []
+    for at in range(height):
+        parts = [column[at] if at < len(column) else "" for column in columns]
+        lines.append("  ".join(_left(part, width) for part, width in zip(parts, _LIST_WIDTHS, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
+    """Text of others in lines of at most `width` columns; addresses are left whole."""
+    room, lines = width - indent, [""]
+    for word in one_line(text).split(" "):
+        for piece in [word] if "://" in word else _pieces(word, room):
+            joined = f"{lines[-1]} {piece}" if lines[-1] else piece
+            if display_width(joined) <= room or not lines[-1]:
+                lines[-1] = joined
+            else:
+                lines.append(piece)
+    return [" " * indent + line for line in lines]
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    """A word cut to fit: Thai has no spaces between words."""
+    while display_width(word) > room:
+        head = _prefix(word, room)
+        yield head
+        word = word[len(head) :]
+    yield word
+
+
+def _prefix(text: str, room: int) -> str:
+    """The longest beginning that fits (a character at least); marks stay with the letter they stand on."""
+    width = 0
+    for at, char in enumerate(text):
+        width += _char_width(char)
+        if width > room and at:
+            return text[:at]
+    return text
+
+
+def _cut(text: str, room: int) -> str:
+    if display_width(text) <= room:
+        return text
+    return f"{_prefix(text, room - 3)}..." if room > 3 else _prefix(text, room)
+
+
+def _left(text: str, width: int) -> str:
+    cut = _cut(text, width)
+    return cut + " " * (width - display_width(cut))
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - display_width(text)) + text
+
+
+def display_width(text: str) -> int:
+    """Columns that a terminal takes for `text`: none for a mark above or below a letter, two for a wide one."""
+    return sum(map(_char_width, text))
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _painted(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+def _painted_lines(lines: Iterable[str], code: str, colour: bool) -> list[str]:
+    return [_painted(line, code, colour) for line in lines]

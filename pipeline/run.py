@@ -1,0 +1,237 @@
+"""A run: the named sources, in the order that keeps test clips out of train, into the target.
+
+All test and validation splits first, then the train splits; registry order inside. A source that can't
+be read does not stop the others; its splits are left for the next `--resume`.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.cli import source_name
+from pipeline.interrupts import StopRequest
+from pipeline.options import Options
+from pipeline.progress import SplitBar
+from pipeline.source_run import SourceRun, fingerprint
+from processors import create
+from processors.base_processor import ProcessorConfig, RunHooks
+from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
+from utils.durable import rename_aside
+from utils.errors import Interrupted, SourceError, UsageError
+from utils.hub_target import HubTarget
+from utils.publisher import Publisher, open_publisher
+from utils.sources import SourceAccess
+from utils.staging import refuse_other_fingerprint
+from utils.state import Progress, SourceState, State
+from utils.streaming import upload_checkpoint_path
+from utils.targets import LocalTarget, Target
+
+log = logging.getLogger(__name__)
+
+SPLIT_ORDER = ("test", "validation", "train")
+
+SplitOfSource = tuple[str, str]
+
+
+@dataclass
+class RunResult:
+    """What a run did, for the summary."""
+
+    state: State
+    splits: dict[SplitOfSource, Progress] = field(default_factory=dict)
+    """Progress of each split that this run knows of, staged clips included."""
+    reasons: dict[SplitOfSource, Counter[str]] = field(default_factory=dict)
+    """Reject reasons of the clips that this run read or found staged."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Sources that could not be read: what happened and what to do."""
+    nothing_to_do: bool = False
+    interrupted: bool = False
+
+
+def run(options: Options, target: Target, token: str | None, stop: StopRequest) -> RunResult:
+    """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens."""
+    with target.lock():
+        if isinstance(target, HubTarget):
+            target.open()
+        refuse_restricted_terms(options, target)
+        publisher = open_publisher(target, options.fresh and not options.resume, options.published_rate_hz)
+        if options.fresh and not options.resume:
+            _archive_local(options, publisher.state.generation)
+        _check_sample_rate(options, publisher.state)
+        return _Run(options, publisher, token, stop).all()
+
+
+class _Run:
+    def __init__(self, options: Options, publisher: Publisher, token: str | None, stop: StopRequest) -> None:
+        self._options = options
+        self._publisher = publisher
+        self._token = token
+        self._stop = stop
+        self._result = RunResult(publisher.state)
+        self._sequence_before = publisher.committed.sequence
+
+    def all(self) -> RunResult:
+        sources = self._open_all()
+        if self._options.checkpoint:
+            self._report_checkpoint(self._options.checkpoint, sources)
+        try:
+            for split in SPLIT_ORDER:
+                for source in sources.values():
+                    if split in source.splits and source.name not in self._result.failures:
+                        self._attempt(source.name, lambda source=source, split=split: self._read(source, split))
+        except Interrupted:
+            self._result.interrupted = True
+        finally:
+            for source in sources.values():
+                source.close()
+        self._settle(sources)
+        return self._result
+
+    def _open_all(self) -> dict[str, SourceRun]:
+        sources: dict[str, SourceRun] = {}
+        for name in self._options.sources:
+            published = self._publisher.state.sources.get(name)
+            if published and self._is_done(name, published):
+                log.info("%s is finished: nothing to do", name)
+                continue
+            self._attempt(name, lambda name=name: sources.update({name: self._open(name)}))
+        return sources
+
+    def _is_done(self, name: str, published: SourceState) -> bool:
+        """Whether a source needs no look: a resume does not go looking for newer revisions."""
+        if not (self._options.resume and published.finished):
+            return False
+        refuse_other_fingerprint(name, fingerprint(self._options, name), published.fingerprint)
+        return True
+
+    def _open(self, name: str) -> SourceRun:
+        processor = create(name, self._processor_config(name))
+        processor.hooks = RunHooks(stop_requested=self._stop)
+        return SourceRun(processor, self._publisher, self._options)
+
+    def _processor_config(self, name: str) -> ProcessorConfig:
+        options = self._options
+        return ProcessorConfig(
+            checkpoint_dir=options.checkpoint_dir,
+            audio=options.audio,
+            access=SourceAccess(
+                source_dir=options.source_dir,
+                streaming=options.streaming,
+                cache_dir=options.cache_dir,
+                max_cache_bytes=int(options.max_cache_gb * 1000**3),
+                token=self._token,
+                timeout_s=options.timeout_s,
+            ),
+            options=options.source_options.get(name, {}),
+        )
+
+    def _attempt(self, source: str, action: Callable[[], None]) -> None:
+        """Run `action`; a source that can't be read is noted, and the run goes on with the others."""
+        try:
+            action()
+        except SourceError as error:
+            if error.exit_code != SourceError.exit_code:
+                raise
+            log.error("%s could not be read: %s", source, error)
+            self._result.failures[source] = str(error)
+
+    def _read(self, source: SourceRun, split: str) -> None:
+        uploader = source.uploaders[split]
+        total = source.processor.expected_clips(split)
+        shown = not self._options.quiet
+        with SplitBar(f"{source.name}/{split}", uploader.progress.read, total, shown) as bar:
+            source.read_split(split, lambda step: bar.add(step, self._publisher.bytes_published))
+
+    def _report_checkpoint(self, path: Path, sources: Mapping[str, SourceRun]) -> None:
+        """Hold a checkpoint file against what is durable. It is never believed: it can only be behind, equal or ahead."""
+        checkpoint = load_checkpoint(path)
+        source = _source_of(checkpoint["processor"], path)
+        if source not in self._options.sources:
+            raise UsageError(f"Checkpoint {path} is of {source}, which this command does not name. Nothing was changed.")
+        ours = sum(up.progress.kept for up in sources[source].uploaders.values()) if source in sources else None
+        theirs = int(checkpoint["samples_processed"])
+        exact = progress_by_split(checkpoint)
+        where = f"{theirs} samples" + (f" in {len(exact)} splits" if exact else "")
+        if ours is None:
+            log.info("Checkpoint %s tells of %s; %s is finished already", path, where, source)
+        elif theirs > ours:
+            log.warning(
+                "Checkpoint %s tells of %s, but only %d are published or staged: it is ahead of what is durable. "
+                "Reading goes on from what is durable, so that nothing is left out.",
+                path, where, ours,
+            )  # fmt: skip
+        else:
+            log.info("Checkpoint %s tells of %s; %d are published or staged, reading goes on there", path, where, ours)
+
+    def _settle(self, sources: Mapping[str, SourceRun]) -> None:
+        result = self._result
+        result.state = self._publisher.committed
+        for source in sources.values():
+            for split, uploader in source.uploaders.items():
+                result.splits[source.name, split] = uploader.progress
+                result.reasons[source.name, split] = uploader.reject_reasons
+        unchanged = self._publisher.committed.sequence == self._sequence_before
+        result.nothing_to_do = unchanged and not result.failures and not result.interrupted
+
+
+def make_target(options: Options, token: str | None, stop: StopRequest) -> Target:
+    if options.hf_repo is None:
+        return LocalTarget(options.output)
+    return HubTarget(
+        options.hf_repo,
+        token,
+        options.staging_dir,
+        private=options.private,
+        timeout_s=options.timeout_s,
+        patience_s=options.patience_minutes * 60,
+        stop_requested=stop,
+    )
+
+
+def refuse_restricted_terms(options: Options, target: Target) -> None:
+    """UsageError where a source whose terms restrict it would go to a public repo without the user's word."""
+    if not isinstance(target, HubTarget) or options.demo or not target.is_public():
+        return
+    restricted = {name: create(name, ProcessorConfig()).info for name in options.sources}
+    missing = {
+        name: info.terms for name, info in restricted.items() if info and info.terms and name not in options.accept_terms
+    }
+    if missing:
+        listed = "\n".join(f"  {name}: {terms}" for name, terms in missing.items())
+        raise UsageError(
+            f"{target.name} is public, and the terms of these sources restrict publishing them:\n{listed}\n"
+            "Nothing was changed. Make the repo private (--private), or publish to a folder (--output), or, if you "
+            f"may publish them, say so with --accept-terms {','.join(missing)}."
+        )
+
+
+def _check_sample_rate(options: Options, state: State) -> None:
+    if state.sample_rate_hz != options.published_rate_hz:
+        refuse_other_fingerprint(
+            "This dataset",
+            {"audio.sample_rate_hz": options.published_rate_hz},
+            {"audio.sample_rate_hz": state.sample_rate_hz},
+        )
+
+
+def _archive_local(options: Options, generation: str) -> None:
+    """After a fresh start: what an older generation left here is put away, never deleted."""
+    archive = options.data_dir / "staging" / "archive"
+    for path in sorted(options.staging_dir.glob("*")) if options.staging_dir.exists() else []:
+        if path.name not in ("lock", "archive"):
+            rename_aside(path, archive / generation[:12] / path.name)
+    for name in options.sources:
+        for path in (latest_path(options.checkpoint_dir, name), *history(options.checkpoint_dir, name)):
+            if path.exists():
+                rename_aside(path, options.checkpoint_dir / "archive" / generation[:12] / path.name)
+    for split in SPLIT_ORDER:
+        path = upload_checkpoint_path(options.checkpoint_dir, options.target_name, split)
+        if path.exists():
+            rename_aside(path, options.checkpoint_dir / "archive" / generation[:12] / path.name)
+
+
+def _source_of(processor: str, path: Path) -> str:
+    """The registry name that a checkpoint is of: by its `processor` field, else by its file's name."""
+    return source_name(processor.removesuffix("Processor") or path.stem.split("_")[0])

@@ -1,0 +1,171 @@
+"""One source in one run: opened at its pinned revision, checked against what was begun, ready to read split by split."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.options import Options
+from processors.base_processor import BaseProcessor, sample_quotas
+from utils.publisher import Publisher
+from utils.seen import SeenIds
+from utils.shards import ShardLimits
+from utils.staging import refuse_other_fingerprint, staged_key
+from utils.state import SourceState, SplitState
+from utils.streaming import SplitUploader, upload_checkpoint_path
+from utils.text import TEXT_VERSION
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint(options: Options, source: str) -> dict[str, Any]:
+    """The options that change what is published of a source. A resume with others is refused."""
+    return {
+        **{f"audio.{name}": value for name, value in asdict(options.audio).items()},
+        **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
+        "text_version": TEXT_VERSION,
+        "upload_batch_size": options.upload_batch_size,
+        "max_shard_mb": options.max_shard_mb,
+        "sample_size": options.sample_size,
+    }
+
+
+class SourceRun:
+    """A source whose splits can be read into the target."""
+
+    def __init__(self, processor: BaseProcessor, publisher: Publisher, options: Options) -> None:
+        """Open the source and take up what is staged. Raises SourceError, or TargetRefused on other options."""
+        self.processor = processor
+        self.name = processor.name
+        self._publisher = publisher
+        self._options = options
+        self._declare()
+        self.splits = processor.get_available_splits()
+        self.quotas = sample_quotas(self.splits, options.sample_size) if options.sample_size else {}
+        self.uploaders = {split: self._uploader(split) for split in self.splits}
+        self._revision_number = max(
+            (len(publisher.state.split(self.name, split).earlier) for split in self.splits), default=0
+        )
+        self.seen = SeenIds(
+            options.staging_dir / "seen" / f"{self.name}.sqlite", f"{publisher.state.generation}/{self.name}"
+        )
+        self._fill_seen()
+
+    def read_split(self, split: str, on_step: Any) -> None:
+        """Read a split to its end, staging and publishing as it goes. Does nothing where it is finished."""
+        uploader = self.uploaders[split]
+        uploader.publish_ready()
+        if uploader.progress.finished:
+            return
+        self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
+            source_id, of_split, ordinal, self._revision_number
+        )
+        self.processor.hooks.make_durable = self._make_durable
+        steps = self.processor.process_split(
+            split,
+            uploader.progress,
+            sample_size=self.quotas.get(split),
+            checkpoint_interval=self._options.checkpoint_interval,
+        )
+        for step in steps:
+            uploader.publish_ready()
+            uploader.add_step(step)
+            on_step(step)
+        uploader.publish_ready()
+
+    def close(self) -> None:
+        self.seen.close()
+
+    def _make_durable(self, split: str, progress: Any) -> None:
+        # The index first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.
+        self.seen.note_covered(split, progress.read, self._revision_number)
+        self.uploaders[split].make_durable(progress)
+
+    def _declare(self) -> None:
+        """Pin the revision: the state's, else the staged segments', else the newest; refuse other options."""
+        state, ours = self._publisher.state, fingerprint(self._options, self.name)
+        published = state.sources.get(self.name)
+        staged = staged_key(self._options.staging_dir, self.name, state.generation)
+        begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
+        refuse_other_fingerprint(self.name, ours, begun_with)
+        if published and published.finished and not self._options.resume:
+            self._open(None)
+            if self.processor.revision != published.revision:
+                self._declare_newer(published)
+            return
+        self._open(published.revision if published else staged.revision if staged else None)
+        if published is None:
+            self._publisher.declare(self.name, SourceState(str(self.processor.revision), ours, self._about()))
+
+    def _open(self, revision: str | None) -> None:
+        self.processor.revision = revision
+        log.debug("%s: %d files at %s", self.name, len(self.processor.files.names()), self.processor.revision)
+
+    def _declare_newer(self, published: SourceState) -> None:
+        """A finished source has a newer revision: it is read from its start, what is published passed over."""
+        log.info("%s: revision %s is newer than the published one; reading what it adds", self.name, self.processor.revision)
+        splits = {
+            name: SplitState(
+                earlier=(*split.earlier, split.progress),
+                pass_first_part=split.parts,
+                parts=split.parts,
+                published=split.published,
+                ids=split.ids,
+                duration_s=split.duration_s,
+                size_bytes=split.size_bytes,
+            )
+            for name, split in published.splits.items()
+        }
+        newer = replace(published, revision=str(self.processor.revision), about=self._about(), splits=splits)
+        self._publisher.declare(self.name, newer)
+
+    def _about(self) -> Mapping[str, Any]:
+        return asdict(self.processor.info) if self.processor.info else {}
+
+    def _uploader(self, split: str) -> SplitUploader:
+        options = self._options
+        return SplitUploader(
+            self._publisher,
+            self.name,
+            split,
+            options.staging_dir,
+            upload_checkpoint_path(options.checkpoint_dir, options.target_name, split),
+            ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
+        )
+
+    def _fill_seen(self) -> None:
+        """Make the index of source ids anew where it does not reach as far as what is published and staged."""
+        number = self._revision_number
+        if all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items()):
+            return
+        log.info("%s: reading the published source ids", self.name)
+        self.seen.clear(f"{self._publisher.state.generation}/{self.name}")
+        for split, uploader in self.uploaders.items():
+            for path, earlier in self._published_parts(split):
+                table = self._publisher.target.read_columns(path, ["source_id"], self._publisher.snapshot)
+                self.seen.add_known(table["source_id"].to_pylist(), split, 0 if earlier else number)
+            for segment in uploader.staging.segments:
+                self.seen.add_known(segment.source_ids(), split, number)
+            self.seen.note_covered(split, uploader.progress.read, number)
+
+    def _published_parts(self, split: str) -> list[tuple[str, bool]]:
+        """The files that the state names of a split, and whether they come from an earlier revision."""
+        known = self._publisher.state.split(self.name, split)
+        listed = [
+            path
+            for folder in ("data", "rejected")
+            for path in self._publisher.target.list_files(f"{folder}/{split}", self._publisher.snapshot)
+        ]
+        numbered = [(path, _part_number(path, self.name)) for path in listed]
+        return [
+            (path, number < known.pass_first_part)
+            for path, number in numbered
+            if number is not None and number < known.parts
+        ]
+
+
+def _part_number(path: str, source: str) -> int | None:
+    """The number in `data/train/Name-00012.parquet`, None for another source's file."""
+    name, _, number = Path(path).stem.rpartition("-")
+    return int(number) if name == source and number.isdigit() else None

@@ -1,0 +1,357 @@
+"""BaseProcessor: how every source is read, converted, checkpointed and resumed.
+
+A subclass says what is its own: which splits there are, how to `read` raw clips from a position and,
+if it must, how to convert one. Everything else is here, once: counting, positions, checkpoints,
+resume, sample mode. A processor does not know who takes its samples: it can only ask, through
+`RunHooks`, that what it has yielded be made durable before it writes a checkpoint (law 4).
+
+Order at every checkpoint: the consumer has taken all steps -> `hooks.make_durable` -> the JSON files.
+"""
+
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from processors.conversion import as_raw_clip, convert_clip
+from utils import checkpoint as checkpoints
+from utils.audio import AudioOptions
+from utils.errors import Interrupted, SourceError
+from utils.ids import id_of
+from utils.schema import START, Outcome, Position, RawClip, Reject, Sample, Skip
+from utils.sources import SourceAccess, SourceFiles, open_source
+from utils.state import Progress, Step
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the registry, the card and the command line say of a source."""
+
+    title: str
+    url: str
+    """The page to visit: where the source is described and its terms are accepted."""
+    licence: str
+    """The licence's identifier on the Hub (`cc-by-sa-4.0`), or `other`."""
+    licence_name: str
+    hours: str
+    mirror: str
+    """Its folder under `--source-dir`: for a Hub repo, `owner/name`."""
+    repo_id: str | None = None
+    """Its dataset repo on the Hub, None where it has none."""
+    access: str = "open"
+    """How it is reached, in a few words."""
+    terms: str | None = None
+    """Set where its terms restrict publishing it to a public repo: what they say."""
+
+
+@dataclass(frozen=True)
+class ProcessorConfig:
+    """Where a processor finds its source and keeps its checkpoints, and how it converts."""
+
+    checkpoint_dir: Path = Path("checkpoints")
+    audio: AudioOptions = field(default_factory=AudioOptions)
+    access: SourceAccess = field(default_factory=SourceAccess)
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of one source (`transcripts=raw`), by name."""
+
+
+@dataclass
+class RunHooks:
+    """What a run does at points that only the processor knows. The defaults suit a processor used by itself."""
+
+    admit: Callable[[str, str, int], Skip | Reject | None] = lambda source_id, split, ordinal: None
+    """(source id, split, ordinal) -> None for a new clip, else what it is instead."""
+    make_durable: Callable[[str, Progress], None] = lambda split, progress: None
+    """(split, progress after the last step yielded): called before each checkpoint is written."""
+    stop_requested: Callable[[], bool] = lambda: False
+
+
+class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one private method, so nothing is abstract
+    """Reads one source. Subclass it, override `read` (or, simplest, `_process_single_split`), register it."""
+
+    name: str = ""
+    """The registry name; the class name less `Processor` where it is not set."""
+    info: SourceInfo | None = None
+
+    def __init__(self, config: ProcessorConfig | Mapping[str, Any] | None = None, **fields: Any) -> None:
+        self.config = _config(config, fields)
+        self.name = type(self).name or type(self).__name__.removesuffix("Processor")
+        self.hooks = RunHooks()
+        self.progress: dict[str, Progress] = {}
+        """How far each split is, as of the last step yielded."""
+        self.revision: str | None = None
+        """The revision to read; set before the first read to pin one (law 6)."""
+        self._files: SourceFiles | None = None
+
+    # --- what a source overrides -------------------------------------------------------------
+
+    def get_available_splits(self) -> list[str]:
+        """The splits, in the order in which they are read: evaluation splits first."""
+        return ["test", "validation", "train"]
+
+    def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        """The clips of a split from `position` on, each with the position after it, always in the same order.
+
+        A position may have only `index` (from an old checkpoint): then that many clips are passed over.
+        Raises SourceError where the source can't be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override read() or _process_single_split()")
+
+    def expected_clips(self, split: str) -> int | None:
+        """How many clips `read` will yield from the start of a split, where that is cheap to tell; for bars and ETAs."""
+        return None
+
+    def load_split_data(self, split: str) -> Iterator[Any]:
+        """The raw clips of a split, from its start."""
+        return self.read(split, dict(START))
+
+    def convert_to_standard_format(self, sample: RawClip | Mapping[str, Any]) -> Sample | Reject:
+        """One raw clip as a row of the dataset, or the reject that says why not. Never raises for a bad clip.
+
+        Besides a `RawClip` it takes a mapping with `audio` (bytes, a path, or `{bytes|path|array,
+        sampling_rate}`), `transcript` (or `sentence`, `text`), and if it has them `id`, `speaker_id`.
+        The ID is empty: it is given when the sample is published.
+        """
+        return convert_clip(as_raw_clip(sample), self.name, self._current_split, self.config.audio)
+
+    def _process_single_split(
+        self,
+        split: str,
+        checkpoint: Mapping[str, Any] | None = None,
+        sample_mode: bool = False,
+        sample_size: int = 5,
+    ) -> Iterator[Outcome]:
+        """The outcomes of a split from its start. A subclass that overrides only this resumes by counting."""
+        for _, outcome in self._read_and_convert(split, Progress()):
+            yield outcome
+
+    # --- reading -----------------------------------------------------------------------------
+
+    @property
+    def files(self) -> SourceFiles:
+        """The source's files, opened at first use; pins `revision`."""
+        if self._files is None:
+            if self.info is None:
+                raise SourceError(f"{self.name} has no description (`info`), so its files can't be found.")
+            self._files = open_source(self.info.mirror, self.info.repo_id, self.config.access, self.revision)
+            self.revision = self._files.revision
+        return self._files
+
+    def process_split(
+        self,
+        split: str,
+        start: Progress,
+        *,
+        sample_size: int | None = None,
+        checkpoint_interval: int = 1000,
+    ) -> Iterator[Step]:
+        """The steps of one split after `start`, with a checkpoint every `checkpoint_interval` clips read.
+
+        Checkpoints too at the split's end, on a source error and when a stop was requested (then
+        raises Interrupted). `sample_size` ends the split after that many samples kept.
+        """
+        self.progress[split] = progress = saved = start
+        try:
+            for position, outcome in self._outcomes(split, start):
+                self.progress[split] = progress = progress.after(position, outcome)
+                yield Step(progress, outcome)
+                if sample_size is not None and progress.kept >= sample_size:
+                    break
+                if self.hooks.stop_requested():
+                    raise Interrupted("Stopped on request, after a clean checkpoint.")
+                if progress.read - saved.read >= checkpoint_interval:
+                    self._checkpoint(split)
+                    saved = progress
+            self.progress[split] = replace(progress, finished=True)
+        except (SourceError, Interrupted):
+            self._checkpoint(split)
+            raise
+        self._checkpoint(split)
+
+    def process_all_splits(
+        self,
+        checkpoint: Mapping[str, Any] | str | Path | None = None,
+        sample_mode: bool = False,
+        sample_size: int = 5,
+        checkpoint_interval: int = 1000,
+    ) -> Iterator[Sample]:
+        """The standard samples of all splits, in order, resuming after `checkpoint` (a dict or a file).
+
+        IDs are provisional: S1, S2, ... within this processor. Rejects are counted in `progress`.
+        """
+        loaded = self._loaded(checkpoint)
+        starts, to_skip = self._starts(loaded)
+        splits = self.get_available_splits()
+        quotas = sample_quotas(splits, sample_size) if sample_mode else {}
+        self.progress = dict(starts)
+        for split in splits:
+            start = starts.get(split, Progress())
+            if start.finished or quotas.get(split) == 0:
+                continue
+            steps = self.process_split(
+                split, start, sample_size=quotas.get(split), checkpoint_interval=checkpoint_interval
+            )
+            for step in steps:
+                if not isinstance(step.outcome, dict):
+                    continue
+                if to_skip:
+                    to_skip -= 1
+                    continue
+                step.outcome["ID"] = id_of(self._samples_kept() + 1)
+                yield step.outcome
+
+    def _outcomes(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
+        """What becomes of each clip after `start`, with the position after it."""
+        self._current_split = split
+        if type(self)._process_single_split is not BaseProcessor._process_single_split:
+            return self._count(split, start)
+        return self._read_and_convert(split, start)
+
+    def _read_and_convert(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
+        self._current_split = split
+        for ordinal, clip in enumerate(self.read(split, start.position), start=start.read + 1):
+            yield clip.position, self._outcome(clip, split, ordinal)
+
+    def _outcome(self, clip: RawClip, split: str, ordinal: int) -> Outcome:
+        if not clip.selected:
+            return Skip.UNSELECTED
+        known = self.hooks.admit(f"{self.name}/{split}/{clip.key}", split, ordinal)
+        return known if known is not None else self.convert_to_standard_format(clip)
+
+    def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
+        """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
+        # It always starts at the beginning: what it does with a checkpoint of its own can't be known, and
+        # skipping twice would lose clips.
+        for ordinal, outcome in enumerate(self._process_single_split(split), start=1):
+            if ordinal <= start.read:
+                continue
+            if not isinstance(outcome, (dict, Reject, Skip)):
+                raise TypeError(
+                    f"{type(self).__name__}._process_single_split yielded {type(outcome).__name__}"
+                )
+            yield {"index": ordinal}, self._named(outcome, split, ordinal)
+
+    def _named(self, outcome: Outcome, split: str, ordinal: int) -> Outcome:
+        """The outcome with a source id (its place in the split where the source gives none), checked for repeats."""
+        if isinstance(outcome, Skip):
+            return outcome
+        given = outcome.source_id if isinstance(outcome, Reject) else outcome["source_id"]
+        source_id = f"{given}{ordinal - 1}" if given.endswith("/") else given
+        known = self.hooks.admit(source_id, split, ordinal)
+        if known is not None:
+            return known
+        if isinstance(outcome, Reject):
+            return replace(outcome, source_id=source_id)
+        outcome["source_id"] = source_id
+        return outcome
+
+    # --- checkpoints -------------------------------------------------------------------------
+
+    def save_unified_checkpoint(
+        self,
+        samples_processed: int,
+        current_split: str | None = None,
+        split_index: int = 0,
+        shard_num: int = 0,
+        last_sample_id: str | None = None,
+        processed_ids: Any = (),
+        dataset_specific: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write `checkpoints/{name}_unified_checkpoint.json` and one for the history; returns the former's path."""
+        content = checkpoints.unified(
+            type(self).__name__,
+            samples_processed,
+            current_split,
+            split_index,
+            shard_num=shard_num,
+            last_sample_id=last_sample_id,
+            processed_ids=processed_ids,
+            dataset_specific=dataset_specific,
+        )
+        return str(checkpoints.save_checkpoint(Path(self.config.checkpoint_dir), self.name, content))
+
+    def load_unified_checkpoint(self, path: str | Path | None = None) -> dict[str, Any] | None:
+        """The checkpoint in `path`, or the latest sound one of this source; older formats are converted.
+
+        None where no path is given and there is none. Raises DamagedCheckpoint.
+        """
+        if path is not None:
+            return checkpoints.load_checkpoint(Path(path))
+        return checkpoints.load_latest(Path(self.config.checkpoint_dir), self.name)
+
+    def _checkpoint(self, split: str) -> None:
+        progress = self.progress[split]
+        self.hooks.make_durable(split, progress)
+        kept = self._samples_kept()
+        self.save_unified_checkpoint(
+            kept,
+            current_split=split,
+            split_index=progress.read,
+            last_sample_id=id_of(kept) if kept else None,
+            processed_ids=[],
+            dataset_specific={
+                "position": progress.position,
+                "revision": self.revision,
+                "splits": checkpoints.splits_as_json(self.progress),
+            },
+        )
+
+    def _samples_kept(self) -> int:
+        return sum(progress.kept for progress in self.progress.values())
+
+    def _loaded(self, checkpoint: Mapping[str, Any] | str | Path | None) -> Mapping[str, Any] | None:
+        return self.load_unified_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+
+    def _starts(self, checkpoint: Mapping[str, Any] | None) -> tuple[dict[str, Progress], int]:
+        """Where each split starts after a checkpoint, and how many samples to pass over besides."""
+        if checkpoint is None:
+            return {}, 0
+        exact = checkpoints.progress_by_split(checkpoint)
+        if exact:
+            return exact, 0
+        current = checkpoint.get("current_split")
+        splits = self.get_available_splits()
+        if current is None:  # only a count is known: pass over that many samples
+            return {}, int(checkpoint["samples_processed"])
+        if current not in splits:
+            raise checkpoints.DamagedCheckpoint(
+                f"The checkpoint is in split {current!r}; {self.name} has {', '.join(splits)}."
+            )
+        index = int(checkpoint["split_index"])
+        starts = {split: Progress(finished=True) for split in splits[: splits.index(current)]}
+        return {**starts, current: counted_progress(index)}, 0
+
+
+def counted_progress(index: int) -> Progress:
+    """The progress that a bare count stands for: that many clips read, all kept as far as is known."""
+    return Progress(position={"index": index}, read=index, kept=index)
+
+
+def sample_quotas(splits: list[str], sample_size: int) -> dict[str, int]:
+    """`sample_size` samples spread over the splits: one in five to each evaluation split, the rest to train."""
+    others = [split for split in splits if split != "train"]
+    if "train" not in splits:
+        return {
+            split: sample_size // len(others) + (i < sample_size % len(others))
+            for i, split in enumerate(others)
+        }
+    each = max(1, sample_size // 5)
+    quotas = {}
+    left = sample_size - 1  # train has at least one
+    for split in others:
+        quotas[split] = min(each, max(left, 0))
+        left -= quotas[split]
+    return {**quotas, "train": sample_size - sum(quotas.values())}
+
+
+def _config(config: ProcessorConfig | Mapping[str, Any] | None, given: Mapping[str, Any]) -> ProcessorConfig:
+    """A configuration from an object, a plain mapping (keys that are not ours are the source's own) or keywords."""
+    if isinstance(config, ProcessorConfig):
+        return replace(config, **given)
+    own = {field.name for field in fields(ProcessorConfig)}
+    merged = {**(config or {}), **given}
+    known = {key: value for key, value in merged.items() if key in own}
+    if "checkpoint_dir" in known:
+        known["checkpoint_dir"] = Path(known["checkpoint_dir"])
+    return ProcessorConfig(**known)

@@ -1,0 +1,81 @@
+"""A raw clip becomes a row of the dataset, or a reject that says why not. Pure: bytes in, values out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.audio import AudioOptions, AudioRejected, audio_from_array, standardize_audio
+from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
+from utils.text import normalize_transcript
+
+_TRANSCRIPT_KEYS = ("transcript", "sentence", "text", "transcription")
+_ID_KEYS = ("source_id", "id", "ID", "key")
+
+
+def convert_clip(clip: RawClip, source: str, split: str, options: AudioOptions) -> Sample | Reject:
+    """The standard sample of a clip, its ID still empty, or its reject."""
+    source_id = f"{source}/{split}/{clip.key}"
+    if clip.audio is None:
+        return Reject(
+            source_id, RejectReason.MISSING_AUDIO, f"{clip.audio_name or clip.key} is not in the source"
+        )
+    try:
+        audio = standardize_audio(clip.audio, options, clip.declared_duration_s)
+    except AudioRejected as rejection:
+        return Reject(source_id, rejection.reason, rejection.detail)
+    transcript = normalize_transcript(clip.transcript)
+    return Sample(
+        ID="",
+        source_id=source_id,
+        dataset_name=source,
+        speaker_id=speaker_id(source, clip.speaker),
+        Language=LANGUAGE,
+        audio={"bytes": audio.data, "path": f"clip.{audio.extension}"},
+        transcript=transcript,
+        transcript_raw=clip.transcript,
+        length=audio.duration_s,
+        confidence_score=1.0 if transcript else 0.0,
+        audio_hash=audio.audio_hash,
+        source_metadata=metadata_json(clip.metadata),
+    )
+
+
+def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:
+    """A raw clip from what a custom processor may have: a mapping in the shape that `datasets` yields.
+
+    Without an id of its own the key stays empty; the clip is then named by its place in the split.
+    """
+    if isinstance(sample, RawClip):
+        return sample
+    audio, name = _audio_bytes(sample.get("audio"))
+    return RawClip(
+        key=str(_first(sample, _ID_KEYS) or ""),
+        position={},
+        audio=audio,
+        audio_name=name,
+        transcript=str(_first(sample, _TRANSCRIPT_KEYS) or ""),
+        speaker=_optional_text(sample.get("speaker_id") or sample.get("speaker")),
+        metadata=sample.get("metadata"),
+    )
+
+
+def _first(sample: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((sample[key] for key in keys if sample.get(key) is not None), None)
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _audio_bytes(audio: Any) -> tuple[bytes | None, str]:
+    """The encoded bytes of an audio value, and its file name: bytes, a path, or a `datasets` audio mapping."""
+    if isinstance(audio, bytes):
+        return audio, ""
+    if isinstance(audio, str | Path):
+        path = Path(audio)
+        return (path.read_bytes() if path.is_file() else None), path.name
+    if isinstance(audio, Mapping):
+        if audio.get("array") is not None:
+            return audio_from_array(audio["array"], int(audio["sampling_rate"])), ""
+        return _audio_bytes(audio.get("bytes") or audio.get("path"))
+    return None, ""

@@ -1,0 +1,62 @@
+"""What several test modules need: made-up clips, a small processor, rows of a published dataset."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from processors.base_processor import BaseProcessor
+from utils.schema import Position, RawClip
+
+
+def tone(number: int, duration_s: float = 0.3, rate_hz: int = 16_000) -> bytes:
+    """A WAV clip unlike that of any other number."""
+    time_s = np.arange(int(duration_s * rate_hz)) / rate_hz
+    samples = 0.3 * np.sin(2 * np.pi * (200 + number) * time_s)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def sample(number: int, **columns: Any) -> dict[str, Any]:
+    """A sample as a script would hand it to StreamingUploader."""
+    return {"ID": f"S{number}", "audio": tone(number), "transcript": f"ประโยคที่ {number}", "length": 0.3, **columns}
+
+
+class TonesProcessor(BaseProcessor):
+    """Seeks; split names and sizes are class attributes. Every seventh clip is silent: a reject."""
+
+    name = "Tones"
+    sizes = {"test": 8, "train": 30}
+
+    def get_available_splits(self) -> list[str]:
+        return list(self.sizes)
+
+    def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        for index in range(position["index"], self.sizes[split]):
+            audio = tone(0)[:44] + bytes(9600) if index % 7 == 6 else tone(index)
+            yield RawClip(f"{split}-{index}", {"index": index + 1}, audio, transcript=f"ประโยค {index}")
+
+
+def published_rows(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a published folder, shards in the order of their names."""
+    paths = sorted(folder.glob("data/*/*.parquet"))
+    return pa.concat_tables(pq.read_table(path, columns=columns, partitioning=None) for path in paths)
+
+
+def published_ids(folder: Path) -> list[str]:
+    """The IDs of all published rows; a dataset with no shard has none."""
+    if not list(folder.glob("data/*/*.parquet")):
+        return []
+    return published_rows(folder, ["ID"])["ID"].to_pylist()
+
+
+def tree(folder: Path, *below: str) -> dict[str, bytes]:
+    """Path -> content of all files below the named folders."""
+    paths = [path for name in below for path in sorted((folder / name).rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

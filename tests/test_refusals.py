@@ -1,0 +1,265 @@
+"""Runs that must stop, refuse or go on without a source: each with its exit code, its words, and nothing lost."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from processors.demo import write_demo_sources
+from tests.hub_server import TOKEN, HubServer
+from tests.runs import run, start
+from tests.support import published_ids, tree
+from utils.lock import hold_lock
+
+REPO = "me/thai-voice"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's mirrors, made once."""
+    return write_demo_sources(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubServer]:
+    with HubServer(tmp_path / "hub") as server:
+        yield server
+
+
+def few(demo: Path, *more: str) -> list[str]:
+    """A quick run: three samples of one source."""
+    return ["--fresh", "ProcessedVoiceTH", "--source-dir", str(demo), "--sample", "--sample-size", "3", *more]
+
+
+def environment(hub: HubServer, token: str = TOKEN) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": token}
+
+
+def test_resume_with_changed_options_is_refused_and_names_them(demo: Path, tmp_path: Path) -> None:
+    """Exit 6; the difference is named; the dataset stays as it is."""
+    run(few(demo, "--output", "out"), tmp_path)
+    before = tree(tmp_path, "out")
+
+    refused = run(few(demo, "--output", "out", "--resume", "--target-db", "-23"), tmp_path)
+
+    assert refused.returncode == 6
+    assert "audio.target_dbfs: it was -20.0, now -23.0" in refused.stderr
+    assert tree(tmp_path, "out") == before
+
+
+def test_changed_mirror_is_refused(demo: Path, tmp_path: Path) -> None:
+    """A mirror that grew a file is another revision: going on in it would mix two."""
+    mirror = tmp_path / "mirrors" / "Porameht" / "processed-voice-th-169k"
+    for path, content in tree(demo, "Porameht").items():
+        (mirror.parent.parent / path).parent.mkdir(parents=True, exist_ok=True)
+        (mirror.parent.parent / path).write_bytes(content)
+    arguments = ["--fresh", "ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out"]
+    for damaged in mirror.glob("data/train-*.parquet"):
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[: len(whole) // 2])
+        break
+    assert run(arguments, tmp_path).returncode == 4
+    damaged.write_bytes(whole)
+
+    refused = run([*arguments, "--resume"], tmp_path)
+
+    assert refused.returncode == 6
+    assert "changed" in refused.stderr
+
+
+def test_fresh_over_existing_data_keeps_the_old_revision_on_the_hub(demo: Path, tmp_path: Path, hub: HubServer) -> None:
+    """The old head is tagged, the new generation replaces it in one commit, IDs begin at S1 again."""
+    run(few(demo, "--hf-repo", REPO), tmp_path, environment(hub))
+    old_head, old_files = hub.head(REPO), hub.files(REPO)
+
+    done = run(few(demo, "--hf-repo", REPO, "--target-db", "-23"), tmp_path, environment(hub))
+
+    assert done.returncode == 0, done.stderr
+    tag = f"before-fresh-{old_head[:12]}"
+    assert hub.head(REPO, tag) == old_head
+    assert hub.files(REPO, tag) == old_files
+    assert json.loads(hub.read(REPO, ".ingest/state.json"))["next_id"] == 4
+
+
+def test_fresh_over_an_existing_folder_renames_it_aside(demo: Path, tmp_path: Path) -> None:
+    """The old folder is beside the new one, byte for byte."""
+    run(few(demo, "--output", "out"), tmp_path)
+    before = tree(tmp_path / "out", "data", "rejected", ".ingest")
+
+    assert run(few(demo, "--output", "out"), tmp_path).returncode == 0
+
+    (kept,) = tmp_path.glob("out.before-fresh-*")
+    assert tree(kept, "data", "rejected", ".ingest") == before
+
+
+def test_second_writer_on_this_machine_is_refused(demo: Path, tmp_path: Path) -> None:
+    """Exit 6, naming who holds the lock."""
+    run(few(demo, "--output", "out"), tmp_path)
+    with hold_lock(tmp_path / ".out.lock", "out"):
+        refused = run(few(demo, "--output", "out", "--resume"), tmp_path)
+
+    assert refused.returncode == 6
+    assert re.search(r"Another run .*process \d+", refused.stderr)
+
+
+def test_second_writer_on_another_machine_is_refused(demo: Path, tmp_path: Path, hub: HubServer) -> None:
+    """A state that moved while we ran: exit 6, the other's rows untouched."""
+    run(few(demo, "--hf-repo", REPO), tmp_path / "one", environment(hub))
+    append = ["--append", "GigaSpeech2", "--source-dir", str(demo), "--hf-repo", REPO, "--accept-terms", "GigaSpeech2"]
+
+    # The other machine's whole run happens while our first commit waits for its answer.
+    rule = hub.fault("lost_before", step="commit")
+    ours = start([*append, "--upload-batch-size", "10"], tmp_path / "two", environment(hub))
+    while not rule.struck and ours.poll() is None:
+        pass
+    theirs = run([*append, "--upload-batch-size", "20"], tmp_path / "three", environment(hub))
+    ours.communicate(timeout=300)
+
+    assert sorted([ours.returncode, theirs.returncode]) == [0, 6]
+    state = json.loads(hub.read(REPO, ".ingest/state.json"))
+    assert all(split["progress"]["finished"] for source in state["sources"].values() for split in source["splits"].values())
+
+
+def test_data_without_a_state_is_refused_for_append_and_resume(demo: Path, tmp_path: Path) -> None:
+    """Exit 6, naming --repair; a foreign dataset is never written over."""
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"ID": ["S1"]}), tmp_path / "out" / "data" / "train-00000.parquet")
+    before = tree(tmp_path, "out")
+
+    for mode in (["--append"], ["--fresh", "--resume"]):
+        refused = run([*mode, "ProcessedVoiceTH", "--source-dir", str(demo), "--output", "out"], tmp_path)
+        assert refused.returncode == 6
+        assert "--repair" in refused.stderr
+    assert tree(tmp_path, "out") == before
+
+
+def test_folder_that_is_no_dataset_is_not_renamed(demo: Path, tmp_path: Path) -> None:
+    """`--fresh --output` onto somebody's documents: refused."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+
+    assert run(few(demo, "--output", "out"), tmp_path).returncode == 6
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+
+
+def test_one_unreadable_source_does_not_stop_the_others(demo: Path, tmp_path: Path) -> None:
+    """Exit 4, the others published, the message names the source and what to do; once mended, resume completes it."""
+    mirrors = tmp_path / "mirrors"
+    mirrors.mkdir()
+    for name in ("Porameht", "common_voice"):
+        (mirrors / name).symlink_to(demo / name)
+    arguments = ["--fresh", "--all", "--source-dir", "mirrors", "--output", "out"]
+
+    partial = run(arguments, tmp_path)
+    (mirrors / "speechcolab").symlink_to(demo / "speechcolab")
+    complete = run([*arguments, "--resume"], tmp_path)
+
+    assert partial.returncode == 4
+    assert "GigaSpeech2" in partial.stdout and "speechcolab/gigaspeech2" in partial.stdout
+    assert complete.returncode == 0, complete.stderr
+    assert set(json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]) == {
+        "GigaSpeech2", "ProcessedVoiceTH", "MozillaCommonVoice",
+    }  # fmt: skip
+    ids = sorted(int(sample_id[1:]) for sample_id in published_ids(tmp_path / "out"))
+    assert ids == list(range(1, len(ids) + 1))
+
+
+@pytest.mark.parametrize("token", ["", "hf_wrong_token"])
+def test_missing_or_wrong_token_exits_with_3(demo: Path, tmp_path: Path, hub: HubServer, token: str) -> None:
+    """Authentication is told apart from all else, and the token is in no output and no log."""
+    refused = run(few(demo, "--hf-repo", REPO, "--verbose"), tmp_path, environment(hub, token))
+
+    assert refused.returncode == 3
+    written = refused.stdout + refused.stderr + "".join(path.read_text() for path in tmp_path.glob("logs/*"))
+    assert "HF_TOKEN" in written or "write access" in written
+    assert not token or token not in written
+
+
+def test_token_is_in_no_file_that_a_run_writes(demo: Path, tmp_path: Path, hub: HubServer) -> None:
+    """Not in logs, checkpoints, staging, the state or the card, even with --verbose and a failing server."""
+    hub.fault("status", step="commit", status=500, times=1)
+    done = run(few(demo, "--hf-repo", REPO, "--verbose"), tmp_path / "machine", environment(hub))
+
+    assert done.returncode == 0, done.stderr
+    written = [path.read_bytes() for path in (tmp_path / "machine").rglob("*") if path.is_file()]
+    published = [hub.read(REPO, path) for path in hub.files(REPO)]
+    outputs = [done.stdout.encode(), done.stderr.encode()]
+    assert not any(TOKEN.encode() in content for content in [*written, *published, *outputs])
+
+
+def test_restricted_sources_need_the_users_word_for_a_public_repo(demo: Path, tmp_path: Path, hub: HubServer) -> None:
+    """Refused with exit 2 before anything is written; a private repo needs no word; --accept-terms gives it."""
+    giga = ["--fresh", "GigaSpeech2", "--source-dir", str(demo), "--sample", "--hf-repo"]
+
+    refused = run([*giga, REPO], tmp_path, environment(hub))
+    assert refused.returncode == 2
+    assert "--accept-terms GigaSpeech2" in refused.stderr
+    assert ".ingest/state.json" not in hub.files(REPO)
+
+    assert run([*giga, "me/private", "--private"], tmp_path, environment(hub)).returncode == 0
+    assert run([*giga, REPO, "--accept-terms", "GigaSpeech2"], tmp_path, environment(hub)).returncode == 0
+
+
+def test_unreachable_hub_stops_with_5(demo: Path, tmp_path: Path) -> None:
+    """Nothing is lost, and the message says what to type."""
+    stopped = run(
+        few(demo, "--hf-repo", REPO, "--patience", "0.01"), tmp_path,
+        {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": TOKEN},
+    )  # fmt: skip
+
+    assert stopped.returncode == 5
+    assert "--resume" in stopped.stderr
+
+
+def test_checkpoint_file_ahead_of_what_is_durable_is_reported_never_believed(demo: Path, tmp_path: Path) -> None:
+    """A checkpoint that claims a thousand samples skips none of them."""
+    claim = {"mode": "streaming", "samples_processed": 1000, "processor": "ProcessedVoiceTHProcessor"}
+    (tmp_path / "claim.json").write_text(json.dumps(claim))
+
+    done = run(few(demo, "--output", "out", "--checkpoint", "claim.json"), tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "ahead of what is durable" in done.stderr
+    assert len(published_ids(tmp_path / "out")) == 3
+
+
+def test_checkpoint_file_of_a_finished_run_publishes_nothing_twice(demo: Path, tmp_path: Path) -> None:
+    """Going on from an old checkpoint file adds no row that is there."""
+    run(few(demo, "--output", "out"), tmp_path)
+    before = tree(tmp_path, "out")
+    (checkpoint,) = tmp_path.glob("checkpoints/ProcessedVoiceTH_unified_checkpoint.json")
+
+    again = run(few(demo, "--output", "out", "--checkpoint", str(checkpoint)), tmp_path)
+
+    assert again.returncode == 0, again.stderr
+    assert tree(tmp_path, "out") == before
+
+
+def test_newer_revision_of_a_finished_source_adds_only_what_is_new(demo: Path, tmp_path: Path) -> None:
+    """`--append` of a source that grew: old rows stay as they are, new clips get the next IDs."""
+    mirror = tmp_path / "mirrors" / "Porameht" / "processed-voice-th-169k" / "data"
+    mirror.mkdir(parents=True)
+    files = sorted((demo / "Porameht" / "processed-voice-th-169k" / "data").glob("*.parquet"))
+    late = [path for path in files if path.name.startswith("train-")][-1]
+    for path in files:
+        if path != late:
+            (mirror / path.name).symlink_to(path)
+    arguments = ["ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out", "--upload-batch-size", "10"]
+    assert run(["--fresh", *arguments], tmp_path).returncode == 0
+    before = tree(tmp_path / "out", "data")
+    (mirror / late.name).symlink_to(late)
+
+    done = run(["--append", *arguments], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    after = tree(tmp_path / "out", "data")
+    assert {path: after[path] for path in before} == before
+    assert len(after) > len(before)
+    ids = [int(sample_id[1:]) for sample_id in published_ids(tmp_path / "out")]
+    assert sorted(ids) == list(range(1, len(ids) + 1))
+    books = json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]["ProcessedVoiceTH"]["splits"]["train"]
+    assert books["progress"]["known"] > 0

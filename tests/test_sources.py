@@ -1,0 +1,430 @@
+"""Where source files come from: local mirrors and the Hub, pinned to one revision, streamed."""
+
+import io
+import os
+import random
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hub_server import TOKEN, HubServer
+from tests.hub_sources import (
+    ARCHIVE,
+    ARCHIVE_BYTES,
+    REPO,
+    TABLE,
+    access,
+    all_files,
+    bytes_sent,
+    downloads,
+    make_source,
+    noise,
+)
+from utils.errors import Interrupted, SourceError
+from utils.hub import Patience
+from utils.remote_file import RemoteFile
+from utils.sources import SourceAccess, SourceChanged, SourceFiles, open_source
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub with one public source, where `HF_ENDPOINT` points."""
+    with HubServer(tmp_path / "hub") as server:
+        server.add_dataset(REPO, make_source(tmp_path / "source"))
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
+
+
+@pytest.fixture
+def streaming(tmp_path: Path) -> SourceAccess:
+    """Streamed access, with a cache folder that it must never use."""
+    return access(tmp_path / "cache", streaming=True)
+
+
+def mirrored(folder: Path, revision: str | None = None, mirror: str = "owner/name") -> SourceFiles:
+    """The mirror in `folder`, opened as a processor does."""
+    return open_source(mirror, mirror, SourceAccess(source_dir=folder), revision)
+
+
+# --- mirrors ---------------------------------------------------------------------------------
+
+
+def test_a_mirror_lists_its_files_sorted_and_leaves_hidden_ones_out(tmp_path: Path) -> None:
+    """Names are relative, with slashes, in an order that no disk decides; `.cache` folders and the like don't count."""
+    names = ["data/b.tsv", "data/a.tar.gz", "README.md", ".gitattributes", ".cache/huggingface/x"]
+    make_source(tmp_path / "owner/name", dict.fromkeys(names, b"12"))
+
+    files = mirrored(tmp_path)
+
+    assert list(files.names()) == ["README.md", "data/a.tar.gz", "data/b.tsv"]
+    assert files.size_bytes("data/b.tsv") == 2
+
+
+def test_a_mirrors_files_are_opened_by_name(tmp_path: Path) -> None:
+    """What is opened is the file itself, seekable, to be closed by whoever opened it."""
+    make_source(tmp_path / "owner/name", {"a/b.tsv": b"0123456789"})
+
+    with mirrored(tmp_path).open("a/b.tsv") as file:
+        file.seek(4)
+        rest = file.read()
+
+    assert rest == b"456789"
+
+
+def test_links_in_a_mirror_are_followed_and_circles_end(tmp_path: Path) -> None:
+    """A big corpus may lie on another disk; a folder that links to one above it is not walked for ever."""
+    elsewhere = make_source(tmp_path / "disk", {"0.tar.gz": b"archive", "t.tsv": b"table"})
+    folder = make_source(tmp_path / "owner/name", {"dev.tsv": b"x"})
+    (folder / "train").symlink_to(elsewhere)
+    (folder / "train.tsv").symlink_to(elsewhere / "t.tsv")
+    (elsewhere / "up").symlink_to(folder)
+
+    names = mirrored(tmp_path).names()
+
+    assert list(names) == ["dev.tsv", "train.tsv", "train/0.tar.gz", "train/t.tsv"]
+
+
+def test_a_link_to_nothing_is_an_error(tmp_path: Path) -> None:
+    """Leaving a file out because its disk is not there would lose its clips in silence (law 8)."""
+    folder = make_source(tmp_path / "owner/name", {"dev.tsv": b"x"})
+    (folder / "0.tar.gz").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(SourceError, match=r"0\.tar\.gz can't be read"):
+        mirrored(tmp_path)
+
+
+def test_a_name_that_is_not_there_is_an_error_with_near_names(tmp_path: Path) -> None:
+    """The message helps to find the typing error, or the layout that has changed."""
+    make_source(tmp_path / "owner/name", {"data/th/dev.tsv": b"x", "data/th/test.tsv": b"y", "README.md": b"z"})
+    files = mirrored(tmp_path)
+
+    with pytest.raises(SourceError, match=r"no file 'data/th/dev\.tvs'.*data/th/dev\.tsv"):
+        files.open("data/th/dev.tvs")
+    with pytest.raises(SourceError, match="no file"):
+        files.size_bytes("../name/README.md")
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_missing_or_empty_mirror_is_an_error_that_names_the_folder(tmp_path: Path, empty: bool) -> None:
+    """Nothing there never means "a source without clips"."""
+    if empty:
+        (tmp_path / "owner/name").mkdir(parents=True)
+
+    with pytest.raises(SourceError, match=f"{tmp_path / 'owner/name'}.*Put the source's files there") as raised:
+        mirrored(tmp_path)
+
+    assert raised.value.exit_code == 4
+
+
+def test_a_mirrors_revision_stands_for_names_and_sizes(tmp_path: Path) -> None:
+    """The same files elsewhere are the same revision; one more file, or one more byte, is another."""
+    files = {"data/a.tsv": b"one", "data/b.tsv": b"two"}
+    for place, changed in {"here": {}, "there": {}, "more": {"c": b""}, "longer": {"data/b.tsv": b"two!"}}.items():
+        make_source(tmp_path / place / "owner/name", {**files, **changed})
+
+    here, there, more, longer = (mirrored(tmp_path / p).revision for p in ("here", "there", "more", "longer"))
+
+    assert here == there
+    assert here.startswith("files:")
+    assert len({here, more, longer}) == 3
+
+
+def test_a_mirror_that_changed_is_refused(tmp_path: Path) -> None:
+    """Law 6: reading on in other files could lose clips or repeat them, so the run stops with exit code 6."""
+    folder = make_source(tmp_path / "owner/name", {"a.tsv": b"one"})
+    revision = mirrored(tmp_path).revision
+    assert mirrored(tmp_path, revision).revision == revision
+    (folder / "b.tsv").write_bytes(b"two")
+
+    with pytest.raises(SourceChanged, match=r"not those that were first read.*--fresh") as raised:
+        mirrored(tmp_path, revision)
+
+    assert raised.value.exit_code == 6
+
+
+def test_changing_between_mirror_and_hub_is_refused(tmp_path: Path) -> None:
+    """Their revisions can't be compared, so neither is read in the other's place."""
+    make_source(tmp_path / "owner/name", {"a.tsv": b"one"})
+
+    with pytest.raises(SourceChanged, match="first read from the Hub"):
+        mirrored(tmp_path, "0123456789abcdef0123456789abcdef01234567")
+    with pytest.raises(SourceChanged, match="first read from a mirror"):
+        open_source("owner/name", "owner/name", SourceAccess(), "files:0123")
+
+
+def test_a_source_that_is_not_on_the_hub_needs_a_mirror(tmp_path: Path) -> None:
+    """The message says which folder to make."""
+    with pytest.raises(SourceError, match=r"--source-dir a folder that holds common_voice/"):
+        open_source("common_voice", None, access(tmp_path), None)
+
+
+# --- the Hub: what is there ------------------------------------------------------------------
+
+
+def test_a_source_on_the_hub_is_listed_as_its_mirror_would_be(hub: HubServer, streaming: SourceAccess) -> None:
+    """The same names and sizes, `.gitattributes` left out, at the head's commit."""
+    files = open_source(REPO, REPO, streaming, None)
+
+    assert files.revision == hub.head(REPO)
+    assert list(files.names()) == [TABLE, ARCHIVE]
+    assert files.size_bytes(ARCHIVE) == ARCHIVE_BYTES
+    with pytest.raises(SourceError, match=f"no file 'data/th/test.tsv'.*{TABLE}"):
+        files.open("data/th/test.tsv")
+
+
+def test_a_long_listing_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of a listing are followed: a file left out would be clips lost."""
+    names = [f"data/{number:03}.tsv" for number in range(25)]
+    with HubServer(tmp_path / "hub", page_size=4) as hub:
+        hub.add_dataset(REPO, make_source(tmp_path / "source", dict.fromkeys(names, b"x")))
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+
+        files = open_source(REPO, REPO, access(tmp_path / "cache"), None)
+
+    assert list(files.names()) == names
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_pinned_revision_is_read_when_the_repo_has_moved_on(hub: HubServer, tmp_path: Path, streamed: bool) -> None:
+    """Law 6: the revision first read is the one read on, whatever its owner has pushed since."""
+    way = access(tmp_path / "cache", streaming=streamed)
+    first = open_source(REPO, REPO, way, None)
+    make_source(tmp_path / "source", {ARCHIVE: b"another archive", "data/th/new.tsv": b"new"})
+    hub.add_dataset(REPO, tmp_path / "source")
+
+    pinned = open_source(REPO, REPO, way, first.revision)
+
+    assert pinned.names() == first.names()
+    with pinned.open(ARCHIVE) as file:
+        assert file.read() == noise(0, ARCHIVE_BYTES)
+    assert open_source(REPO, REPO, way, None).revision != first.revision
+
+
+def test_a_revision_that_is_gone_is_refused(hub: HubServer, streaming: SourceAccess) -> None:
+    """Never the head in its place: exit code 6, and the way out."""
+    with pytest.raises(SourceChanged, match=r"no longer on the Hub.*--fresh"):
+        open_source(REPO, REPO, streaming, "0" * 40)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_gated_source_says_where_to_accept_its_terms(hub: HubServer, tmp_path: Path, streamed: bool) -> None:
+    """The page to visit and the command to log in with; never the token."""
+    hub.add_dataset(REPO, tmp_path / "source", gated=True, allowed=["somebody"])
+    for token in (None, TOKEN):
+        files = open_source(REPO, REPO, access(tmp_path / "cache", streaming=streamed, token=token), None)
+
+        with pytest.raises(SourceError, match="is gated") as raised, files.open(ARCHIVE) as file:
+            file.read()
+
+        assert f"{hub.endpoint}/datasets/{REPO}" in str(raised.value)
+        assert "hf auth login" in str(raised.value)
+        assert TOKEN not in str(raised.value)
+        assert raised.value.exit_code == 4
+
+
+def test_a_gated_source_opens_for_an_account_that_was_let_in(hub: HubServer, tmp_path: Path) -> None:
+    """The token goes with each request to the Hub, and not to the host that it redirects to."""
+    hub.add_dataset(REPO, tmp_path / "source", gated=True, allowed=["me"])
+    files = open_source(REPO, REPO, access(tmp_path / "cache", streaming=True, token=TOKEN), None)
+
+    with files.open(ARCHIVE) as file:
+        assert file.read() == noise(0, ARCHIVE_BYTES)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN, "hf_nobodys_token"])
+def test_a_source_that_is_not_there_is_an_error_with_its_page(
+    hub: HubServer, tmp_path: Path, token: str | None
+) -> None:
+    """Missing, private or a wrong token look alike from outside; the message says so."""
+    with pytest.raises(SourceError, match=f"private or gone.*{hub.endpoint}/datasets/corpora/none") as raised:
+        open_source("corpora/none", "corpora/none", access(tmp_path, token=token), None)
+
+    assert token is None or token not in str(raised.value)
+
+
+def test_a_hub_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network: said after a few tries, with what is safe and what to do."""
+    with HubServer(tmp_path / "hub") as gone:
+        monkeypatch.setenv("HF_ENDPOINT", gone.endpoint)
+
+    with pytest.raises(SourceError, match=r"could not be reached.*--resume"):
+        open_source(REPO, REPO, access(tmp_path, patience=Patience(tries=2, first_wait_s=0.001)), None)
+
+
+@pytest.mark.parametrize("fault", [{"action": "lost_before"}, {"action": "status", "status": 503}, {"action": "stall"}])
+def test_a_hub_that_fails_for_a_moment_is_asked_again(
+    hub: HubServer, tmp_path: Path, fault: dict[str, str | int]
+) -> None:
+    """A lost answer, a server error, and a server that says nothing at all: each costs a try, not the run."""
+    way = access(tmp_path, timeout_s=0.3 if fault["action"] == "stall" else 20.0)
+    rule = hub.fault(str(fault.pop("action")), step="repo_info", times=2, **fault)
+
+    assert open_source(REPO, REPO, way, None).revision == hub.head(REPO)
+    assert rule.struck == 2
+
+
+# --- the Hub: streaming ----------------------------------------------------------------------
+
+
+def test_streaming_reads_a_file_once_and_writes_nothing(
+    hub: HubServer, streaming: SourceAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte is fetched twice, and none touches a disk: not the cache, not a temporary folder, not HF_HOME."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    places = [temporary, streaming.cache_dir, Path(os.environ["HF_HOME"])]
+    before = all_files(*places)
+
+    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
+        pieces = list(iter(lambda: file.read(10_000), b""))
+        assert file.read() == b""
+
+    assert b"".join(pieces) == noise(0, ARCHIVE_BYTES)
+    assert bytes_sent(hub) == ARCHIVE_BYTES
+    assert all_files(*places) == before
+    assert not streaming.cache_dir.exists()
+
+
+def test_a_large_file_is_asked_for_in_growing_windows(hub: HubServer, streaming: SourceAccess) -> None:
+    """A jump costs little, reading on few requests: windows double."""
+    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
+        while file.read(100_000):
+            pass
+
+    assert downloads(hub) == ["bytes=0-1048575", f"bytes=1048576-{ARCHIVE_BYTES - 1}"]
+
+
+def test_streaming_seeks_like_a_local_file(hub: HubServer, streaming: SourceAccess) -> None:
+    """Any order of seeks and reads, back and forth and past the end, gives a local file's bytes."""
+    local = io.BytesIO(noise(0, ARCHIVE_BYTES))
+    chance = random.Random(7)
+
+    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
+        for _ in range(60):
+            move = chance.choice(
+                [
+                    (chance.randrange(ARCHIVE_BYTES + 10), 0),
+                    (chance.randrange(70_000), 1),
+                    (-chance.randrange(90_000), 2),
+                ]
+            )
+            size = chance.choice([0, 1, 500, 60_000, 1_500_000])
+
+            assert file.seek(*move) == local.seek(*move)
+            assert file.read(size) == local.read(size)
+            assert file.tell() == local.tell()
+
+
+def test_an_archive_is_streamed_member_by_member(hub: HubServer, tmp_path: Path, streaming: SourceAccess) -> None:
+    """tarfile reads a .tar.gz off the network in one pass."""
+    clips = {f"0/{number}/0-{number}-1.wav": noise(number, 30_000) for number in range(40)}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        for name, content in clips.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    hub.add_dataset(REPO, make_source(tmp_path / "source", {ARCHIVE: packed.getvalue()}))
+    hub.fault("reset_body", step="cdn")
+
+    with (
+        open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file,
+        tarfile.open(fileobj=file, mode="r|gz") as tar,
+    ):
+        read = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+    assert read == clips
+
+
+def test_one_row_group_is_read_without_the_others(hub: HubServer, tmp_path: Path, streaming: SourceAccess) -> None:
+    """Parquet opens at the row group: the footer and that group are fetched, not the gigabytes before it."""
+    audio = [noise(number, 40_000) for number in range(200)]
+    pq.write_table(pa.table({"audio": audio}), tmp_path / "source/train.parquet", row_group_size=10, compression="none")
+    hub.add_dataset(REPO, tmp_path / "source")
+
+    with open_source(REPO, REPO, streaming, None).open("train.parquet") as file:
+        group = pq.ParquetFile(file).read_row_group(15)
+
+    assert group["audio"].to_pylist() == audio[150:160]
+    assert bytes_sent(hub) < 3_000_000
+
+
+@pytest.mark.parametrize("action", ["reset_body", "cut_body", "lost_before", "status"])
+def test_a_broken_connection_heals_where_it_broke(hub: HubServer, streaming: SourceAccess, action: str) -> None:
+    """Read on with the first byte that is missing; the reader notices nothing."""
+    rule = hub.fault(action, step="cdn", times=3)
+
+    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
+        content = file.read()
+
+    assert rule.struck == 3
+    assert content == noise(0, ARCHIVE_BYTES)
+    starts = [int(asked.removeprefix("bytes=").split("-")[0]) for asked in downloads(hub)]
+    assert starts == sorted(starts)
+    if action == "cut_body":  # a reset loses what was on its way, a cut does not
+        assert bytes_sent(hub) == ARCHIVE_BYTES
+
+
+def test_a_stalled_connection_heals(hub: HubServer, streaming: SourceAccess) -> None:
+    """A server that falls silent in the middle of a file is given up after the timeout, and asked again."""
+    rule = hub.fault("stall_body", step="cdn")
+
+    with open_source(REPO, REPO, replace(streaming, timeout_s=0.3), None).open(ARCHIVE) as file:
+        content = file.read()
+
+    assert rule.struck == 1
+    assert content == noise(0, ARCHIVE_BYTES)
+
+
+def test_patience_ends(hub: HubServer, streaming: SourceAccess) -> None:
+    """A Hub that does nothing but fail is an error of the source, not an endless loop."""
+    files = open_source(REPO, REPO, streaming, None)
+    rule = hub.fault("status", step="cdn", status=500, times=None)
+
+    with pytest.raises(SourceError, match=r"could not be reached.*HTTP 500"), files.open(ARCHIVE) as file:
+        file.read()
+
+    assert rule.struck == streaming.patience.tries
+
+
+def test_a_stop_is_heard_while_waiting_for_the_hub(hub: HubServer, streaming: SourceAccess) -> None:
+    """Ctrl-C during an outage ends the wait, however long it would have been."""
+    files = open_source(
+        REPO, REPO, replace(streaming, patience=Patience(first_wait_s=3600), stop_requested=lambda: True), None
+    )
+    hub.fault("lost_before", step="cdn", times=None)
+
+    with pytest.raises(Interrupted), files.open(ARCHIVE) as file:
+        file.read()
+
+
+def test_a_server_without_ranges_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for a part, it sends the whole: only the part is taken."""
+
+    class WholeFiles(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            self.wfile.write(noise(3, 100_000))
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), WholeFiles) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+
+        part = b"".join(RemoteFile(REPO, "main", "a.tsv", 100_000).stream(70_000, 90_000))
+        server.shutdown()
+
+    assert part == noise(3, 100_000)[70_000:90_000]

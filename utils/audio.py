@@ -1,0 +1,218 @@
+"""Bytes of a clip in any format -> standard audio: one rate, one channel, one loudness, 16 bit.
+
+Pure: the same bytes and options give the same bytes with the same libraries, nothing is remembered between
+clips, and any number of threads may call at once. The way of a clip:
+
+1. it is identified and compared with what it promises (`audio_probe`, `audio_mpeg`, `audio_clip`);
+2. it is decoded in blocks, front to back, each block mixed to one channel and resampled;
+3. only when the last block has come out whole is it measured, brought to its loudness by one linear gain,
+   rounded to 16 bit (no dither: it would not be repeatable), hashed and encoded (`audio_file`).
+
+What has to be held is the clip's own bytes, its samples once as float32 at the target rate (an hour: 230 MB),
+and the result.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import soxr
+import xxhash
+
+from utils.audio_clip import Clip, Samples, blocks, identify
+from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
+from utils.audio_probe import AudioRejected
+from utils.errors import UsageError
+from utils.schema import RejectReason
+
+__all__ = ["AudioOptions", "AudioRejected", "StandardAudio", "audio_from_array", "standardize_audio"]
+
+SILENCE_DBFS: Final = -70.0
+MAX_GAIN_DB: Final = 40.0
+HOLLOW_AVERAGE_DB: Final = 20.0
+"""An average of channels that is this far below the louder channel has cancelled out."""
+
+MAX_PEAK: Final = math.floor(32768 * 10 ** (-1 / 20)) / 32768
+"""The highest 16-bit sample at or under -1 dBFS."""
+FULL_SCALE: Final = 32767 / 32768
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    """What standard audio is in this run. Part of the fingerprint: it changes what is published."""
+
+    sample_rate_hz: int = 16_000
+    target_dbfs: float = -20.0
+    volume_norm: bool = True
+    standardize: bool = True
+    """False: the clip's original bytes are kept; they are still decoded, to be checked, measured and hashed."""
+    audio_format: str = "flac"
+    """`flac` or `wav`, both 16-bit PCM."""
+
+    def __post_init__(self) -> None:
+        if not 8_000 <= self.sample_rate_hz <= 192_000:
+            raise UsageError(f"the sample rate must be 8000-192000 Hz, not {self.sample_rate_hz}")
+        if not -60.0 <= self.target_dbfs <= 0.0:
+            raise UsageError(f"the target loudness must be -60 to 0 dBFS, not {self.target_dbfs}")
+        if self.audio_format not in ("flac", "wav"):
+            raise UsageError(f"the audio format must be flac or wav, not {self.audio_format!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class StandardAudio:
+    """A clip as it is published."""
+
+    data: bytes
+    extension: str
+    """`flac`, `wav`, or the ending of the original format where the clip's bytes were kept."""
+    duration_s: float
+    """Published samples / rate."""
+    audio_hash: str
+    """xxh3-128, hex, of the samples as 16-bit little-endian (several channels interleaved)."""
+
+
+def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: float | None = None) -> StandardAudio:
+    """Decode, check and convert one clip. `declared_duration_s`: what the source's table says of it.
+
+    Raises `AudioRejected` where the clip can't be published; its reason is one of undecodable, empty, too_short,
+    too_long, silent, not_finite and truncated.
+    """
+    clip = identify(data, declared_duration_s)
+    return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
+
+
+def _standard(clip: Clip, options: AudioOptions) -> StandardAudio:
+    """The clip with its channels averaged; or, where the average turns out hollow, its loudest channel."""
+    levels = _Levels(clip.channels)
+    chunks = _resampled(_averages(clip, levels), clip.sample_rate_hz, options.sample_rate_hz)
+    if (channel := levels.channel_to_take()) is not None:
+        chunks.clear()
+        loudest = (np.ascontiguousarray(block[:, channel]) for block in blocks(clip))
+        chunks = _resampled(loudest, clip.sample_rate_hz, options.sample_rate_hz)
+    return _published(chunks, options)
+
+
+def _averages(clip: Clip, levels: "_Levels") -> Iterator[Samples]:
+    for block in blocks(clip):
+        mono = _average(block)
+        if clip.channels > 1:
+            levels.add(block, mono)
+        yield mono
+
+
+def _resampled(mono: Iterable[Samples], source_rate_hz: int, target_rate_hz: int) -> list[Samples]:
+    """By soxr's high quality: 136 dB of signal to noise, aliases under -135 dB."""
+    if source_rate_hz == target_rate_hz:
+        return list(mono)
+    stream = soxr.ResampleStream(source_rate_hz, target_rate_hz, num_channels=1)
+    chunks = [stream.resample_chunk(block) for block in mono]
+    chunks.append(stream.resample_chunk(np.empty(0, np.float32), last=True))
+    return [chunk for chunk in chunks if len(chunk)]
+
+
+def _published(chunks: list[Samples], options: AudioOptions) -> StandardAudio:
+    frames = sum(map(len, chunks))
+    highest, lowest = max(float(chunk.max()) for chunk in chunks), min(float(chunk.min()) for chunk in chunks)
+    if not math.isfinite(highest - lowest):
+        raise AudioRejected(RejectReason.NOT_FINITE, "its samples are too large for 32-bit floats")
+    rms = math.sqrt(sum(map(_energy, chunks)) / frames)
+    _check_loud_enough(rms)
+    scale = np.float32(32768 * _gain(rms, highest, lowest, options))
+    hasher = xxhash.xxh3_128()
+    encode = flac_bytes if options.audio_format == "flac" else wav_bytes
+    data = encode(_hashed(map(partial(_rounded, scale=scale), chunks), hasher), options.sample_rate_hz)
+    return StandardAudio(data, options.audio_format, frames / options.sample_rate_hz, hasher.hexdigest())
+
+
+def _gain(rms: float, highest: float, lowest: float, options: AudioOptions) -> float:
+    """The one linear gain of a clip. It never makes a sample clip, whatever was asked for.
+
+    Rounded to 0.0001 dB: sums and logarithms differ in their last digits between processors, and a
+    resumed run on another machine has to publish the same samples.
+    """
+    peak = max(highest, -lowest)
+    if not options.volume_norm:
+        fits = highest * 32768 < 32767.5 and lowest * 32768 >= -32768
+        return 1.0 if fits else FULL_SCALE / peak
+    wanted_db = options.target_dbfs - 20 * math.log10(rms)
+    most_db = 20 * math.log10(MAX_PEAK / peak)
+    return float(10 ** (round(min(wanted_db, most_db, MAX_GAIN_DB), 4) / 20))
+
+
+def _as_it_is(data: bytes, clip: Clip) -> StandardAudio:
+    """The clip in its own bytes, after the same checks."""
+    if clip.is_mended:
+        detail = "it can be read only after it is mended, but clips are to be kept as they are"
+        raise AudioRejected(RejectReason.UNDECODABLE, detail)
+    levels, hasher = _Levels(clip.channels), xxhash.xxh3_128()
+    for block in blocks(clip):
+        levels.add(block, _average(block))
+        hasher.update(_rounded(np.clip(block, -1.0, FULL_SCALE), np.float32(32768)).data)
+    _check_loud_enough(levels.rms())
+    return StandardAudio(data, clip.extension, levels.frames / clip.sample_rate_hz, hasher.hexdigest())
+
+
+def _check_loud_enough(rms: float) -> None:
+    if rms < 10 ** (SILENCE_DBFS / 20):
+        loudness = f"{20 * math.log10(rms):.1f} dBFS" if rms else "digital silence"
+        raise AudioRejected(RejectReason.SILENT, loudness)
+
+
+# --- samples -----------------------------------------------------------------------------------------------------
+
+
+class _Levels:
+    """The energy of each channel and of their average, to tell whether the average has cancelled out."""
+
+    def __init__(self, channels: int) -> None:
+        self.frames = 0
+        self._channels = np.zeros(channels)
+        self._average = 0.0
+
+    def add(self, block: Samples, average: Samples) -> None:
+        self.frames += len(block)
+        self._channels += [_energy(channel) for channel in block.T]
+        self._average += _energy(average)
+
+    def channel_to_take(self) -> int | None:
+        """The loudest channel where the average is hollow, None where the average is good (or all is silent)."""
+        loudest = int(self._channels.argmax())
+        is_hollow = self._average <= self._channels[loudest] * 10 ** (-HOLLOW_AVERAGE_DB / 10)
+        return loudest if is_hollow and self._channels[loudest] > 0 else None
+
+    def rms(self) -> float:
+        """Of what stands for the clip: the average, or the loudest channel."""
+        channel = self.channel_to_take()
+        return math.sqrt((self._average if channel is None else float(self._channels[channel])) / self.frames)
+
+
+def _average(block: Samples) -> Samples:
+    """One channel of many, summed in a fixed order (a matrix product's order depends on the processor)."""
+    mono: Samples = np.ascontiguousarray(block[:, 0])
+    if block.shape[1] == 1:
+        return mono
+    with np.errstate(over="ignore", invalid="ignore"):  # found by the check for finite samples
+        mono = mono.copy()
+        for channel in range(1, block.shape[1]):
+            mono += block[:, channel]
+    return mono * np.float32(1 / block.shape[1])
+
+
+def _energy(samples: Samples) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())
+
+
+def _rounded(samples: Samples, scale: np.float32) -> Pcm:
+    """Scaled and rounded to the nearest 16-bit number; no dither."""
+    scaled = samples * scale
+    np.rint(scaled, out=scaled)
+    return scaled.astype("<i2")
+
+
+def _hashed(pcm: Iterable[Pcm], hasher: xxhash.xxh3_128) -> Iterator[Pcm]:
+    for chunk in pcm:
+        hasher.update(chunk.data)
+        yield chunk

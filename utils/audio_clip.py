@@ -1,0 +1,203 @@
+"""A clip of any format, opened and decoded: what it is, and its samples in blocks.
+
+libsndfile decodes what is left of a cut file without a word, so everybody who says how long the clip should be is
+asked: its container, its frames, its header and the source's table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from utils.audio_file import MemoryFile, SequentialFile
+from utils.audio_mpeg import find_first_frame, readable_in_full, scan_mpeg
+from utils.audio_probe import AudioRejected, checked_container, describe_foreign
+from utils.schema import RejectReason
+
+MIN_DURATION_S: Final = 0.1
+MAX_DURATION_S: Final = 3600.0
+
+TABLE_TOLERANCE_S: Final = 0.25
+TABLE_TOLERANCE: Final = 0.02
+"""A clip may be shorter than its table says by the larger of the two: MP3 encoders and decoders disagree by up to
+three frames (216 ms at 8 kHz), tables round to tenths of a second or estimate from the bit rate. A cut in the
+container itself is found exactly, without the table."""
+
+MPEG_TRIMMED_FRAMES: Final = 4
+"""Encoder delay and padding that mpg123 takes off an MP3, at most."""
+
+SOURCE_RATES_HZ: Final = range(1_000, 1_000_001)
+BLOCK_SAMPLES: Final = 1 << 17
+"""Samples (of all channels) decoded at a time: 0.5 MB of float32, 2.7 s of 48 kHz mono."""
+
+_UNKNOWN_FRAMES: Final = 1 << 62
+_ENDINGS: Final = {
+    "WAV": "wav",
+    "WAVEX": "wav",
+    "RF64": "wav",
+    "W64": "w64",
+    "AIFF": "aiff",
+    "AU": "au",
+    "CAF": "caf",
+    "FLAC": "flac",
+    "OGG": "ogg",
+    "MP3": "mp3",
+    "NIST": "sph",
+}
+"""The formats that we accept. libsndfile knows others by so little magic that it takes chance bytes for them."""
+
+Samples: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip that libsndfile can open, and what was promised of its length."""
+
+    content: bytes
+    """What libsndfile is given: the source's bytes, or a form of them that it reads to the end."""
+    is_mended: bool
+    """The source's own bytes can't be read as they are."""
+    extension: str
+    sample_rate_hz: int
+    channels: int
+    is_16_bit: bool
+    promised_frames: int | None
+    """Frames (a sample of every channel) that have to come out, None where nobody says."""
+    declared_duration_s: float | None
+    """What the source's table says."""
+
+
+def identify(data: bytes, declared_duration_s: float | None) -> Clip:
+    """Open the clip once to learn what it is. Refuses what is broken or too long before anything is decoded."""
+    if not data:
+        raise AudioRejected(RejectReason.EMPTY, "the file has no bytes")
+    content = checked_container(data)
+    try:
+        return _opened(content, content is not data, declared_duration_s)
+    except soundfile.LibsndfileError as error:
+        content = _behind_junk(data, error)
+    try:
+        return _opened(content, True, declared_duration_s)
+    except soundfile.LibsndfileError as error:
+        raise AudioRejected(RejectReason.UNDECODABLE, _message(error)) from None
+
+
+def blocks(clip: Clip) -> Iterator[Samples]:
+    """The clip's samples, (frames, channels), from front to back; none is NaN or infinite.
+
+    The clip is known to be whole and of a good length only when the last block has been taken: all
+    refusals for its length are raised here, after it.
+    """
+    decoded = 0
+    for block in _decoded_blocks(clip):
+        decoded += len(block)
+        if decoded > MAX_DURATION_S * clip.sample_rate_hz:
+            raise AudioRejected(RejectReason.TOO_LONG, f"longer than {MAX_DURATION_S:.0f} s")
+        if not clip.is_16_bit and not np.isfinite(block).all():
+            raise AudioRejected(RejectReason.NOT_FINITE, "it has samples that are NaN or infinite")
+        yield block
+    _check_length(clip, decoded)
+
+
+def _behind_junk(data: bytes, error: soundfile.LibsndfileError) -> bytes:
+    """An MP3 without what stands in front of it; refuses everything else that libsndfile could not open."""
+    if foreign := describe_foreign(data):
+        raise AudioRejected(RejectReason.UNDECODABLE, foreign)
+    first_frame = find_first_frame(data, chain=3)
+    if not first_frame:
+        raise AudioRejected(RejectReason.UNDECODABLE, _message(error))
+    return data[first_frame:]
+
+
+def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) -> Clip:
+    header = _read_header(content)
+    promised_frames = header.frames if header.frames < _UNKNOWN_FRAMES else None
+    if header.format == "MP3":
+        complete, promised_frames = _checked_mpeg(content, header.frames)
+        if complete is not content:
+            content, header = complete, _read_header(complete)
+    extension, rate = _ENDINGS.get(header.format), header.sample_rate_hz
+    if extension is None or rate not in SOURCE_RATES_HZ:
+        raise AudioRejected(RejectReason.UNDECODABLE, f"no format of speech: {header.format} at {rate} Hz")
+    if promised_frames is not None and promised_frames > MAX_DURATION_S * rate:
+        raise AudioRejected(RejectReason.TOO_LONG, f"{promised_frames / rate:.1f} s by its header")
+    return Clip(
+        content=content,
+        is_mended=is_mended,
+        extension="opus" if header.subtype == "OPUS" else extension,
+        sample_rate_hz=rate,
+        channels=header.channels,
+        is_16_bit=header.subtype == "PCM_16",
+        promised_frames=promised_frames,
+        declared_duration_s=declared_duration_s,
+    )
+
+
+class _Header(NamedTuple):
+    """What libsndfile says of a file that it has opened."""
+
+    format: str
+    subtype: str
+    sample_rate_hz: int
+    channels: int
+    frames: int
+
+
+def _read_header(content: bytes) -> _Header:
+    with MemoryFile(content) as file, SequentialFile(file.handle, closefd=False) as sound:
+        return _Header(sound.format, sound.subtype, sound.samplerate, sound.channels, sound.frames)
+
+
+def _checked_mpeg(content: bytes, reader_frames: int) -> tuple[bytes, int | None]:
+    """(a form that is read to its end, the samples of a channel that have to come out at least)."""
+    scan = scan_mpeg(content)
+    if scan is None:
+        return content, None
+    if scan.cut_short:
+        raise AudioRejected(RejectReason.TRUNCATED, f"the last of {scan.frames} MPEG frames is cut short")
+    if scan.promised_frames and scan.frames + 1 < scan.promised_frames:
+        detail = f"{scan.frames} of {scan.promised_frames} MPEG frames are there"
+        raise AudioRejected(RejectReason.TRUNCATED, detail)
+    least_samples = max(0, scan.frames - MPEG_TRIMMED_FRAMES) * scan.samples_per_frame
+    return readable_in_full(content, scan, reader_frames), least_samples
+
+
+def _decoded_blocks(clip: Clip) -> Iterator[Samples]:
+    """Whatever libsndfile gives. 16-bit samples are read as integers: three times as fast, and the same numbers."""
+    block_frames = max(1, BLOCK_SAMPLES // clip.channels)
+    dtype = "int16" if clip.is_16_bit else "float32"
+    with MemoryFile(clip.content) as file, SequentialFile(file.handle, closefd=False) as sound:
+        left = sound.frames  # asking for more than that is an error to some decoders
+        while left > 0:
+            try:
+                block = sound.read(min(left, block_frames), dtype=dtype, always_2d=True)
+            except soundfile.LibsndfileError as error:
+                at_end = file.position() >= len(clip.content)
+                reason = RejectReason.TRUNCATED if at_end else RejectReason.UNDECODABLE
+                raise AudioRejected(reason, _message(error)) from None
+            if not len(block):
+                return
+            left -= len(block)
+            yield block * np.float32(1 / 32768) if clip.is_16_bit else block
+
+
+def _check_length(clip: Clip, decoded: int) -> None:
+    if not decoded:
+        raise AudioRejected(RejectReason.EMPTY, "it has no samples")
+    duration_s = decoded / clip.sample_rate_hz
+    if clip.promised_frames is not None and decoded < clip.promised_frames:
+        promised_s = clip.promised_frames / clip.sample_rate_hz
+        raise AudioRejected(RejectReason.TRUNCATED, f"{duration_s:.3f} s of {promised_s:.3f} s could be decoded")
+    declared_s = clip.declared_duration_s
+    if declared_s and declared_s - duration_s > max(TABLE_TOLERANCE_S, TABLE_TOLERANCE * declared_s):
+        raise AudioRejected(RejectReason.TRUNCATED, f"{duration_s:.3f} s, but {declared_s:.3f} s by its table")
+    if duration_s < MIN_DURATION_S:
+        raise AudioRejected(RejectReason.TOO_SHORT, f"{duration_s:.3f} s")
+
+
+def _message(error: soundfile.LibsndfileError) -> str:
+    """libsndfile's own words, without the file descriptor's number that soundfile puts in front."""
+    return f"libsndfile: {error.error_string.removeprefix('Error : ').rstrip('.')}"

@@ -1,0 +1,202 @@
+"""What the bytes of a clip say about themselves, before any decoder sees them.
+
+libsndfile decodes whatever is there: a file that was cut short ends early without an error, and one
+whose header was never filled in is empty. So `checked_container` compares what a container promises with
+what is there. Files of unknown kinds pass: what they hold is for libsndfile to say, and what they are
+where it can't read them is for `describe_foreign`.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from utils.audio_mpeg import id3v2_length
+from utils.schema import RejectReason
+
+
+class AudioRejected(Exception):
+    """This clip can't be published; `reason` is one of the codes of `RejectReason`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkLayout:
+    """How a container made of chunks is laid out, and which chunk holds the samples."""
+
+    header: struct.Struct
+    """A chunk's name and its size."""
+    first_chunk: int
+    samples_chunk: bytes
+    alignment: int
+    size_counts_header: bool = False
+
+
+_WAV: Final = _ChunkLayout(struct.Struct("<4sI"), 12, b"data", 2)
+_WAV_BIG_ENDIAN: Final = _ChunkLayout(struct.Struct(">4sI"), 12, b"data", 2)
+_AIFF: Final = _ChunkLayout(struct.Struct(">4sI"), 12, b"SSND", 2)
+_CAF: Final = _ChunkLayout(struct.Struct(">4sq"), 8, b"data", 1)
+_W64: Final = _ChunkLayout(struct.Struct("<4s12xq"), 40, b"data", 8, size_counts_header=True)
+_LAYOUTS: Final = {
+    b"RIFF": _WAV,
+    b"RF64": _WAV,
+    b"RIFX": _WAV_BIG_ENDIAN,
+    b"FORM": _AIFF,
+    b"caff": _CAF,
+    b"riff": _W64,
+}
+
+_STREAMED: Final = range(0x7FFF_0000, 0x1_0000_0000)
+"""Sizes that programs write which don't know the size yet: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox) and the like.
+No clip is 2 GB long: at an hour that is more than six channels of 48 kHz."""
+_CHUNKS_AFTER_SAMPLES: Final = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"smpl", b"JUNK", b"PAD ")
+_DS64_DATA_SIZE_AT: Final = 28
+_DS64_UNKNOWN: Final = (0, 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def checked_container(data: bytes) -> bytes:
+    """The clip in a form that libsndfile reads to its end: the very same bytes, except where a WAV header
+    was never filled in. Raises `AudioRejected` (truncated, empty) where the container promises more than there is.
+    """
+    body = data[skipped:] if (skipped := id3v2_length(data)) else data
+    if layout := _LAYOUTS.get(body[:4]):
+        repaired = _checked_chunks(body, layout)
+        return data if repaired is body else repaired
+    if body[:4] in (b".snd", b"dns."):
+        _check_au(body)
+    elif body[:4] == b"OggS":
+        _check_ogg(body)
+    elif body[:8] == b"NIST_1A\n":
+        _check_nist(body)
+    return data
+
+
+def _checked_chunks(data: bytes, layout: _ChunkLayout) -> bytes:
+    found = _find_samples(data, layout)
+    if found is None:
+        _check_outer_size(data, layout)
+        return data
+    begin, promised = found
+    if data[:4] == b"RF64" and data[12:16] == b"ds64":
+        (ds64_size,) = struct.unpack_from("<Q", data, _DS64_DATA_SIZE_AT)
+        promised = None if ds64_size in _DS64_UNKNOWN else ds64_size
+    elif promised == 0 and layout is _WAV and _has_samples_behind(data, begin):
+        return data[: begin - 4] + (len(data) - begin).to_bytes(4, "little") + data[begin:]
+    _check_present(len(data) - begin, promised)
+    return data
+
+
+def _find_samples(data: bytes, layout: _ChunkLayout) -> tuple[int, int | None] | None:
+    """(where the samples begin, how many bytes of them are promised), None where their chunk is not reached."""
+    at, header = layout.first_chunk, layout.header
+    while at + header.size <= len(data):
+        name, size = header.unpack_from(data, at)
+        begin = at + header.size
+        if layout.size_counts_header:
+            size -= header.size
+        if name == layout.samples_chunk:
+            return begin, None if size < 0 or size in _STREAMED else size
+        if size < 0:
+            return None
+        at = begin + size + -size % layout.alignment
+    return None
+
+
+def _check_outer_size(data: bytes, layout: _ChunkLayout) -> None:
+    """A file that ends before its samples begin says so where its outermost size is longer than itself."""
+    if layout in (_WAV, _WAV_BIG_ENDIAN, _AIFF) and len(data) >= 8:
+        outer = int.from_bytes(data[4:8], "big" if layout.header.format.startswith(">") else "little") + 8
+        if outer > len(data):
+            raise AudioRejected(
+                RejectReason.TRUNCATED, f"the file ends inside its header: {len(data)} of {outer} bytes are there"
+            )
+
+
+def _has_samples_behind(data: bytes, begin: int) -> bool:
+    return len(data) > begin and data[begin : begin + 4] not in _CHUNKS_AFTER_SAMPLES
+
+
+def _check_present(present: int, promised: int | None) -> None:
+    if present <= 0:
+        raise AudioRejected(
+            RejectReason.EMPTY, f"a header without samples: 0 of {promised or 'unknown'} bytes are there"
+        )
+    if promised is not None and present < promised:
+        raise AudioRejected(RejectReason.TRUNCATED, f"{present} of {promised} bytes of samples are there")
+
+
+def _check_au(data: bytes) -> None:
+    begin, size = struct.unpack_from("<II" if data[:4] == b"dns." else ">II", data.ljust(12, b"\0"), 4)
+    _check_present(len(data) - begin, None if size in _STREAMED else size)
+
+
+def _check_nist(data: bytes) -> None:
+    """A SPHERE header is text: its own length, then lines such as `sample_count -i 32000`."""
+    fields = dict(re.findall(rb"(\w+) -i (\d+)", data[:1024]))
+    if data[8:16].strip().isdigit() and b"sample_count" in fields:
+        bytes_a_frame = int(fields.get(b"channel_count", 1)) * int(fields.get(b"sample_n_bytes", 2))
+        _check_present(len(data) - int(data[8:16]), int(fields[b"sample_count"]) * bytes_a_frame)
+
+
+def _check_ogg(data: bytes) -> None:
+    """Walk the pages. The last one must be whole and carry the end-of-stream flag.
+
+    A stream behind the end of another one (chained, as radio recordings are) is never decoded by
+    libsndfile: refused as well, rather than published in part.
+    """
+    at, flags, in_sound = 0, 0, False
+    while data[at : at + 4] == b"OggS" and (length := _ogg_page_length(data, at)) is not None:
+        flags = data[at + 5]
+        is_first_page = bool(flags & 0x02)
+        if is_first_page and in_sound:
+            raise AudioRejected(RejectReason.UNDECODABLE, "several Ogg streams in a row; only the first can be read")
+        in_sound = not is_first_page
+        at += length
+    if data[at : at + 4] == b"OggS":
+        raise AudioRejected(RejectReason.TRUNCATED, f"the Ogg page at byte {at} of {len(data)} is cut short")
+    if not flags & 0x04:
+        raise AudioRejected(RejectReason.TRUNCATED, "the last Ogg page does not end its stream")
+
+
+def _ogg_page_length(data: bytes, at: int) -> int | None:
+    """The length of the page that begins here, None where it is not all there."""
+    if at + 27 > len(data):
+        return None
+    segments = data[at + 26]
+    lacing = data[at + 27 : at + 27 + segments]
+    length = 27 + segments + sum(lacing)
+    return length if len(lacing) == segments and at + length <= len(data) else None
+
+
+_FOREIGN_MAGIC: Final = (
+    (0, b"\x1aE\xdf\xa3", "WebM or Matroska, which needs a decoder that libsndfile does not have"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "WMA, which needs a decoder that libsndfile does not have"),
+    (4, b"ftyp", "M4A or MP4 (AAC), which needs a decoder that libsndfile does not have"),
+    (0, b"#!AMR", "AMR, which needs a decoder that libsndfile does not have"),
+    (0, b"version https://git-lfs", "a git-lfs pointer: the file itself was not downloaded"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PAR1", "a Parquet file"),
+)
+
+
+def describe_foreign(data: bytes) -> str | None:
+    """What a file is that is no audio, or audio of a kind that libsndfile can't decode; None where unknown."""
+    body = data[id3v2_length(data) :][:512]
+    for at, magic, description in _FOREIGN_MAGIC:
+        if body.startswith(magic, at):
+            return description
+    if len(body) > 1 and body[0] == 0xFF and body[1] & 0xF6 == 0xF0:
+        return "AAC (ADTS), which needs a decoder that libsndfile does not have"
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<!doctype html") or b"<html" in text:
+        return "an HTML page: the download answered with a page instead of the clip"
+    if text.startswith((b"<?xml", b"<error")):
+        return "an XML document: the download answered with a message instead of the clip"
+    if text.startswith(b'{"'):
+        return "a JSON document: the download answered with a message instead of the clip"
+    return None

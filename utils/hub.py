@@ -1,0 +1,327 @@
+"""The one door to `huggingface_hub`: imported here, late, and set up once.
+
+Late, because importing it costs a third of a second that `--help` must not pay. Set up, because as
+it comes it may wait for ever (no timeouts), draws bars, sends telemetry and reads some settings
+from the environment only while it is imported. `connect` does all of that, in this order:
+environment, import, timeouts, loggers.
+
+Whoever calls the Hub catches `NETWORK_ERRORS` and asks the functions below what an error means.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from utils.errors import Interrupted
+
+if TYPE_CHECKING:
+    import httpx2
+    from huggingface_hub import HfApi, HfFileSystem
+
+    NETWORK_ERRORS: tuple[type[Exception], ...]
+    """The exceptions that mean that the Hub could not be asked, or answered with an error status.
+
+    `HfHubHTTPError` is among them.
+    """
+    COMMIT_ERRORS: tuple[type[Exception], ...]
+    """What a commit may raise: those, and a RuntimeError raised from one of them where a large file's
+    upload failed (the functions below see through it). The commit may have landed all the same."""
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The two tuples, imported when an exception is first compared with them."""
+        if name == "NETWORK_ERRORS":
+            return _network_errors()
+        if name == "COMMIT_ERRORS":
+            return (*_network_errors(), RuntimeError)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+TOKEN_FILE = "hf_token.txt"  # noqa: S105 - a file's name
+CONNECT_TIMEOUT_S = 10.0
+LONGEST_RETRY_AFTER_S = 600.0
+"""The Hub counts requests in windows of five minutes; a server that asks for more than two is not waited for."""
+
+_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OWN_HOSTS = frozenset({"huggingface.co", "hf.co"})
+_NOISY_LOGGERS = ("huggingface_hub", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3")
+
+_NAP_S = 0.25
+"""A stop is heard at least this often while we wait."""
+
+T = TypeVar("T")
+
+
+def never() -> bool:
+    """The answer to "was a stop requested?" where nobody can request one."""
+    return False
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often the network is asked again, and how long between: 1, 2, 4 ... 30, 30 seconds, 90 s in all."""
+
+    tries: int = 8
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 30.0
+
+    def waits(self) -> Iterator[float]:
+        """The seconds to wait before each further try."""
+        for retry in range(self.tries - 1):
+            yield min(self.first_wait_s * 2**retry, self.longest_wait_s)
+
+
+# --- connecting ------------------------------------------------------------------------------
+
+
+def connect(token: str | None, timeout_s: float) -> "HfApi":
+    """A client of the Hub at `HF_ENDPOINT`, as the environment has it now.
+
+    Without a token it sends none: the machine's own token counts only through `find_token`. The
+    timeout (seconds without a byte) holds for all of the process; the last caller's wins.
+    """
+    _prepare_environment()
+    from huggingface_hub import HfApi
+
+    _quieten()
+    _set_timeout(timeout_s)
+    return HfApi(endpoint=endpoint(), token=token or False)
+
+
+def filesystem(token: str | None) -> "HfFileSystem":
+    """Files of the Hub at `HF_ENDPOINT`, opened by ranges; nothing is remembered between two of these."""
+    _prepare_environment()
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem(endpoint=endpoint(), token=token or False, skip_instance_cache=True)
+
+
+def operations() -> tuple[Callable[[str, Path | bytes], Any], Callable[[str], Any]]:
+    """What a commit is made of: `add(path, file or bytes)` and `delete(path)`. Each object serves one try."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    def add(path: str, content: Path | bytes) -> Any:
+        return CommitOperationAdd(path_in_repo=path, path_or_fileobj=content)
+
+    def delete(path: str) -> Any:
+        return CommitOperationDelete(path_in_repo=path)
+
+    return add, delete
+
+
+def endpoint() -> str:
+    """The address of the Hub, without a slash at its end."""
+    return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
+
+
+def dataset_page(repo_id: str) -> str:
+    """The page of a dataset, where people read about it and accept its terms."""
+    return f"{endpoint()}/datasets/{repo_id}"
+
+
+def find_token(folder: Path) -> str | None:
+    """The user's token: `HF_TOKEN`, else that of `hf auth login`, else `hf_token.txt` in `folder`, else None."""
+    from_environment = os.environ.get("HF_TOKEN", "").strip()
+    if from_environment:
+        return from_environment
+    _prepare_environment()
+    from huggingface_hub import get_token
+
+    from_login = (get_token() or "").strip()
+    return from_login or _token_in(folder / TOKEN_FILE)
+
+
+def _token_in(path: Path) -> str | None:
+    return (path.read_text(encoding="utf-8").strip() if path.is_file() else "") or None
+
+
+def _prepare_environment() -> None:
+    """Settings that `huggingface_hub` reads once, while it is imported. What the user has set stays."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if urlsplit(endpoint()).hostname not in _OWN_HOSTS:
+        # With hf_xet installed large files would go through Xet without asking the server, and only
+        # the Hub itself has Xet's routes.
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+
+
+def _quieten() -> None:
+    """Their loggers say per request what ours say once; the library's own handler would draw over our bars."""
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").handlers.clear()
+
+
+_installed_timeout_s: list[float] = []
+
+
+def _set_timeout(timeout_s: float) -> None:
+    """Give every request a timeout, also those for which the library asks for none.
+
+    Done once for each new timeout, because it closes the connections that are open.
+    """
+    from huggingface_hub import set_client_factory
+
+    if _installed_timeout_s != [timeout_s]:
+        _library_hooks()
+        set_client_factory(lambda: _client_with_timeout(timeout_s))
+        _installed_timeout_s[:] = [timeout_s]
+
+
+@cache
+def _library_hooks() -> "dict[str, list[Callable[..., Any]]]":
+    """What the library's own client does around each request (request ids, offline mode)."""
+    from huggingface_hub import get_session
+
+    return dict(get_session().event_hooks)
+
+
+def _client_with_timeout(timeout_s: float) -> "httpx2.Client":
+    import httpx2
+
+    limits = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+    defaults = limits.as_dict()
+
+    def fill_in(request: httpx2.Request) -> None:
+        # Some calls of the library say `timeout=None`, which means "for ever".
+        asked = request.extensions.get("timeout") or {}
+        request.extensions["timeout"] = {
+            key: asked.get(key) if asked.get(key) is not None else value for key, value in defaults.items()
+        }
+
+    hooks = _library_hooks()
+    hooks = {**hooks, "request": [*hooks.get("request", []), fill_in]}
+    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=limits)
+
+
+# --- what an error means ---------------------------------------------------------------------
+
+
+@cache
+def _network_errors() -> tuple[type[Exception], ...]:
+    import httpx2
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return (httpx2.HTTPError, OfflineModeIsEnabled)
+
+
+def hf_errors() -> Any:
+    """The module with the library's exception classes."""
+    from huggingface_hub import errors
+
+    return errors
+
+
+def network_error_behind(error: BaseException) -> Exception | None:
+    """The network error that an exception is, or was raised from; None where there is none."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, _network_errors()):
+        seen = seen.__cause__
+    return seen
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of an error; None where no answer came."""
+    response: Any = getattr(network_error_behind(error), "response", None)
+    return response.status_code if response is not None else None
+
+
+def is_missing(error: BaseException) -> bool:
+    """No such repo, revision or file, as far as this token may see."""
+    return status_of(error) == 404
+
+
+def is_missing_revision(error: BaseException) -> bool:
+    """The repo is there, the revision is not."""
+    return isinstance(error, hf_errors().RevisionNotFoundError)
+
+
+def is_gated(error: BaseException) -> bool:
+    """The repo's terms have not been accepted by this account (or nobody is signed in)."""
+    return isinstance(error, hf_errors().GatedRepoError)
+
+
+def is_auth_problem(error: BaseException) -> bool:
+    """No token, a wrong one, or one that may not do this. Without a token, missing repos look like this too."""
+    return status_of(error) in (401, 403)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Asking again may help: no answer at all, too many requests, or trouble of the server's own."""
+    import httpx2
+
+    cause = network_error_behind(error)
+    if isinstance(cause, httpx2.TransportError):
+        return not isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
+    return status_of(error) in _TRANSIENT_STATUSES
+
+
+def in_short(error: BaseException) -> str:
+    """An error in a few words that are safe to show: never an address, which may be signed, nor a header."""
+    status = status_of(error)
+    return type(error).__name__ if status is None else f"HTTP {status}"
+
+
+# --- patience --------------------------------------------------------------------------------
+
+
+def patiently(call: Callable[[], T], patience: Patience, stop_requested: Callable[[], bool] = never) -> T:
+    """The result of a call that may safely be repeated; the last network error once patience ends."""
+    waits = patience.waits()
+    while True:
+        try:
+            return call()
+        except _network_errors() as error:
+            if not wait_before_retry(error, waits, stop_requested):
+                raise
+
+
+def wait_before_retry(error: Exception, waits: Iterator[float], stop_requested: Callable[[], bool] = never) -> bool:
+    """Wait, and say whether to try again: not where that can't help, nor when there are no more waits.
+
+    Raises Interrupted when a stop is requested meanwhile.
+    """
+    wait_s = next(waits, None) if is_transient(error) else None
+    if wait_s is None:
+        return False
+    wait_s = max(wait_s, retry_after_s(error))
+    log.info("no good answer from the Hub (%s); asking again in %.1f s", in_short(error), wait_s)
+    if not pause(wait_s, stop_requested):
+        raise Interrupted("Stopped on request, while waiting for the Hub.")
+    return True
+
+
+def retry_after_s(error: BaseException) -> float:
+    """How long the answer asks us to wait (`Retry-After`, `RateLimit`), ten minutes at most; 0 where it does not."""
+    response: Any = getattr(network_error_behind(error), "response", None)
+    if response is None:
+        return 0.0
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limit = parse_ratelimit_headers(response.headers)
+    asked = response.headers.get("retry-after", "").strip()
+    if limit is not None and limit.remaining == 0 and response.status_code == 429:
+        wait_s = limit.reset_in_seconds + 1
+    else:
+        wait_s = int(asked) if asked.isdigit() else 0
+    return float(min(wait_s, LONGEST_RETRY_AFTER_S))
+
+
+def pause(seconds: float, stop_requested: Callable[[], bool]) -> bool:
+    """Sleep in short naps, so that a stop is heard; False when one was requested."""
+    end = time.monotonic() + seconds
+    while not stop_requested():
+        left = end - time.monotonic()
+        if left <= 0:
+            return True
+        time.sleep(min(left, _NAP_S))
+    return False

@@ -1,0 +1,262 @@
+"""The Hub as a target: one `create_commit` is the sole commit point, and a lost answer is not a no.
+
+What the client does (huggingface_hub 2.x): it repeats everything up to the commit by itself, but never
+the commit. So after a commit without a clear yes we look at what is there (law 2):
+
+    our planned state   it landed, perhaps sent by a run that died before us: go on
+    the state before    it did not: send again, with fresh operation objects, on the head that is there
+    anything else       somebody else writes: stop, nothing overwritten
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils import hub
+from utils.card import render_card
+from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
+from utils.lock import hold_lock
+from utils.state import STATE_PATH, State
+from utils.targets import CARD_PATH, Change, Snapshot
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+KEPT_BY_FRESH = (".gitattributes", CARD_PATH, "LICENSE", "LICENSE.md")
+"""Files of an old generation that its successor does not remove."""
+
+
+class HubTarget:
+    """A dataset repo on the Hub."""
+
+    def __init__(
+        self,
+        repo_id: str,
+        token: str | None,
+        lock_folder: Path,
+        *,
+        private: bool = False,
+        timeout_s: float = 60.0,
+        patience_s: float = 600.0,
+        stop_requested: Callable[[], bool] = hub.never,
+    ) -> None:
+        if not token:
+            raise AuthenticationError(
+                f"Publishing to {repo_id} needs a token of the Hub with write access. Nothing was changed. Set "
+                "HF_TOKEN, or log in with `hf auth login`, or put the token into the file hf_token.txt."
+            )
+        self.name = repo_id
+        self._api = hub.connect(token, timeout_s)
+        self._token = token
+        self._timeout_s = timeout_s
+        self._private = private
+        self._patience_s = patience_s
+        self._stop_requested = stop_requested
+        self._lock_path = lock_folder / "lock"
+
+    def lock(self) -> AbstractContextManager[None]:
+        return hold_lock(self._lock_path, self.name)
+
+    def open(self) -> None:
+        """Create the repo where there is none. TargetRefused where it is public and was to be private."""
+        if self.is_public() is None:
+            self._ask("create the repo", lambda: self._create_repo())
+        elif self._private and self.is_public():
+            raise TargetRefused(
+                f"{self.name} exists and is public, but --private was given. Nothing was changed. Make it private "
+                "in its settings, or name another --hf-repo."
+            )
+
+    def is_public(self) -> bool | None:
+        """None where there is no such repo (or none that this token may see)."""
+
+        def look() -> bool | None:
+            try:
+                return not self._api.dataset_info(self.name).private
+            except hub.hf_errors().RepositoryNotFoundError:
+                return None
+
+        return self._ask("read the repo", look)
+
+    def snapshot(self) -> Snapshot:
+        return self._ask("read the repo's head", self._look)
+
+    def heal(self, snapshot: Snapshot) -> None:
+        """A commit is whole or not there: nothing is ever left behind but blobs that nobody points to."""
+
+    def begin(self, change: Change, since: Snapshot) -> Snapshot:
+        if since.holds_data:
+            tag = f"before-fresh-{since.head[:12]}"
+            self._ask(
+                "tag the old head",
+                lambda: self._api.create_tag(
+                    self.name, tag=tag, revision=since.head, repo_type="dataset", exist_ok=True
+                ),
+            )
+            log.info("The old dataset stays reachable as revision %s", tag)
+        return self.commit(change, since)
+
+    def commit(self, change: Change, since: Snapshot) -> Snapshot:
+        base = since
+        for pause_s in _pauses(self._patience_s):
+            try:
+                return Snapshot(self._send(change, base), change.planned, holds_data=True)
+            except (*hub.NETWORK_ERRORS, RuntimeError) as error:
+                self._stop_if_forbidden(error)
+                if hub.network_error_behind(error) is None:
+                    raise
+                log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
+                self._wait(max(pause_s, hub.retry_after_s(error)))
+            now = self.snapshot()
+            if change.planned.same_dataset(now.state):
+                log.info("The commit had landed: head %.7s", now.head)
+                return now
+            if now.state != since.state:
+                raise self._moved(since, now)
+            base = now
+        raise self._gave_up("commit")
+
+    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
+        def read() -> pa.Table:
+            files = hub.filesystem(self._token)
+            with files.open(f"datasets/{self.name}/{path}", revision=snapshot.head, block_size=2**20) as file:
+                return pq.read_table(file, columns=columns)
+
+        return self._ask(f"read {path}", read)
+
+    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
+        def tree() -> list[str]:
+            entries = self._api.list_repo_tree(
+                self.name, repo_type="dataset", revision=snapshot.head, recursive=True
+            )
+            return sorted(entry.path for entry in entries if hasattr(entry, "size"))
+
+        prefix = f"{folder}/" if folder else ""
+        return [path for path in self._ask("list the repo", tree) if path.startswith(prefix)]
+
+    def _create_repo(self) -> None:
+        self._api.create_repo(self.name, repo_type="dataset", private=self._private, exist_ok=True)
+
+    def _look(self) -> Snapshot:
+        head = self._api.dataset_info(self.name).sha
+        raw = self._read(STATE_PATH, head)
+        state = State.from_json(raw) if raw is not None else None
+        holds_data = state is not None or any(
+            path not in KEPT_BY_FRESH or path == CARD_PATH for path in self._paths(head)
+        )
+        return Snapshot(head, state, holds_data)
+
+    def _paths(self, head: str) -> list[str]:
+        return list(self._api.list_repo_files(self.name, repo_type="dataset", revision=head))
+
+    def _read(self, path: str, head: str) -> bytes | None:
+        """A small file at a revision, None where that revision has none. Any other failure raises."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                local = self._api.hf_hub_download(
+                    self.name, path, repo_type="dataset", revision=head, local_dir=folder
+                )
+            except hub.hf_errors().RemoteEntryNotFoundError:
+                return None
+            return Path(local).read_bytes()
+
+    def _send(self, change: Change, base: Snapshot) -> str:
+        # Fresh operation objects at every try: used ones skip the upload, and can make a second commit.
+        commit = self._api.create_commit(
+            self.name,
+            list(self._operations(change, base)),
+            commit_message=change.message,
+            repo_type="dataset",
+            parent_commit=base.head,
+        )
+        return str(commit.oid)
+
+    def _operations(self, change: Change, base: Snapshot) -> Iterator[Any]:
+        add, delete = hub.operations()
+        for path, local in change.files.items():
+            yield add(path, local)
+        yield add(STATE_PATH, change.planned.to_json())
+        if change.files:
+            yield add(CARD_PATH, self._card(change.planned, base).encode())
+        if base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data:
+            kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
+            for path in self._paths(base.head):
+                if path not in kept:
+                    yield delete(path)
+
+    def _card(self, planned: State, base: Snapshot) -> str:
+        existing = self._read(CARD_PATH, base.head)
+        return render_card(
+            planned, existing.decode(errors="replace") if existing is not None else None, self.name
+        )
+
+    def _ask(self, what: str, request: Callable[[], Result]) -> Result:
+        """A request that may be repeated freely, repeated for as long as our patience lasts."""
+        for pause_s in _pauses(self._patience_s):
+            try:
+                return request()
+            except hub.NETWORK_ERRORS as error:
+                self._stop_if_forbidden(error)
+                if not hub.is_transient(error):
+                    raise self._refused(what, error) from error
+                log.warning("Could not %s of %s (%s); trying again", what, self.name, _why(error))
+                self._wait(max(pause_s, hub.retry_after_s(error)))
+        raise self._gave_up(what)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, unless somebody asks us to stop."""
+        if not hub.pause(seconds, self._stop_requested):
+            raise Interrupted("Stopped on request while the Hub could not be reached. What is staged is kept.")
+
+    def _moved(self, since: Snapshot, now: Snapshot) -> TargetMoved:
+        return TargetMoved(
+            f"{self.name} moved from {since.head:.7} to {now.head:.7} while we ran. Our last shard was not written; "
+            "those before it are safe. Stop the other run, then repeat this command with --resume."
+        )
+
+    def _refused(self, what: str, error: BaseException) -> TargetRefused:
+        if hub.is_missing(error):
+            return TargetRefused(
+                f"{self.name} has gone from the Hub while we ran, or this token may not see it any more. What is "
+                "staged here is kept."
+            )
+        return TargetRefused(
+            f"The Hub would not {what} for {self.name} ({_why(error)}). What was committed is safe, what is staged "
+            "here is kept."
+        )
+
+    def _stop_if_forbidden(self, error: BaseException) -> None:
+        if hub.is_auth_problem(error):
+            raise AuthenticationError(
+                f"The Hub does not let this token write to {self.name}. What is staged here is kept. Check the "
+                "name and that the token has write access, then repeat this command with --resume."
+            ) from error
+
+    def _gave_up(self, what: str) -> Stopped:
+        return Stopped(
+            f"The Hub could not {what} for {self.name} after {self._patience_s / 60:.0f} minutes of trying. Nothing "
+            "is lost: what was committed is safe, the rest is staged here. Repeat this command with --resume."
+        )
+
+
+def _pauses(patience_s: float) -> Iterator[float]:
+    """Seconds to wait after each try: 1, 2, 4 ... 60, in all about `patience_s`; at least two tries."""
+    yield 1.0
+    waited, pause_s = 1.0, 2.0
+    while waited < patience_s or pause_s == 2.0:
+        yield pause_s
+        waited += pause_s
+        pause_s = min(pause_s * 2, 60.0)
+
+
+def _why(error: BaseException) -> str:
+    """An error in a few words, and what it was raised from; never an address, which may hold a secret."""
+    cause = hub.network_error_behind(error)
+    return hub.in_short(cause or error)

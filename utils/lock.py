@@ -1,0 +1,37 @@
+"""One writer on this machine (law 5): a lock that the kernel releases when its holder dies, however it dies."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import TargetRefused
+
+
+@contextmanager
+def hold_lock(path: Path, target: str) -> Iterator[None]:
+    """Hold the lock file `path` for as long as the block runs. TargetRefused where another run holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip() or "unknown"
+            raise TargetRefused(
+                f"Another run is writing to {target} ({holder}). Nothing was changed. "
+                "Wait for it or stop it, then repeat this command."
+            ) from error
+        _sign(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    os.pwrite(descriptor, f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n".encode(), 0)

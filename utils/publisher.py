@@ -1,0 +1,116 @@
+"""Publisher: the one holder of the target's state during a run. Commit first, then remember (law 1)."""
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+
+from utils.errors import TargetRefused
+from utils.shards import BuiltPart
+from utils.state import STATE_PATH, SourceState, State
+from utils.targets import Change, Snapshot, Target
+
+log = logging.getLogger(__name__)
+
+_LIBRARIES = ("numpy", "pyarrow", "pythainlp", "soundfile", "soxr")
+
+
+class Publisher:
+    """Commits parts to a target, one after the other, each onto the state that the last one made."""
+
+    def __init__(self, target: Target, snapshot: Snapshot) -> None:
+        if snapshot.state is None:
+            raise ValueError("a publisher needs a target with a state")
+        self.target = target
+        self.snapshot = snapshot
+        self.bytes_published = 0
+        self._run_id = uuid.uuid4().hex
+        self._declared: dict[str, SourceState] = {}
+        self._libraries = library_versions()
+
+    @property
+    def committed(self) -> State:
+        """The state as it is in the target."""
+        assert self.snapshot.state is not None  # noqa: S101 - __init__ and commits see to it
+        return self.snapshot.state
+
+    @property
+    def state(self) -> State:
+        """The state that the next part extends: as committed, with the sources declared since."""
+        state = self.committed
+        for name, source in self._declared.items():
+            state = state.with_source(name, source)
+        return state
+
+    def declare(self, name: str, source: SourceState) -> None:
+        """Name a source, or a newer revision of it; committed together with its first part."""
+        self._declared[name] = source
+
+    def publish(self, built: BuiltPart) -> None:
+        """Commit a part. When this returns, the target has it, and `state` says so."""
+        part = built.part
+        planned = self._signed(self.state.after(part))
+        message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} samples"
+        self.snapshot = self.target.commit(Change(message, planned, built.files), self.snapshot)
+        self._declared.pop(part.source, None)
+        self.bytes_published += part.size_bytes
+        log.info(
+            "committed %s/%s %05d rows=%d head=%.7s",
+            part.source,
+            part.split,
+            part.number,
+            part.rows,
+            self.snapshot.head,
+        )
+
+    def _signed(self, state: State) -> State:
+        return replace(
+            state,
+            libraries=self._libraries,
+            sequence=self.committed.sequence + 1,
+            run_id=self._run_id,
+            committed_at=utc_now(),
+        )
+
+
+def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> Publisher:
+    """A publisher that begins a new generation (`fresh`) or goes on with the one that is there.
+
+    TargetRefused where it would go on with data that has no state.
+    """
+    snapshot = target.snapshot()
+    if not fresh and snapshot.state is None and snapshot.holds_data:
+        raise TargetRefused(
+            f"{target.name} holds data but no {STATE_PATH}: it was not made by this program, or by an older version. "
+            "Nothing was changed. Publish elsewhere, or replace it with --fresh (the old data stays reachable); "
+            "giving such a dataset its state, so that it can be added to, is the task of --repair, which this version "
+            "does not have yet."
+        )
+    if fresh or snapshot.state is None:
+        snapshot = begin_generation(target, snapshot, sample_rate_hz)
+    target.heal(snapshot)
+    return Publisher(target, snapshot)
+
+
+def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:
+    """Begin a new generation in a target: its first commit writes a state and nothing else."""
+    state = State(
+        generation=uuid.uuid4().hex,
+        sample_rate_hz=sample_rate_hz,
+        replaces_old_data=since.holds_data,
+        libraries=library_versions(),
+        run_id=uuid.uuid4().hex,
+        committed_at=utc_now(),
+    )
+    return target.begin(Change("Begin a new dataset", state), since)
+
+
+def library_versions() -> Mapping[str, str]:
+    """The versions of what decides the published bytes."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def utc_now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,222 @@
+"""Build: staged rows -> parts (a shard and its rejects), cut and numbered by the data alone.
+
+A shard closes at a number of rows or of bytes of audio, whichever is first, wherever the borders of
+segments lie; the end of a split closes the last one. Its bytes depend on nothing but the rows, their
+IDs and the library versions: an interrupted and resumed run writes the same files. IDs are given
+here, from the state that the part extends.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from utils.ids import IdSet, Range, id_of
+from utils.schema import REJECTED_SCHEMA, published_schema
+from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Segment
+from utils.state import Part, Progress, SplitState, part_name
+
+
+@dataclass(frozen=True)
+class ShardLimits:
+    """When a shard closes: at this many rows, or this much audio."""
+
+    max_rows: int = 5000
+    max_bytes: int = 400 * 1000**2
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part to be: the clips after `first_ordinal` up to `progress.read`."""
+
+    first_ordinal: int
+    progress: Progress
+    row_sizes: tuple[int, ...]
+    """Bytes of audio of each row."""
+
+
+@dataclass(frozen=True)
+class BuiltPart:
+    """A part with its local files, ready to be committed."""
+
+    part: Part
+    files: dict[str, Path]
+    """Path in the target -> local file."""
+
+
+def next_cut(
+    segments: Sequence[Segment], published: SplitState, limits: ShardLimits, flush: bool = False
+) -> Cut | None:
+    """The next part that the staged segments hold in full, or None.
+
+    The last of a finished split takes what is left, were it only rejects. `flush` closes a part now.
+    """
+    done = published.progress
+    sizes: list[int] = []
+    total = 0
+    for segment in segments:
+        index = segment.rows_index()
+        rows = zip(
+            index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True
+        )
+        for ordinal, size, progress in rows:
+            if ordinal <= done.read:
+                continue
+            sizes.append(size)
+            total += size
+            if len(sizes) >= limits.max_rows or total >= limits.max_bytes:
+                return Cut(done.read, Progress(**json.loads(progress.as_py())), tuple(sizes))
+    last = segments[-1].progress if segments else done
+    if (last.finished and not done.finished) or (flush and sizes):
+        return Cut(done.read, last, tuple(sizes))
+    return None
+
+
+def build_part(
+    cut: Cut,
+    segments: Sequence[Segment],
+    published: SplitState,
+    next_id: int,
+    sample_rate_hz: int | None,
+    folder: Path,
+) -> BuiltPart:
+    """Write the part's files into `folder` and describe it. `segments` hold all its clips."""
+    key = segments[0].key
+    name = part_name(key.source, published.parts)
+    rows = len(cut.row_sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    shard, rejected = folder / f"data-{key.split}-{name}", folder / f"rejected-{key.split}-{name}"
+    written = _write_shard(shard, cut, segments, next_id, sample_rate_hz) if rows else _NOTHING_WRITTEN
+    has_rejects = _write_rejects(rejected, cut, segments)
+    part = Part(
+        source=key.source,
+        split=key.split,
+        number=published.parts,
+        progress=cut.progress,
+        rows=rows,
+        ids=written.ids,
+        duration_s=written.duration_s,
+        size_bytes=shard.stat().st_size if rows else 0,
+        has_rejects=has_rejects,
+    )
+    files = {
+        path: local for path, local in ((part.shard_path, shard), (part.rejected_path, rejected)) if path
+    }
+    return BuiltPart(part, files)
+
+
+@dataclass(frozen=True)
+class _Written:
+    ids: tuple[Range, ...]
+    duration_s: float
+
+
+_NOTHING_WRITTEN = _Written((), 0.0)
+
+
+def _write_shard(
+    path: Path, cut: Cut, segments: Sequence[Segment], next_id: int, sample_rate_hz: int | None
+) -> _Written:
+    schema = published_schema(sample_rate_hz)
+    ids, duration_s = IdSet(), 0.0
+    with pq.ParquetWriter(path, schema, **_shard_options(schema)) as writer:
+        for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
+            named = _with_ids(group, next_id)
+            next_id += group.num_rows
+            for sample_id in named["ID"].to_pylist():
+                ids.add(sample_id)
+            duration_s += sum(named["length"].to_pylist())
+            # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
+            writer.write_table(
+                named.select(schema.names).cast(schema).combine_chunks(), row_group_size=group.num_rows
+            )
+    return _Written(tuple(ids.ranges), duration_s)
+
+
+def _shard_options(schema: pa.Schema) -> dict[str, Any]:
+    """Audio is already compressed: plain, without statistics. All else zstd. Page index for the viewer."""
+    leaves = [name for name in schema.names if name != "audio"]
+    return {
+        "compression": {**dict.fromkeys(leaves, "zstd"), "audio.bytes": "none", "audio.path": "zstd"},
+        "use_dictionary": ["dataset_name", "speaker_id", "Language"],
+        "write_statistics": leaves,
+        "write_page_index": True,
+    }
+
+
+def group_sizes(row_sizes: Sequence[int]) -> list[int]:
+    """Rows in each row group: 100, or fewer where their audio reaches 32 MB."""
+    groups: list[int] = []
+    rows = size = 0
+    for row_size in row_sizes:
+        rows, size = rows + 1, size + row_size
+        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            groups.append(rows)
+            rows = size = 0
+    return [*groups, rows] if rows else groups
+
+
+def _staged_rows(cut: Cut, segments: Sequence[Segment]) -> Iterator[pa.Table]:
+    """The staged rows of a cut, in order, in tables of any size."""
+    for segment in segments:
+        if segment.progress.read <= cut.first_ordinal or segment.first_ordinal >= cut.progress.read:
+            continue
+        for table in segment.row_groups():
+            ordinals = table["_ordinal"]
+            inside = pc.and_(
+                pc.greater(ordinals, cut.first_ordinal), pc.less_equal(ordinals, cut.progress.read)
+            )
+            chosen = table.filter(inside)
+            if chosen.num_rows:
+                yield chosen
+
+
+def _regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
+    """The same rows in tables of the given numbers of rows."""
+    source = iter(tables)
+    pending: list[pa.Table] = []
+    have = 0
+    for size in sizes:
+        while have < size:
+            pending.append(next(source))
+            have += pending[-1].num_rows
+        merged = pa.concat_tables(pending)
+        yield merged.slice(0, size)
+        pending, have = [merged.slice(size)], have - size
+
+
+def _with_ids(group: pa.Table, next_id: int) -> pa.Table:
+    """The rows with their IDs (given here unless they carry their own), the audio's path named after them."""
+    carried = group["ID"].to_pylist()
+    ids = [own or id_of(next_id + at) for at, own in enumerate(carried)]
+    audio = group["audio"].combine_chunks()
+    endings = (path.rpartition(".")[2] for path in audio.field("path").to_pylist())
+    paths = [f"{_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
+    named = pa.StructArray.from_arrays(
+        [audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"]
+    )
+    with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
+    return with_id.set_column(with_id.schema.get_field_index("audio"), "audio", named)
+
+
+def _file_name(sample_id: str) -> str:
+    """An ID as a file name: IDs that somebody else chose never become paths."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in sample_id)[:100]
+
+
+def _write_rejects(path: Path, cut: Cut, segments: Sequence[Segment]) -> bool:
+    """Write the rejects of a cut; False where there are none (and no file)."""
+    rejects = [
+        {"source_id": staged.reject.source_id, "reason": staged.reject.reason, "detail": staged.reject.detail}
+        for staged in chain.from_iterable(segment.rejects for segment in segments)
+        if cut.first_ordinal < staged.ordinal <= cut.progress.read
+    ]
+    if rejects:
+        pq.write_table(pa.Table.from_pylist(rejects, schema=REJECTED_SCHEMA), path, compression="zstd")
+    return bool(rejects)

@@ -1,0 +1,238 @@
+"""Where source files come from: the Hub or a local mirror; cached or streamed.
+
+A processor sees `SourceFiles`: names, sizes, and files opened for reading. Whether a file's bytes
+come from a mirror, from the Hub through a bounded cache on disk, or from the Hub as they are read
+(streaming: no copy on disk), is decided here and nowhere else.
+
+Law 6: same source, same order. The revision is pinned at the first read, kept in the state, and
+given back here on every later run; a source that is no longer the same is refused.
+"""
+
+import hashlib
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from utils import hub
+from utils.errors import SourceError
+from utils.remote_file import RemoteFile, SourceChanged, explained
+from utils.source_cache import FileCache, clear_cache
+
+__all__ = ["HubFiles", "MirrorFiles", "SourceAccess", "SourceChanged", "SourceFiles", "clear_cache", "open_source"]
+
+MIRROR_REVISION_PREFIX = "files:"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourceAccess:
+    """How source files are reached."""
+
+    source_dir: Path | None = None
+    """A folder of local mirrors (`--source-dir`); None: the Hub."""
+    streaming: bool = False
+    cache_dir: Path = Path("data/cache")
+    max_cache_bytes: int = 100 * 1000**3
+    token: str | None = field(default=None, repr=False)
+    timeout_s: float = 60.0
+    """Seconds without a byte after which a connection counts as broken."""
+    patience: hub.Patience = field(default_factory=hub.Patience)
+    stop_requested: Callable[[], bool] = hub.never
+    """Asked while we wait for the network and while a file is downloaded; True ends that with Interrupted."""
+
+
+class SourceFiles(Protocol):
+    """The files of one source at one revision."""
+
+    revision: str
+
+    def names(self) -> Sequence[str]:
+        """The paths of all files relative to the source's root, with `/`, sorted."""
+
+    def size_bytes(self, name: str) -> int:
+        """A file's size. SourceError where there is no such file."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A file opened for reading, seekable; to be closed. SourceError where it can't be read."""
+
+
+def open_source(mirror: str, repo_id: str | None, access: SourceAccess, revision: str | None) -> SourceFiles:
+    """The files of a source, from its mirror where `access` names one, else from the Hub.
+
+    `revision` is the one that the source was first read at, None at the first read. Raises
+    SourceChanged where the source is no longer at it, SourceError where it can't be reached.
+    """
+    if access.source_dir is not None:
+        return MirrorFiles(access.source_dir / mirror, revision)
+    if repo_id is None:
+        raise SourceError(
+            f"This source is not on the Hub. Download it yourself and give --source-dir a folder that holds {mirror}/."
+        )
+    return HubFiles(repo_id, access, revision)
+
+
+class MirrorFiles:
+    """A local folder with the very layout of the source; hidden files and folders are left out."""
+
+    def __init__(self, folder: Path, revision: str | None = None) -> None:
+        if not folder.is_dir():
+            raise SourceError(
+                f"The mirror folder {folder} does not exist. Put the source's files there, "
+                "or leave out --source-dir to read from the Hub."
+            )
+        self._folder = folder
+        listed = sorted(_regular_files(folder))
+        if not listed:
+            raise SourceError(f"The mirror folder {folder} holds no files. Put the source's files there.")
+        # A corpus may be 400,000 loose clips: two flat sequences take half of what a dict would.
+        self._names = tuple(name for name, _ in listed)
+        self._sizes = array("q", (size for _, size in listed))
+        self.revision = _mirror_revision(self._names, self._sizes)
+        if revision is not None and revision != self.revision:
+            raise SourceChanged(_mirror_changed(folder, revision))
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+    def size_bytes(self, name: str) -> int:
+        return self._sizes[self._index(name)]
+
+    def open(self, name: str) -> BinaryIO:
+        self._index(name)
+        path = self._folder / name
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+    def _index(self, name: str) -> int:
+        return index_of(name, self._names, str(self._folder))
+
+
+class HubFiles:
+    """The files of a dataset repo on the Hub at one commit; hidden ones are left out, as in a mirror."""
+
+    def __init__(self, repo_id: str, access: SourceAccess, revision: str | None = None) -> None:
+        if revision is not None and revision.startswith(MIRROR_REVISION_PREFIX):
+            raise SourceChanged(
+                f"{repo_id} was first read from a mirror; without --source-dir it would be read from the Hub. "
+                "Nothing was read or written, and what is published is safe. Give the same --source-dir again, "
+                "or begin anew with --fresh."
+            )
+        self._repo_id = repo_id
+        self._access = access
+        self._api = hub.connect(access.token, access.timeout_s)
+        self._cache = FileCache(access.cache_dir, access.max_cache_bytes)
+        # Asked for a pinned revision too: it says at once whether the Hub is there and still has it.
+        self.revision = self._ask(lambda: str(self._api.dataset_info(repo_id, revision=revision).sha), "revision")
+        self._files = self._ask(self._list, "list of files")
+        self._names = tuple(sorted(self._files))
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+    def size_bytes(self, name: str) -> int:
+        return self._file(name).size_bytes
+
+    def open(self, name: str) -> BinaryIO:
+        file = self._file(name)
+        return file.open() if self._access.streaming else self._cache.open(file)
+
+    def _file(self, name: str) -> RemoteFile:
+        return self._files[self._names[index_of(name, self._names, f"{self._repo_id} on the Hub")]]
+
+    def _ask(self, request: Callable[[], T], what: str) -> T:
+        try:
+            return hub.patiently(request, self._access.patience, self._access.stop_requested)
+        except hub.NETWORK_ERRORS as error:
+            raise explained(error, self._repo_id, what) from error
+
+    def _list(self) -> dict[str, RemoteFile]:
+        tree = self._api.list_repo_tree(self._repo_id, repo_type="dataset", revision=self.revision, recursive=True)
+        # Folders are listed too; only files have a size.
+        return {entry.path: self._remote(entry) for entry in tree if hasattr(entry, "size") and _is_plain(entry.path)}
+
+    def _remote(self, entry: Any) -> RemoteFile:
+        return RemoteFile(
+            repo_id=self._repo_id,
+            revision=self.revision,
+            name=entry.path,
+            size_bytes=entry.size,
+            sha256=entry.lfs.sha256 if entry.lfs is not None else None,
+            token=self._access.token,
+            patience=self._access.patience,
+            stop_requested=self._access.stop_requested,
+        )
+
+
+def _is_plain(name: str) -> bool:
+    """Neither hidden nor (as `../x` would) outside the folder that the file is cached in."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
+
+
+def index_of(name: str, names: Sequence[str], place: str) -> int:
+    """The index of a name in sorted names; SourceError, with near names, where it is not there."""
+    index = bisect_left(names, name)
+    if index < len(names) and names[index] == name:
+        return index
+    near = get_close_matches(name, names[:10_000], n=3, cutoff=0.5) or names[:3]
+    raise SourceError(f"{place} has no file {name!r}. Near it: {', '.join(near)}.")
+
+
+def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:
+    """(relative name, size) of each file, not sorted. Linked files and folders are followed."""
+
+    def below(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+        real = os.path.realpath(folder)
+        if real in ancestors:  # a link to a folder above it
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    yield from below(entry.path, f"{prefix}{entry.name}/", (*ancestors, real))
+                elif (size := _size_of_regular_file(entry)) is not None:
+                    yield prefix + entry.name, size
+
+    try:
+        yield from below(str(folder), "", ())
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename} can't be read ({error.strerror}), so what the mirror holds is not known. "
+            "Nothing was read. Mend or remove it, then run again with --resume."
+        ) from error
+
+
+def _size_of_regular_file(entry: os.DirEntry[str]) -> int | None:
+    """None for a pipe, a socket or a device. A link to nothing raises: leaving it out would lose clips."""
+    status = entry.stat()
+    return status.st_size if entry.is_file() else None
+
+
+def _mirror_revision(names: Sequence[str], sizes: Sequence[int]) -> str:
+    digest = hashlib.sha256()
+    for name, size in zip(names, sizes, strict=True):
+        digest.update(os.fsencode(name) + b"\0%d\n" % size)
+    return MIRROR_REVISION_PREFIX + digest.hexdigest()[:32]
+
+
+def _mirror_changed(folder: Path, revision: str) -> str:
+    if not revision.startswith(MIRROR_REVISION_PREFIX):
+        return (
+            f"This source was first read from the Hub, at {revision:.12}; now --source-dir names {folder}. "
+            "Nothing was read or written, and what is published is safe. Leave out --source-dir and run again "
+            "with --resume, or begin anew with --fresh."
+        )
+    return (
+        f"The files in {folder} are not those that were first read (names or sizes differ). Nothing was read "
+        "or written, and what is published is safe. Put the old files back and run again with --resume, "
+        "or begin anew with --fresh."
+    )

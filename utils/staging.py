@@ -1,0 +1,284 @@
+"""Staging: what was read and not yet published, in immutable local segments.
+
+A segment is a Parquet file with the samples read since the last checkpoint. Every row carries the
+progress after it; the footer carries the progress after the last clip read, and the rejects. So the
+position travels inside the data it describes, and one rename makes both durable: *the rename is the
+checkpoint*. Nothing else on this machine says how far we are.
+
+    rows -> segment.tmp (row group by row group) -> fsync -> rename to <first>-<last>.parquet -> fsync folder
+
+Recovery reads nothing but the footers: `segment.tmp` is dropped, segments that the target's state
+covers are deleted, those that do not continue it are set aside.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.durable import fsync_folder, publish_file, rename_aside
+from utils.errors import TargetRefused
+from utils.schema import AUDIO_TYPE, Reject, Sample, published_schema
+from utils.state import Progress, Step
+
+log = logging.getLogger(__name__)
+
+FOOTER_KEY = b"ingest"
+ROW_GROUP_ROWS = 100
+ROW_GROUP_BYTES = 32 * 1000**2
+"""Audio a row group holds at most (but for a single longer clip): what bounds our memory."""
+
+STAGED_SCHEMA = pa.schema(
+    [
+        *(column for column in published_schema(None) if column.name != "audio"),
+        ("audio", AUDIO_TYPE),
+        ("_ordinal", pa.int64()),
+        ("_audio_bytes", pa.int64()),
+        ("_progress", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StagingKey:
+    """What segments must agree in with the run that goes on from them."""
+
+    generation: str
+    source: str
+    split: str
+    revision: str
+    fingerprint: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StagedReject:
+    """A reject with its read ordinal and the position after it."""
+
+    ordinal: int
+    position: Mapping[str, Any]
+    reject: Reject
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A closed segment: the clips with ordinals `first_ordinal` + 1 to `progress.read`."""
+
+    path: Path
+    key: StagingKey
+    first_ordinal: int
+    rows: int
+    progress: Progress
+    """After the last clip read."""
+    rejects: tuple[StagedReject, ...] = field(repr=False)
+
+    def rows_index(self) -> pa.Table:
+        """Ordinal, audio size and progress of each row; reads no audio."""
+        return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
+
+    def row_groups(self) -> Iterator[pa.Table]:
+        """The rows, one row group at a time."""
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, use_threads=False)
+
+    def ids(self) -> list[str]:
+        """The IDs that its rows carry ("" where they are given at build)."""
+        return pq.read_table(self.path, columns=["ID"])["ID"].to_pylist()  # type: ignore[no-any-return]
+
+    def source_ids(self) -> list[str]:
+        """The source ids of its rows and rejects."""
+        rows = pq.read_table(self.path, columns=["source_id"])["source_id"].to_pylist()
+        return [*rows, *(staged.reject.source_id for staged in self.rejects)]
+
+
+class Staging:
+    """The segments of one split of one source: append, close, recover."""
+
+    def __init__(self, folder: Path, key: StagingKey) -> None:
+        self.folder = folder / key.source / key.split
+        self.key = key
+        self.segments: list[Segment] = []
+        self._set_aside = folder / "set-aside"
+        self._open: _OpenSegment | None = None
+        self._progress = Progress()
+
+    def recover(self, published: Progress) -> Progress:
+        """Take over what an earlier run staged after `published`; returns the progress to read on from."""
+        self._progress = published
+        self.segments = []
+        (self.folder / "segment.tmp").unlink(missing_ok=True)
+        for segment in read_segments(self.folder, self._put_aside):
+            if segment.key != self.key:
+                self._put_aside(segment.path, "it belongs to another generation, revision or set of options")
+            elif _covers(published, segment):
+                segment.path.unlink()
+            elif not self._continues(segment, published):
+                self._put_aside(segment.path, f"it does not continue clip {self._progress.read}")
+            else:
+                self.segments.append(segment)
+                self._progress = segment.progress
+        return self._progress
+
+    def add(self, step: Step) -> None:
+        """Take one step; durable only once `close` has returned."""
+        if self._open is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._open = _OpenSegment(self.folder / "segment.tmp")
+        self._open.add(step)
+
+    def close(self, progress: Progress) -> None:
+        """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint."""
+        if self._open is None and progress == self._progress:
+            return
+        if self._open is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        pending = self._open or _OpenSegment(self.folder / "segment.tmp")
+        first = self._progress.read
+        rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
+        # Two segments may end at the same clip (the second only says that the split is finished).
+        suffix = "-end" if progress.finished else ""
+        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}.parquet"
+        publish_file(pending.path, final)
+        self.segments.append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
+        self._open = None
+        self._progress = progress
+
+    def drop_published(self, published: Progress) -> None:
+        """Delete the segments that the target's state covers."""
+        covered = [segment for segment in self.segments if _covers(published, segment)]
+        for segment in covered:
+            segment.path.unlink(missing_ok=True)
+        if covered:
+            self.segments = [segment for segment in self.segments if segment not in covered]
+            fsync_folder(self.folder)
+
+    def _continues(self, segment: Segment, published: Progress) -> bool:
+        if not self.segments:
+            return segment.first_ordinal <= published.read
+        return segment.first_ordinal == self._progress.read
+
+    def _put_aside(self, path: Path, why: str) -> None:
+        name = "-".join(path.relative_to(self.folder.parent.parent).parts)
+        kept = rename_aside(path, self._set_aside / name)
+        log.warning(
+            "Set aside the staged segment %s: %s. Its clips are read again. It is kept as %s.",
+            path,
+            why,
+            kept,
+        )
+
+
+def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
+    """The segments in a folder, in reading order; one that can't be read goes to `damaged(path, why)`."""
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            yield _read_segment(path)
+        except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+            damaged(path, f"it is damaged ({error})")
+
+
+def staged_key(folder: Path, source: str, generation: str) -> StagingKey | None:
+    """What an earlier run pinned for a source, from its staged segments; None where it staged nothing."""
+    for split_folder in sorted((folder / source).glob("*")):
+        for segment in read_segments(split_folder, lambda path, why: None):
+            if segment.key.generation == generation:
+                return segment.key
+    return None
+
+
+def _covers(published: Progress, segment: Segment) -> bool:
+    if published.finished:
+        return True
+    return segment.progress.read <= published.read and not segment.progress.finished
+
+
+def _footer(key: StagingKey, first: int, progress: Progress, rejects: list[StagedReject]) -> dict[str, Any]:
+    return {
+        "key": asdict(key),
+        "first_ordinal": first,
+        "progress": asdict(progress),
+        "rejects": [asdict(staged) for staged in rejects],
+    }
+
+
+def _read_segment(path: Path) -> Segment:
+    metadata = pq.read_metadata(path)
+    footer = json.loads(metadata.metadata[FOOTER_KEY])
+    rejects = tuple(
+        StagedReject(staged["ordinal"], staged["position"], Reject(**staged["reject"]))
+        for staged in footer["rejects"]
+    )
+    return Segment(
+        path,
+        StagingKey(**footer["key"]),
+        footer["first_ordinal"],
+        metadata.num_rows,
+        Progress(**footer["progress"]),
+        rejects,
+    )
+
+
+class _OpenSegment:
+    """The segment that is being written, row group by row group."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rejects: list[StagedReject] = []
+        self._writer = pq.ParquetWriter(
+            path, STAGED_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+        )
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, step: Step) -> None:
+        if isinstance(step.outcome, Reject):
+            self.rejects.append(StagedReject(step.ordinal, step.progress.position, step.outcome))
+        elif isinstance(step.outcome, dict):
+            self._add_row(step.outcome, step.progress)
+
+    def _add_row(self, sample: Sample, progress: Progress) -> None:
+        size = len(sample["audio"]["bytes"])
+        self._rows.append(
+            {
+                **sample,
+                "_ordinal": progress.read,
+                "_audio_bytes": size,
+                "_progress": json.dumps(asdict(progress), separators=(",", ":")),
+            }
+        )
+        self._bytes += size
+        if len(self._rows) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=STAGED_SCHEMA))
+            self._rows, self._bytes = [], 0
+
+    def finish(self, footer: Mapping[str, Any]) -> int:
+        """Write the rest and the footer; returns the number of rows."""
+        self._write_rows()
+        self._writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer, ensure_ascii=False)})
+        self._writer.close()
+        return int(pq.read_metadata(self.path).num_rows)
+
+
+def refuse_other_fingerprint(source: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """TargetRefused, naming each difference, where a run would go on with other options than it began with."""
+    if ours == theirs:
+        return
+    differences = [
+        f"  {name}: it was {theirs.get(name)!r}, now {ours.get(name)!r}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+    raise TargetRefused(
+        f"{source} was begun with other options, and going on with these would mix two kinds of data:\n"
+        + "\n".join(differences)
+        + "\nNothing was changed. Repeat the command with the options it was begun with, or begin anew with --fresh."
+    )

@@ -1,0 +1,246 @@
+"""The target's state: what is published and the position after it, per source and split.
+
+`.ingest/state.json` in the target is the sole truth on what is published (law 3). A `State` is a
+value: publishing a part makes a new one (`State.after`), which is committed together with the part's
+files and becomes ours only when that commit has landed (law 1).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from utils.errors import TargetRefused
+from utils.ids import Range, merge_ranges
+from utils.schema import START, Outcome, Position, Reject, Skip
+
+STATE_PATH = ".ingest/state.json"
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a split of a source is: the position, and the books up to it."""
+
+    position: Position = field(default_factory=lambda: dict(START))
+    read: int = 0
+    kept: int = 0
+    rejected: int = 0
+    unselected: int = 0
+    known: int = 0
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        if self.read != self.kept + self.rejected + self.unselected + self.known:
+            raise ValueError(f"the books do not balance: {self}")
+
+    def after(self, position: Position, outcome: Outcome) -> "Progress":
+        """The progress once one more clip was read."""
+        return Progress(
+            position=position,
+            read=self.read + 1,
+            kept=self.kept + isinstance(outcome, dict),
+            rejected=self.rejected + isinstance(outcome, Reject),
+            unselected=self.unselected + (outcome is Skip.UNSELECTED),
+            known=self.known + (outcome is Skip.KNOWN),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One clip read: what became of it, and the progress after it.
+
+    The unit that is staged, so that a position never moves without the rows it counts (law 4).
+    """
+
+    progress: Progress
+    outcome: Outcome
+
+    @property
+    def ordinal(self) -> int:
+        """1 for the first clip of a split."""
+        return self.progress.read
+
+
+@dataclass(frozen=True)
+class SplitState:
+    """One split of one source as published."""
+
+    progress: Progress = field(default_factory=Progress)
+    parts: int = 0
+    """Parts published; a part is a shard and its rejects, or rejects alone. Also the number of the next one."""
+    published: int = 0
+    """Rows published, those of earlier revisions included."""
+    ids: tuple[Range, ...] = ()
+    """Numbers of the published IDs."""
+    duration_s: float = 0.0
+    size_bytes: int = 0
+    """Total size of the shards."""
+    pass_first_part: int = 0
+    """The first part made from the revision that is being read, or was read last."""
+    earlier: tuple[Progress, ...] = ()
+    """The final books of earlier revisions of the source."""
+
+    @property
+    def rejected(self) -> int:
+        return self.progress.rejected + sum(books.rejected for books in self.earlier)
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """One source as published. `about` says what the card needs to know of it."""
+
+    revision: str
+    fingerprint: Mapping[str, Any]
+    about: Mapping[str, Any]
+    splits: Mapping[str, SplitState] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.splits) and all(split.progress.finished for split in self.splits.values())
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one commit adds for one split of a source: a shard, its rejects, or both."""
+
+    source: str
+    split: str
+    number: int
+    progress: Progress
+    rows: int
+    ids: tuple[Range, ...]
+    """Numbers of its rows' IDs."""
+    duration_s: float
+    size_bytes: int
+    has_rejects: bool
+
+    @property
+    def shard_path(self) -> str | None:
+        return f"data/{self.split}/{part_name(self.source, self.number)}" if self.rows else None
+
+    @property
+    def rejected_path(self) -> str | None:
+        return f"rejected/{self.split}/{part_name(self.source, self.number)}" if self.has_rejects else None
+
+
+def part_name(source: str, number: int) -> str:
+    return f"{source}-{number:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is published in a target, as of one commit."""
+
+    generation: str
+    sample_rate_hz: int | None = None
+    """Of the published audio; None where clips keep their own."""
+    next_id: int = 1
+    holes: tuple[Range, ...] = ()
+    """IDs below `next_id` that stand for nothing (removals, repairs)."""
+    sources: Mapping[str, SourceState] = field(default_factory=dict)
+    replaces_old_data: bool = False
+    """True from a `--fresh` on until its first part is committed, which removes the old generation's files."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    sequence: int = 0
+    run_id: str = ""
+    committed_at: str = ""
+
+    def split(self, source: str, split: str) -> SplitState:
+        known = self.sources.get(source)
+        return known.splits.get(split, SplitState()) if known else SplitState()
+
+    def with_source(self, name: str, source: SourceState) -> "State":
+        return replace(self, sources={**self.sources, name: source})
+
+    def with_split(self, source: str, split: str, split_state: SplitState) -> "State":
+        known = self.sources[source]
+        return self.with_source(source, replace(known, splits={**known.splits, split: split_state}))
+
+    def after(self, part: Part) -> "State":
+        """The state once `part` is published."""
+        before = self.split(part.source, part.split)
+        if part.number != before.parts:
+            raise ValueError(f"part {part.number} does not follow part {before.parts - 1} of {part.source}")
+        published = replace(
+            before,
+            progress=part.progress,
+            parts=part.number + 1,
+            published=before.published + part.rows,
+            ids=merge_ranges((*before.ids, *part.ids)),
+            duration_s=round(before.duration_s + part.duration_s, 6),
+            size_bytes=before.size_bytes + part.size_bytes,
+        )
+        next_id = max(self.next_id, *(last + 1 for _, last in part.ids)) if part.ids else self.next_id
+        extended = replace(self, next_id=next_id, replaces_old_data=False)
+        return extended.with_split(part.source, part.split, published)
+
+    def same_dataset(self, other: "State | None") -> bool:
+        """Equal but for who committed it and when."""
+        return other is not None and self._identity() == other._identity()
+
+    def _identity(self) -> "State":
+        return replace(self, sequence=0, run_id="", committed_at="")
+
+    def to_json(self) -> bytes:
+        content = {"version": STATE_VERSION, **asdict(self)}
+        return json_with_checksum(content)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> "State":
+        """Read `to_json`'s form. TargetRefused where it is damaged or of a later version: never a guess."""
+        try:
+            content = checked_json(raw)
+            if content.pop("version") != STATE_VERSION:
+                raise TargetRefused(
+                    "The target's state was written by another version of this program. Use that one."
+                )
+            return _state(content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise TargetRefused(
+                f"The target's {STATE_PATH} is damaged ({error}). Nothing was changed. Restore it from the "
+                "target's previous revision, then repeat this command."
+            ) from error
+
+
+def json_with_checksum(content: Mapping[str, Any]) -> bytes:
+    """JSON for people and programs, with a checksum over its content."""
+    return (
+        json.dumps({**content, "checksum": _checksum(content)}, ensure_ascii=False, indent=2) + "\n"
+    ).encode()
+
+
+def checked_json(raw: bytes) -> dict[str, Any]:
+    """The object that `json_with_checksum` wrote. ValueError where it is not that any more."""
+    content = json.loads(raw)
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    recorded = content.pop("checksum", None)
+    if recorded != _checksum(content):
+        raise ValueError("its checksum does not match its content")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _ranges(items: list[list[int]]) -> tuple[Range, ...]:
+    return tuple((first, last) for first, last in items)
+
+
+def _split_state(content: dict[str, Any]) -> SplitState:
+    content["progress"] = Progress(**content["progress"])
+    content["earlier"] = tuple(Progress(**books) for books in content["earlier"])
+    content["ids"] = _ranges(content["ids"])
+    return SplitState(**content)
+
+
+def _state(content: dict[str, Any]) -> State:
+    for source in content["sources"].values():
+        source["splits"] = {name: _split_state(split) for name, split in source["splits"].items()}
+    content["sources"] = {name: SourceState(**source) for name, source in content["sources"].items()}
+    content["holes"] = _ranges(content["holes"])
+    return State(**content)

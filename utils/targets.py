@@ -1,0 +1,206 @@
+"""Where the dataset goes: the Hub (`utils/hub_target.py`) or a local folder (here). The same small protocol.
+
+A target is read as a `Snapshot` (its head and the state there) and changed by a `Change`, which goes
+in whole or not at all, and only onto the snapshot that it was planned on.
+
+A folder has no atomic commit of several files, so the order makes one: the part's files first (temporary
+name, fsync, rename), then the card, and `state.json` last. *The rename of `state.json` is the commit
+point*: files that the state does not name are leftovers of a run that died, set aside at the next start.
+"""
+
+import errno
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.card import render_card
+from utils.durable import TEMPORARY_SUFFIX, publish_file, rename_aside, write_atomically
+from utils.errors import TargetMoved, TargetRefused
+from utils.lock import hold_lock
+from utils.state import STATE_PATH, State
+
+log = logging.getLogger(__name__)
+
+CARD_PATH = "README.md"
+DATA_FOLDERS = ("data", "rejected")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A target as it was at one moment."""
+
+    head: str
+    """Names the revision: a commit on the Hub, a digest of the state in a folder."""
+    state: State | None
+    holds_data: bool
+    """Whether there is anything that a fresh start would have to keep."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One atomic change: new files, and the state that names them. The card follows from the state."""
+
+    message: str
+    planned: State
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Path in the target -> local file, which must not change meanwhile."""
+
+
+class Target(Protocol):
+    """What the uploader needs of a target."""
+
+    name: str
+    """`user/name` on the Hub, or the folder's path: for messages and names of files."""
+
+    def lock(self) -> AbstractContextManager[None]: ...
+
+    def snapshot(self) -> Snapshot:
+        """What is there now. Raises where it can't be told: "cannot tell" is not "empty" (law 8)."""
+
+    def heal(self, snapshot: Snapshot) -> None:
+        """Tidy up what a run that died left behind."""
+
+    def begin(self, change: Change, since: Snapshot) -> Snapshot:
+        """Begin a new generation, keeping the old data reachable (law 9)."""
+
+    def commit(self, change: Change, since: Snapshot) -> Snapshot:
+        """Apply a change. TargetMoved where somebody else changed the target since `since`."""
+
+    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
+        """Columns of a published Parquet file."""
+
+    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
+        """The paths of all files below a folder of the target, sorted."""
+
+
+class LocalTarget:
+    """A folder with the very layout of the Hub's repo."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = str(folder)
+
+    def lock(self) -> AbstractContextManager[None]:
+        return hold_lock(self.folder.parent / f".{self.folder.name}.lock", self.name)
+
+    def snapshot(self) -> Snapshot:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise TargetRefused(
+                f"{self.name} is a file, not a folder. Nothing was changed. Name another --output."
+            )
+        raw = self._read(STATE_PATH)
+        holds_data = self.folder.is_dir() and any(self.folder.iterdir())
+        return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
+
+    def heal(self, snapshot: Snapshot) -> None:
+        if snapshot.state is None:
+            return
+        named = set(published_files(snapshot.state))
+        for path in self.list_files("", snapshot):
+            if path.split("/")[0] in DATA_FOLDERS and path not in named:
+                self._set_aside(path)
+        self._write_card(snapshot.state)
+
+    def begin(self, change: Change, since: Snapshot) -> Snapshot:
+        self._refuse_to_bury(since)
+        if since.holds_data:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            kept = rename_aside(
+                self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}")
+            )
+            log.info("The old dataset is kept as %s", kept)
+        return self._put_state(change.planned)
+
+    def commit(self, change: Change, since: Snapshot) -> Snapshot:
+        if _digest(self._read(STATE_PATH)) != since.head:
+            raise TargetMoved(
+                f"{self.name} was changed by somebody else while we ran. Our last shard was not written; those "
+                "before it are safe. Stop the other run, then repeat this command with --resume."
+            )
+        for path, local in change.files.items():
+            _move_durably(local, self.folder / path)
+        self._write_card(change.planned)
+        return self._put_state(change.planned)
+
+    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
+        return pq.read_table(self.folder / path, columns=columns, partitioning=None)
+
+    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
+        files = (path for path in (self.folder / folder).rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in files)
+
+    def _refuse_to_bury(self, since: Snapshot) -> None:
+        """`--fresh` renames the folder aside: only ever one that looks like a dataset of ours or a card's."""
+        here = self.folder.resolve()
+        if here == Path.cwd() or here in Path.cwd().parents:
+            raise TargetRefused(
+                f"{self.name} holds the working folder. Nothing was changed. Name another --output."
+            )
+        known = (STATE_PATH, CARD_PATH, *DATA_FOLDERS)
+        if since.holds_data and not any((self.folder / name).exists() for name in known):
+            raise TargetRefused(
+                f"{self.name} holds something that is not a dataset. Nothing was changed. Name an empty or new "
+                "folder with --output."
+            )
+
+    def _put_state(self, state: State) -> Snapshot:
+        raw = state.to_json()
+        write_atomically(self.folder / STATE_PATH, raw)
+        return Snapshot(_digest(raw), state, holds_data=True)
+
+    def _write_card(self, state: State) -> None:
+        existing = self._read(CARD_PATH)
+        text = existing.decode(errors="replace") if existing is not None else None
+        card = render_card(state, text)
+        if card != text:
+            write_atomically(self.folder / CARD_PATH, card.encode())
+
+    def _set_aside(self, path: str) -> None:
+        kept = rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)
+        log.info(
+            "Set aside %s, which the state does not name (a run died before its commit): now %s", path, kept
+        )
+
+    def _read(self, path: str) -> bytes | None:
+        """A file's content, None where it is not there. Any other failure raises."""
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def published_files(state: State) -> list[str]:
+    """The paths that the state may name: every part's shard and rejects, whether or not it has both."""
+    parts = (
+        (split_name, f"{source_name}-{number:05d}.parquet")
+        for source_name, source in state.sources.items()
+        for split_name, split in source.splits.items()
+        for number in range(split.parts)
+    )
+    return [f"{folder}/{split}/{name}" for split, name in parts for folder in DATA_FOLDERS]
+
+
+def _digest(raw: bytes | None) -> str:
+    return "none" if raw is None else hashlib.sha256(raw).hexdigest()
+
+
+def _move_durably(local: Path, final: Path) -> None:
+    """Move a built file into the target; over a file-system border it is copied under a temporary name first."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        publish_file(local, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
+        shutil.copyfile(local, temporary)
+        publish_file(temporary, final)

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from processors.demo import write_demo_sources
+
 from pipeline import report
 from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.run import RunResult, make_target, run
 from processors import REGISTRY, describe
-from processors.demo import write_demo_sources
 from utils import hub
 from utils.errors import IngestError, SourceError, Stopped
 from utils.sources import clear_cache

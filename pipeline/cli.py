@@ -65,7 +65,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fresh", action="store_true", help="start a new dataset; an old one there stays reachable")
     group.add_argument("--append", action="store_true", help="add to the dataset that is there")
     group.add_argument("--list", action="store_true", help="command: the sources, with licence, hours, access")
-    group.add_argument("--status", action="store_true", help="command: what the target holds, and where reading stopped")
+    group.add_argument(
+        "--status", action="store_true", help="command: what the target holds, and where reading stopped"
+    )
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
 
 
@@ -78,7 +80,11 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=Path, metavar="FILE", help="go on, checking this checkpoint file against what is published"
     )
     group.add_argument(
-        "--checkpoint-interval", type=_positive, default=1000, metavar="N", help="a checkpoint every N clips (%(default)s)"
+        "--checkpoint-interval",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="a checkpoint every N clips (%(default)s)",
     )
 
 
@@ -86,14 +92,18 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sources")
     group.add_argument("names", nargs="*", metavar="NAME", help=f"sources: {', '.join(REGISTRY)}")
     group.add_argument("--all", action="store_true", help="every speech source")
-    group.add_argument("--demo", action="store_true", help="use small made-up mirrors of all sources; no network needed")
+    group.add_argument(
+        "--demo", action="store_true", help="use small made-up mirrors of all sources; no network needed"
+    )
     group.add_argument(
         "--source-dir", type=Path, metavar="DIR", help="read local mirrors, DIR/<owner>/<name>/..., instead of the Hub"
     )
     group.add_argument(
         "--streaming", action="store_true", help="read source files as they arrive, keeping no copy on disk"
     )
-    group.add_argument("--sample", action="store_true", help="only the first few samples of each source; always streams")
+    group.add_argument(
+        "--sample", action="store_true", help="only the first few samples of each source; always streams"
+    )
     group.add_argument(
         "--sample-size", type=_positive, default=5, metavar="N", help="how many, spread over the splits (%(default)s)"
     )
@@ -111,7 +121,11 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         help="publish these sources to a public repo although their terms restrict that",
     )
     group.add_argument(
-        "--max-cache-gb", type=_positive_float, default=100.0, metavar="N", help="bound of the download cache (%(default)s)"
+        "--max-cache-gb",
+        type=_positive_float,
+        default=100.0,
+        metavar="N",
+        help="bound of the download cache (%(default)s)",
     )
 
 
@@ -122,7 +136,11 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--output", type=Path, metavar="DIR", help="publish to a local folder (data/thai-voice)")
     group.add_argument("--no-upload", action="store_true", help="publish to the local folder, even with --hf-repo")
     group.add_argument(
-        "--upload-batch-size", type=_positive, default=5000, metavar="N", help="a shard closes at N samples (%(default)s)"
+        "--upload-batch-size",
+        type=_positive,
+        default=5000,
+        metavar="N",
+        help="a shard closes at N samples (%(default)s)",
     )
     group.add_argument(
         "--max-shard-mb", type=_positive, default=400, metavar="M", help="... or at M MB of audio (%(default)s)"
@@ -135,7 +153,11 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         help="how long to keep trying an unreachable Hub (%(default)s)",
     )
     group.add_argument(
-        "--timeout", type=_positive_float, default=60.0, metavar="SECONDS", help="of one answer of the Hub (%(default)s)"
+        "--timeout",
+        type=_positive_float,
+        default=60.0,
+        metavar="SECONDS",
+        help="of one answer of the Hub (%(default)s)",
     )
 
 

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pipeline.cli import source_name
@@ -80,7 +81,7 @@ class _Run:
             for split in SPLIT_ORDER:
                 for source in sources.values():
                     if split in source.splits and source.name not in self._result.failures:
-                        self._attempt(source.name, lambda source=source, split=split: self._read(source, split))
+                        self._attempt(source.name, partial(self._read, source, split))
         except Interrupted:
             self._result.interrupted = True
         finally:
@@ -96,7 +97,7 @@ class _Run:
             if published and self._is_done(name, published):
                 log.info("%s is finished: nothing to do", name)
                 continue
-            self._attempt(name, lambda name=name: sources.update({name: self._open(name)}))
+            self._attempt(name, partial(self._open_into, sources, name))
         return sources
 
     def _is_done(self, name: str, published: SourceState) -> bool:
@@ -106,10 +107,10 @@ class _Run:
         refuse_other_fingerprint(name, fingerprint(self._options, name), published.fingerprint)
         return True
 
-    def _open(self, name: str) -> SourceRun:
+    def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
         processor = create(name, self._processor_config(name))
         processor.hooks = RunHooks(stop_requested=self._stop)
-        return SourceRun(processor, self._publisher, self._options)
+        sources[name] = SourceRun(processor, self._publisher, self._options)
 
     def _processor_config(self, name: str) -> ProcessorConfig:
         options = self._options
@@ -145,11 +146,13 @@ class _Run:
             source.read_split(split, lambda step: bar.add(step, self._publisher.bytes_published))
 
     def _report_checkpoint(self, path: Path, sources: Mapping[str, SourceRun]) -> None:
-        """Hold a checkpoint file against what is durable. It is never believed: it can only be behind, equal or ahead."""
+        """Hold a checkpoint file against what is durable, and say which is ahead. It is never believed."""
         checkpoint = load_checkpoint(path)
         source = _source_of(checkpoint["processor"], path)
         if source not in self._options.sources:
-            raise UsageError(f"Checkpoint {path} is of {source}, which this command does not name. Nothing was changed.")
+            raise UsageError(
+                f"Checkpoint {path} is of {source}, which this command does not name. Nothing was changed."
+            )
         ours = sum(up.progress.kept for up in sources[source].uploaders.values()) if source in sources else None
         theirs = int(checkpoint["samples_processed"])
         exact = progress_by_split(checkpoint)
@@ -196,7 +199,9 @@ def refuse_restricted_terms(options: Options, target: Target) -> None:
         return
     restricted = {name: create(name, ProcessorConfig()).info for name in options.sources}
     missing = {
-        name: info.terms for name, info in restricted.items() if info and info.terms and name not in options.accept_terms
+        name: info.terms
+        for name, info in restricted.items()
+        if info and info.terms and name not in options.accept_terms
     }
     if missing:
         listed = "\n".join(f"  {name}: {terms}" for name, terms in missing.items())

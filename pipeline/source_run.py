@@ -1,4 +1,4 @@
-"""One source in one run: opened at its pinned revision, checked against what was begun, ready to read split by split."""
+"""One source in one run: opened at its pinned revision, checked against what was begun, read split by split."""
 
 import logging
 from collections.abc import Mapping
@@ -104,7 +104,9 @@ class SourceRun:
 
     def _declare_newer(self, published: SourceState) -> None:
         """A finished source has a newer revision: it is read from its start, what is published passed over."""
-        log.info("%s: revision %s is newer than the published one; reading what it adds", self.name, self.processor.revision)
+        log.info(
+            "%s: revision %s is newer than the published one; reading what it adds", self.name, self.processor.revision
+        )
         splits = {
             name: SplitState(
                 earlier=(*split.earlier, split.progress),

@@ -12,7 +12,8 @@ from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from processors.conversion import as_raw_clip, convert_clip
 from utils import checkpoint as checkpoints
@@ -22,6 +23,10 @@ from utils.ids import id_of
 from utils.schema import START, Outcome, Position, RawClip, Reject, Sample, Skip
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
+
+if TYPE_CHECKING:
+    from processors.demo import DemoCounts
+    from utils.synthetic_voice import SyntheticVoice
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     name: str = ""
     """The registry name; the class name less `Processor` where it is not set."""
     info: SourceInfo | None = None
+    demo_counts: Mapping[str, "DemoCounts"] = MappingProxyType({})
+    """What each split of the source's demo mirror comes to."""
 
     def __init__(self, config: ProcessorConfig | Mapping[str, Any] | None = None, **fields: Any) -> None:
         self.config = _config(config, fields)
@@ -83,6 +90,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         self.revision: str | None = None
         """The revision to read; set before the first read to pin one (law 6)."""
         self._files: SourceFiles | None = None
+        self._current_split = "train"
 
     # --- what a source overrides -------------------------------------------------------------
 
@@ -99,8 +107,13 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         raise NotImplementedError(f"{type(self).__name__} must override read() or _process_single_split()")
 
     def expected_clips(self, split: str) -> int | None:
-        """How many clips `read` will yield from the start of a split, where that is cheap to tell; for bars and ETAs."""
+        """How many clips `read` yields from the start of a split, where that is cheap to tell; for the ETA."""
         return None
+
+    @classmethod
+    def write_demo_mirror(cls, folder: Path, voice: "SyntheticVoice") -> None:
+        """Write a small mirror of the source, in its true layout, into the empty `folder`: the same bytes every time."""
+        raise NotImplementedError(f"{cls.__name__} must override write_demo_mirror() to be part of --demo")
 
     def load_split_data(self, split: str) -> Iterator[Any]:
         """The raw clips of a split, from its start."""
@@ -138,6 +151,11 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             self.revision = self._files.revision
         return self._files
 
+    def raise_if_stopped(self) -> None:
+        """Raise Interrupted where a stop was requested: for a `read` that is long about it before it yields a clip."""
+        if self.hooks.stop_requested():
+            raise Interrupted("Stopped on request, after a clean checkpoint.")
+
     def process_split(
         self,
         split: str,
@@ -158,8 +176,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
                 yield Step(progress, outcome)
                 if sample_size is not None and progress.kept >= sample_size:
                     break
-                if self.hooks.stop_requested():
-                    raise Interrupted("Stopped on request, after a clean checkpoint.")
+                self.raise_if_stopped()
                 if progress.read - saved.read >= checkpoint_interval:
                     self._checkpoint(split)
                     saved = progress
@@ -227,9 +244,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             if ordinal <= start.read:
                 continue
             if not isinstance(outcome, (dict, Reject, Skip)):
-                raise TypeError(
-                    f"{type(self).__name__}._process_single_split yielded {type(outcome).__name__}"
-                )
+                raise TypeError(f"{type(self).__name__}._process_single_split yielded {type(outcome).__name__}")
             yield {"index": ordinal}, self._named(outcome, split, ordinal)
 
     def _named(self, outcome: Outcome, split: str, ordinal: int) -> Outcome:
@@ -332,10 +347,7 @@ def sample_quotas(splits: list[str], sample_size: int) -> dict[str, int]:
     """`sample_size` samples spread over the splits: one in five to each evaluation split, the rest to train."""
     others = [split for split in splits if split != "train"]
     if "train" not in splits:
-        return {
-            split: sample_size // len(others) + (i < sample_size % len(others))
-            for i, split in enumerate(others)
-        }
+        return {split: sample_size // len(others) + (i < sample_size % len(others)) for i, split in enumerate(others)}
     each = max(1, sample_size // 5)
     quotas = {}
     left = sample_size - 1  # train has at least one

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import soundfile
 
 from processors.base_processor import BaseProcessor
-from utils.schema import Position, RawClip
+from utils.schema import LANGUAGE, Outcome, Position, RawClip, Reject, RejectReason, Sample, Skip
+from utils.state import Progress, Step
 
 
 def tone(number: int, duration_s: float = 0.3, rate_hz: int = 16_000) -> bytes:
@@ -60,3 +62,36 @@ def tree(folder: Path, *below: str) -> dict[str, bytes]:
     """Path -> content of all files below the named folders."""
     paths = [path for name in below for path in sorted((folder / name).rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def row(number: int, size: int = 40) -> Sample:
+    """A sample as a processor hands it on: no ID yet; its "audio" is noise, for what never decodes it."""
+    return Sample(
+        ID="",
+        source_id=f"Corpus/train/{number}",
+        dataset_name="Corpus",
+        speaker_id=f"SPK_{number % 3}" if number % 4 else None,
+        Language=LANGUAGE,
+        audio={"bytes": Random(number).randbytes(size), "path": "clip.flac"},
+        transcript=f"ประโยคที่ {number}",
+        transcript_raw=f"ประโยคที่  {number}",
+        length=number / 8,
+        confidence_score=1.0,
+        audio_hash=f"{number:032x}",
+        source_metadata=None if number % 5 else '{"gender": "female"}',
+    )
+
+
+def steps(outcomes: str, start: Progress | None = None, size: int = 40) -> list[Step]:
+    """Steps by their letters: k kept, r rejected, u unselected, n known from an earlier revision."""
+    taken, progress = [], start or Progress()
+    for number, letter in enumerate(outcomes, start=progress.read + 1):
+        outcome: Outcome = {
+            "k": row(number, size),
+            "r": Reject(f"Corpus/train/{number}", RejectReason.SILENT, f"clip {number}"),
+            "u": Skip.UNSELECTED,
+            "n": Skip.KNOWN,
+        }[letter]
+        progress = progress.after({"index": number, "file": f"clips-{number // 10}.tar"}, outcome)
+        taken.append(Step(progress, outcome))
+    return taken

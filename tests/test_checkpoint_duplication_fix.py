@@ -98,24 +98,23 @@ def test_samples_of_a_killed_run_wait_in_the_staging_and_are_uploaded_once(tmp_p
 
 def test_failed_upload_publishes_its_samples_when_retried(tmp_path: Path) -> None:
     """An ID is not "uploaded" before its commit: a failed flush raises, a second one publishes."""
-    with HubServer(tmp_path / "hub") as hub:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("HF_ENDPOINT", hub.endpoint)
-            target = HubTarget("me/thai-voice", TOKEN, tmp_path, patience_s=0)
-            target.open()
-            failing = StreamingUploader(
-                "me/thai-voice", checkpoint_path=tmp_path / "c.json", target=target, staging_dir=tmp_path / "staging"
-            )
-            for number in range(1, 4):
-                failing.add_sample(sample(number))
-            hub.fault("status", step="commit", status=503, times=2)
-            with pytest.raises(Stopped):
-                failing.flush()
-            assert len(failing.uploaded_ids) == 0
+    with HubServer(tmp_path / "hub") as hub, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_ENDPOINT", hub.endpoint)
+        target = HubTarget("me/thai-voice", TOKEN, tmp_path, patience_s=0)
+        target.open()
+        failing = StreamingUploader(
+            "me/thai-voice", checkpoint_path=tmp_path / "c.json", target=target, staging_dir=tmp_path / "staging"
+        )
+        for number in range(1, 4):
+            failing.add_sample(sample(number))
+        hub.fault("status", step="commit", status=503, times=2)
+        with pytest.raises(Stopped):
+            failing.flush()
+        assert len(failing.uploaded_ids) == 0
 
-            assert failing.flush() == 3
+        assert failing.flush() == 3
 
-            assert list(failing.uploaded_ids) == ["S1", "S2", "S3"]
+        assert list(failing.uploaded_ids) == ["S1", "S2", "S3"]
 
 
 def test_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

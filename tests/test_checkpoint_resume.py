@@ -142,8 +142,18 @@ STREAMING = {
 }
 
 
-@pytest.mark.parametrize("old", [REGULAR, STREAMING, *({key: value for key, value in STREAMING.items() if key != left_out}
-                         for left_out in STREAMING if left_out != "samples_processed")])  # fmt: skip
+OLD_FORMATS = [
+    REGULAR,
+    STREAMING,
+    *(
+        {key: value for key, value in STREAMING.items() if key != missing}
+        for missing in STREAMING
+        if missing != "samples_processed"
+    ),
+]
+
+
+@pytest.mark.parametrize("old", OLD_FORMATS)
 def test_older_formats_resume_after_their_count(tmp_path: Path, old: dict[str, Any]) -> None:
     """Version 1 and streaming checkpoints convert; any key but the count may be missing."""
     path = tmp_path / "old.json"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from processors.demo import write_demo_sources
+
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, tree
@@ -33,7 +33,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(demo: Path, *more: str) -> list[str]:
-    return ["--fresh", "--all", "--source-dir", str(demo), *CUTS, "--accept-terms", "GigaSpeech2,MozillaCommonVoice", *more]
+    return [
+        "--fresh",
+        "--all",
+        "--source-dir",
+        str(demo),
+        *CUTS,
+        "--accept-terms",
+        "GigaSpeech2,MozillaCommonVoice",
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +80,9 @@ def assert_equal_datasets(ours: dict[str, bytes], undisturbed: Path) -> None:
 
 
 def on_hub(hub: HubServer) -> dict[str, bytes]:
-    return {path: hub.read(REPO, path) for path in hub.files(REPO) if path.split("/")[0] in ("data", "rejected", ".ingest")}
+    return {
+        path: hub.read(REPO, path) for path in hub.files(REPO) if path.split("/")[0] in ("data", "rejected", ".ingest")
+    }
 
 
 def hub_environment(hub: HubServer) -> dict[str, str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from processors.demo import write_demo_sources
+
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import published_ids, tree
@@ -121,7 +121,9 @@ def test_second_writer_on_another_machine_is_refused(demo: Path, tmp_path: Path,
 
     assert sorted([ours.returncode, theirs.returncode]) == [0, 6]
     state = json.loads(hub.read(REPO, ".ingest/state.json"))
-    assert all(split["progress"]["finished"] for source in state["sources"].values() for split in source["splits"].values())
+    assert all(
+        split["progress"]["finished"] for source in state["sources"].values() for split in source["splits"].values()
+    )
 
 
 def test_data_without_a_state_is_refused_for_append_and_resume(demo: Path, tmp_path: Path) -> None:
@@ -261,5 +263,7 @@ def test_newer_revision_of_a_finished_source_adds_only_what_is_new(demo: Path, t
     assert len(after) > len(before)
     ids = [int(sample_id[1:]) for sample_id in published_ids(tmp_path / "out")]
     assert sorted(ids) == list(range(1, len(ids) + 1))
-    books = json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]["ProcessedVoiceTH"]["splits"]["train"]
+    books = json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]["ProcessedVoiceTH"]["splits"][
+        "train"
+    ]
     assert books["progress"]["known"] > 0

@@ -72,9 +72,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DamagedCheckpoint(
-            f"Checkpoint {path} can't be read: {error.strerror}. Nothing was changed."
-        ) from error
+        raise DamagedCheckpoint(f"Checkpoint {path} can't be read: {error.strerror}. Nothing was changed.") from error
     try:
         return _as_unified(raw)
     except (ValueError, KeyError, TypeError) as error:

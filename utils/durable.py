@@ -23,6 +23,15 @@ def fsync_folder(folder: Path) -> None:
     fsync_file(folder)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each durable in the one above it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_folder(folder.parent)
+
+
 def publish_file(temporary: Path, final: Path) -> None:
     """Give a completely written file its final name; durable when this returns."""
     fsync_file(temporary)
@@ -32,7 +41,7 @@ def publish_file(temporary: Path, final: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file so that its name never stands for anything but all of `content` or what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     temporary.write_bytes(content)
     publish_file(temporary, path)
@@ -40,7 +49,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def rename_aside(path: Path, new_path: Path) -> Path:
     """Rename a file or folder to `new_path`, or to that with `-2`, `-3`, ... where the name is taken."""
-    new_path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(new_path.parent)
     free, number = new_path, 1
     while free.exists():
         number += 1

@@ -108,7 +108,7 @@ class HubTarget:
         for pause_s in _pauses(self._patience_s):
             try:
                 return Snapshot(self._send(change, base), change.planned, holds_data=True)
-            except (*hub.NETWORK_ERRORS, RuntimeError) as error:
+            except hub.COMMIT_ERRORS as error:
                 self._stop_if_forbidden(error)
                 if hub.network_error_behind(error) is None:
                     raise
@@ -133,9 +133,7 @@ class HubTarget:
 
     def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
         def tree() -> list[str]:
-            entries = self._api.list_repo_tree(
-                self.name, repo_type="dataset", revision=snapshot.head, recursive=True
-            )
+            entries = self._api.list_repo_tree(self.name, repo_type="dataset", revision=snapshot.head, recursive=True)
             return sorted(entry.path for entry in entries if hasattr(entry, "size"))
 
         prefix = f"{folder}/" if folder else ""
@@ -160,9 +158,7 @@ class HubTarget:
         """A small file at a revision, None where that revision has none. Any other failure raises."""
         with tempfile.TemporaryDirectory() as folder:
             try:
-                local = self._api.hf_hub_download(
-                    self.name, path, repo_type="dataset", revision=head, local_dir=folder
-                )
+                local = self._api.hf_hub_download(self.name, path, repo_type="dataset", revision=head, local_dir=folder)
             except hub.hf_errors().RemoteEntryNotFoundError:
                 return None
             return Path(local).read_bytes()
@@ -184,7 +180,7 @@ class HubTarget:
             yield add(path, local)
         yield add(STATE_PATH, change.planned.to_json())
         if change.files:
-            yield add(CARD_PATH, self._card(change.planned, base).encode())
+            yield add(CARD_PATH, self._card(change.planned, base).encode(errors="surrogateescape"))
         if base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data:
             kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
             for path in self._paths(base.head):
@@ -194,7 +190,7 @@ class HubTarget:
     def _card(self, planned: State, base: Snapshot) -> str:
         existing = self._read(CARD_PATH, base.head)
         return render_card(
-            planned, existing.decode(errors="replace") if existing is not None else None, self.name
+            planned, existing.decode(errors="surrogateescape") if existing is not None else None, self.name
         )
 
     def _ask(self, what: str, request: Callable[[], Result]) -> Result:

@@ -126,11 +126,9 @@ _STRING_COLUMNS_BEFORE_AUDIO = ("ID", "source_id", "dataset_name", "speaker_id",
 def hf_features(sample_rate_hz: int | None) -> dict[str, dict[str, Any]]:
     """The dataset's features as `datasets` spells them in JSON. `sample_rate_hz` None: each clip keeps its own."""
     string = {"dtype": "string", "_type": "Value"}
-    audio = (
-        {"_type": "Audio"} if sample_rate_hz is None else {"sampling_rate": sample_rate_hz, "_type": "Audio"}
-    )
+    audio = {"_type": "Audio"} if sample_rate_hz is None else {"sampling_rate": sample_rate_hz, "_type": "Audio"}
     return {
-        **{name: string for name in _STRING_COLUMNS_BEFORE_AUDIO},
+        **dict.fromkeys(_STRING_COLUMNS_BEFORE_AUDIO, string),
         "audio": audio,
         "transcript": string,
         "transcript_raw": string,

@@ -69,9 +69,7 @@ class SeenIds:
             return None
         if first[0] < revision_number:
             return Skip.KNOWN
-        return Reject(
-            source_id, RejectReason.REPEATED_SOURCE_ID, "another clip of this source has the same id"
-        )
+        return Reject(source_id, RejectReason.REPEATED_SOURCE_ID, "another clip of this source has the same id")
 
     def _meta(self, name: str) -> str | None:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()

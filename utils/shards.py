@@ -62,9 +62,7 @@ def next_cut(
     total = 0
     for segment in segments:
         index = segment.rows_index()
-        rows = zip(
-            index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True
-        )
+        rows = zip(index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True)
         for ordinal, size, progress in rows:
             if ordinal <= done.read:
                 continue
@@ -105,9 +103,7 @@ def build_part(
         size_bytes=shard.stat().st_size if rows else 0,
         has_rejects=has_rejects,
     )
-    files = {
-        path: local for path, local in ((part.shard_path, shard), (part.rejected_path, rejected)) if path
-    }
+    files = {path: local for path, local in ((part.shard_path, shard), (part.rejected_path, rejected)) if path}
     return BuiltPart(part, files)
 
 
@@ -133,9 +129,7 @@ def _write_shard(
                 ids.add(sample_id)
             duration_s += sum(named["length"].to_pylist())
             # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
-            writer.write_table(
-                named.select(schema.names).cast(schema).combine_chunks(), row_group_size=group.num_rows
-            )
+            writer.write_table(named.select(schema.names).cast(schema).combine_chunks(), row_group_size=group.num_rows)
     return _Written(tuple(ids.ranges), duration_s)
 
 
@@ -169,9 +163,7 @@ def _staged_rows(cut: Cut, segments: Sequence[Segment]) -> Iterator[pa.Table]:
             continue
         for table in segment.row_groups():
             ordinals = table["_ordinal"]
-            inside = pc.and_(
-                pc.greater(ordinals, cut.first_ordinal), pc.less_equal(ordinals, cut.progress.read)
-            )
+            inside = pc.and_(pc.greater(ordinals, cut.first_ordinal), pc.less_equal(ordinals, cut.progress.read))
             chosen = table.filter(inside)
             if chosen.num_rows:
                 yield chosen
@@ -198,9 +190,7 @@ def _with_ids(group: pa.Table, next_id: int) -> pa.Table:
     audio = group["audio"].combine_chunks()
     endings = (path.rpartition(".")[2] for path in audio.field("path").to_pylist())
     paths = [f"{_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
-    named = pa.StructArray.from_arrays(
-        [audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"]
-    )
+    named = pa.StructArray.from_arrays([audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])
     with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
     return with_id.set_column(with_id.schema.get_field_index("audio"), "audio", named)
 

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utils.durable import fsync_folder, publish_file, rename_aside
+from utils.durable import fsync_folder, make_folder, publish_file, rename_aside
 from utils.errors import TargetRefused
 from utils.schema import AUDIO_TYPE, Reject, Sample, published_schema
 from utils.state import Progress, Step
@@ -127,7 +127,7 @@ class Staging:
     def add(self, step: Step) -> None:
         """Take one step; durable only once `close` has returned."""
         if self._open is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._open = _OpenSegment(self.folder / "segment.tmp")
         self._open.add(step)
 
@@ -136,7 +136,7 @@ class Staging:
         if self._open is None and progress == self._progress:
             return
         if self._open is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         pending = self._open or _OpenSegment(self.folder / "segment.tmp")
         first = self._progress.read
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
@@ -159,7 +159,7 @@ class Staging:
 
     def _continues(self, segment: Segment, published: Progress) -> bool:
         if not self.segments:
-            return segment.first_ordinal <= published.read
+            return segment.first_ordinal <= published.read <= segment.progress.read
         return segment.first_ordinal == self._progress.read
 
     def _put_aside(self, path: Path, why: str) -> None:
@@ -179,6 +179,11 @@ def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
         try:
             yield _read_segment(path)
         except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+            damaged(path, f"it is damaged ({error})")
+        except OSError as error:
+            # Arrow tells of damage with OSErrors too, but those have no number: the disk's own errors do.
+            if error.errno is not None:
+                raise
             damaged(path, f"it is damaged ({error})")
 
 
@@ -210,8 +215,7 @@ def _read_segment(path: Path) -> Segment:
     metadata = pq.read_metadata(path)
     footer = json.loads(metadata.metadata[FOOTER_KEY])
     rejects = tuple(
-        StagedReject(staged["ordinal"], staged["position"], Reject(**staged["reject"]))
-        for staged in footer["rejects"]
+        StagedReject(staged["ordinal"], staged["position"], Reject(**staged["reject"])) for staged in footer["rejects"]
     )
     return Segment(
         path,

@@ -193,9 +193,7 @@ class State:
         try:
             content = checked_json(raw)
             if content.pop("version") != STATE_VERSION:
-                raise TargetRefused(
-                    "The target's state was written by another version of this program. Use that one."
-                )
+                raise TargetRefused("The target's state was written by another version of this program. Use that one.")
             return _state(content)
         except (ValueError, KeyError, TypeError) as error:
             raise TargetRefused(
@@ -206,9 +204,7 @@ class State:
 
 def json_with_checksum(content: Mapping[str, Any]) -> bytes:
     """JSON for people and programs, with a checksum over its content."""
-    return (
-        json.dumps({**content, "checksum": _checksum(content)}, ensure_ascii=False, indent=2) + "\n"
-    ).encode()
+    return (json.dumps({**content, "checksum": _checksum(content)}, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def checked_json(raw: bytes) -> dict[str, Any]:

@@ -95,9 +95,7 @@ class SplitUploader:
                 self._built_folder,
             )
             self.publisher.publish(built)
-            remember_uploaded(
-                self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name
-            )
+            remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name)
             self.staging.drop_published(self._published.progress)
             for local in built.files.values():
                 local.unlink(missing_ok=True)
@@ -177,14 +175,10 @@ class StreamingUploader(SplitUploader):
         staging = Path(staging_dir) / clean_name(repo_id)
         path = Path(checkpoint_path or upload_checkpoint_path(Path("checkpoints"), repo_id, split))
         goal = target or _open_hub(repo_id, token, private, staging)
-        publisher = open_publisher(
-            goal, not (append_mode or _is_ours(goal, load_uploaded(path))), sample_rate_hz
-        )
+        publisher = open_publisher(goal, not (append_mode or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
         if self.SOURCE not in publisher.state.sources:
             publisher.declare(self.SOURCE, SourceState(revision="", fingerprint={}, about=_ABOUT))
-        super().__init__(
-            publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size)
-        )
+        super().__init__(publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size))
         self.batch_size = upload_batch_size
         self._uploaded = _published_ids(publisher, self.SOURCE, split)
         self._pending = IdSet(sample_id for segment in self.staging.segments for sample_id in segment.ids())
@@ -256,9 +250,7 @@ def _published_ids(publisher: Publisher, source: str, split: str) -> IdSet:
     prefix = f"data/{split}"
     for path in publisher.target.list_files(prefix, publisher.snapshot):
         if Path(path).name.startswith(f"{source}-"):
-            for sample_id in publisher.target.read_columns(path, ["ID"], publisher.snapshot)[
-                "ID"
-            ].to_pylist():
+            for sample_id in publisher.target.read_columns(path, ["ID"], publisher.snapshot)["ID"].to_pylist():
                 ids.add(sample_id)
     return ids
 
@@ -292,6 +284,4 @@ def _audio_cell(sample_id: str, audio: Any) -> AudioCell:
         return {"bytes": audio_from_array(audio["array"], int(audio["sampling_rate"])), "path": "clip.wav"}
     if isinstance(audio, Mapping) and isinstance(audio.get("bytes"), bytes):
         return {"bytes": audio["bytes"], "path": str(audio.get("path") or "clip.wav")}
-    raise UsageError(
-        f"Sample {sample_id} has no audio that can be uploaded: give bytes, or an array with its rate."
-    )
+    raise UsageError(f"Sample {sample_id} has no audio that can be uploaded: give bytes, or an array with its rate.")

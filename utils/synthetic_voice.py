@@ -7,15 +7,21 @@ measures and stores clips. Nothing is downloaded, and no recording is used.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 Samples = npt.NDArray[np.float32]
-_Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.floating[Any]]
 _Syllable = tuple[str, str, str]
 """Consonant, vowel, tone."""
+
+_RATE_HZ = 16_000
+"""The rate of the synthesis."""
+_STEP = _RATE_HZ // 20
+"""Clips last a multiple of 50 ms: lengths whose Fourier transform is quick."""
 
 SARA_AM = "\u0e33"
 DECOMPOSED_SARA_AM = "\u0e4d\u0e32"
@@ -122,7 +128,7 @@ class SyntheticVoice:
         words = self._words(number, random)
         speaker = int(random.integers(len(_SPEAKER_PITCH_HZ)))
         syllables = [syllable for _, word in words for syllable in word]
-        samples = _utterance(syllables, _SPEAKER_PITCH_HZ[speaker], random, sample_rate_hz)
+        samples = _resampled(_utterance(syllables, _SPEAKER_PITCH_HZ[speaker], random), sample_rate_hz)
         return SpokenClip(
             samples, _sentence([text for text, _ in words], number), speaker, len(samples) / sample_rate_hz
         )
@@ -131,7 +137,7 @@ class SyntheticVoice:
         """The first two words spell the number, so that no two sentences are equal (below 1,444)."""
         count = len(_WORDS)
         own = (number + self._seed) % count, (number // count + 7 * number) % count
-        more = random.integers(count, size=random.integers(0, 4))
+        more = random.integers(count, size=max(0, int(random.integers(-2, 4))))
         return [_WORDS[at] for at in (*own, *more)]
 
 
@@ -146,53 +152,47 @@ def _sentence(words: list[str], number: int) -> str:
     return f"{ZERO_WIDTH_SPACE}{text}" if number % 17 == 9 else text
 
 
-def _utterance(
-    syllables: list[_Syllable], pitch_hz: float, random: np.random.Generator, sample_rate_hz: int
-) -> Samples:
+def _utterance(syllables: list[_Syllable], pitch_hz: float, random: np.random.Generator) -> _Floats:
     pace = random.uniform(0.8, 1.25)
-    spoken = [_spoken(syllable, pitch_hz, pace, random, sample_rate_hz) for syllable in syllables]
-    pause = np.zeros(int(random.uniform(0.04, 0.1) * sample_rate_hz))
+    spoken = [_spoken(syllable, pitch_hz, pace, random) for syllable in syllables]
+    pause = np.zeros(int(random.uniform(0.04, 0.1) * _RATE_HZ))
     wave = np.concatenate([pause, *spoken, pause])
-    shortest, longest = int(0.4 * sample_rate_hz), int(2.5 * sample_rate_hz)
-    wave = np.pad(wave, (0, max(0, shortest - len(wave))))[:longest]
+    steps = -(-len(wave) // _STEP)
+    count = _STEP * min(max(steps, 8), 50)
+    wave = np.pad(wave, (0, max(0, count - len(wave))))[:count]
     wave += 0.003 * np.max(np.abs(wave)) * random.standard_normal(len(wave))  # the room
     loud = 10 ** (random.uniform(-32, -14) / 20) / np.sqrt(np.mean(wave**2))
     wave *= min(loud, 0.95 / np.max(np.abs(wave)))
-    samples: Samples = wave.astype(np.float32)
-    return samples
+    return wave
 
 
-def _spoken(
-    syllable: _Syllable, pitch_hz: float, pace: float, random: np.random.Generator, sample_rate_hz: int
-) -> _Floats:
+def _spoken(syllable: _Syllable, pitch_hz: float, pace: float, random: np.random.Generator) -> _Floats:
     """A consonant and the vowel after it."""
     consonant, vowel, tone = syllable
     contour = pitch_hz * np.array(_TONES[tone])
     parts = []
     if consonant in _NOISE:
-        parts.append(_noise(consonant, random, sample_rate_hz))
+        parts.append(_noise(consonant, random))
     elif consonant:
         onset = np.full(3, contour[0])
-        parts.append(0.4 * _voiced(consonant, onset, 0.05 * pace, random, sample_rate_hz))
-    parts.append(_voiced(vowel, contour, random.uniform(0.1, 0.2) * pace, random, sample_rate_hz))
+        parts.append(0.4 * _voiced(consonant, onset, 0.05 * pace))
+    contour = contour * random.uniform(0.97, 1.03, size=3)
+    parts.append(_voiced(vowel, contour, random.uniform(0.09, 0.16) * pace))
     return np.concatenate(parts)
 
 
-def _voiced(
-    sound: str, contour_hz: _Floats, duration_s: float, random: np.random.Generator, sample_rate_hz: int
-) -> _Floats:
+def _voiced(sound: str, contour_hz: _Floats, duration_s: float) -> _Floats:
     """Glottal pulses along a pitch contour, through the sound's formants, fading in and out. Peak 1."""
-    count = int(duration_s * sample_rate_hz)
+    count = int(duration_s * _RATE_HZ)
     pitch_hz = np.interp(np.linspace(0, 2, count), (0, 1, 2), contour_hz)
-    phase = np.cumsum(pitch_hz * (1 + 0.01 * random.standard_normal(count))) / sample_rate_hz % 1
+    phase = np.cumsum(pitch_hz) / _RATE_HZ % 1
     pulses = np.where(phase < 0.6, np.sin(np.pi * phase / 0.6) ** 2, 0.0)
-    spectrum = np.fft.rfft(np.diff(pulses, prepend=0.0), 2 * count)
-    hz = np.fft.rfftfreq(2 * count, 1 / sample_rate_hz)
-    wave = (
-        np.fft.irfft(spectrum * _resonances(sound, hz))[:count]
-        * np.sin(np.pi * (np.arange(count) + 0.5) / count) ** 0.5
-    )
-    return wave / np.max(np.abs(wave))
+    size = 1 << (2 * count).bit_length()  # room for the formants to ring, and a size that is quick
+    spectrum = np.fft.rfft(np.diff(pulses, prepend=0.0), size)
+    wave = np.fft.irfft(spectrum * _resonances(sound, np.fft.rfftfreq(size, 1 / _RATE_HZ)))[:count]
+    wave *= np.sqrt(np.sin(np.pi * (np.arange(count) + 0.5) / count))
+    wave /= np.max(np.abs(wave))
+    return wave
 
 
 def _resonances(sound: str, hz: _Floats) -> _Floats:
@@ -204,13 +204,22 @@ def _resonances(sound: str, hz: _Floats) -> _Floats:
     return gain
 
 
-def _noise(consonant: str, random: np.random.Generator, sample_rate_hz: int) -> _Floats:
+def _noise(consonant: str, random: np.random.Generator) -> _Floats:
     centre_hz, width_hz, duration_s, level = _NOISE[consonant]
-    count = int(duration_s * sample_rate_hz)
-    hz = np.fft.rfftfreq(count, 1 / sample_rate_hz)
+    count = int(duration_s * _RATE_HZ)
+    hz = np.fft.rfftfreq(count, 1 / _RATE_HZ)
     shape = np.exp(-(((hz - centre_hz) / width_hz) ** 2))
     wave = np.fft.irfft(np.fft.rfft(random.standard_normal(count)) * shape, count) * np.hanning(count)
-    return level * wave / np.max(np.abs(wave))
+    wave *= level / np.max(np.abs(wave))
+    return wave
+
+
+def _resampled(wave: _Floats, sample_rate_hz: int) -> Samples:
+    """At another rate, by the length of its spectrum: it begins and ends in near silence, so nothing wraps."""
+    count = len(wave) * sample_rate_hz // _RATE_HZ
+    if count != len(wave):
+        wave = np.fft.irfft(np.fft.rfft(wave), count) * (count / len(wave))
+    return wave.astype(np.float32)
 
 
 def wav_bytes(samples: Samples, sample_rate_hz: int = 16_000) -> bytes:

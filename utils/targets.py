@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.card import render_card
-from utils.durable import TEMPORARY_SUFFIX, publish_file, rename_aside, write_atomically
+from utils.durable import TEMPORARY_SUFFIX, make_folder, publish_file, rename_aside, write_atomically
 from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.state import STATE_PATH, State
@@ -94,9 +94,7 @@ class LocalTarget:
 
     def snapshot(self) -> Snapshot:
         if self.folder.exists() and not self.folder.is_dir():
-            raise TargetRefused(
-                f"{self.name} is a file, not a folder. Nothing was changed. Name another --output."
-            )
+            raise TargetRefused(f"{self.name} is a file, not a folder. Nothing was changed. Name another --output.")
         raw = self._read(STATE_PATH)
         holds_data = self.folder.is_dir() and any(self.folder.iterdir())
         return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
@@ -114,9 +112,7 @@ class LocalTarget:
         self._refuse_to_bury(since)
         if since.holds_data:
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            kept = rename_aside(
-                self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}")
-            )
+            kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
             log.info("The old dataset is kept as %s", kept)
         return self._put_state(change.planned)
 
@@ -142,9 +138,7 @@ class LocalTarget:
         """`--fresh` renames the folder aside: only ever one that looks like a dataset of ours or a card's."""
         here = self.folder.resolve()
         if here == Path.cwd() or here in Path.cwd().parents:
-            raise TargetRefused(
-                f"{self.name} holds the working folder. Nothing was changed. Name another --output."
-            )
+            raise TargetRefused(f"{self.name} holds the working folder. Nothing was changed. Name another --output.")
         known = (STATE_PATH, CARD_PATH, *DATA_FOLDERS)
         if since.holds_data and not any((self.folder / name).exists() for name in known):
             raise TargetRefused(
@@ -159,16 +153,14 @@ class LocalTarget:
 
     def _write_card(self, state: State) -> None:
         existing = self._read(CARD_PATH)
-        text = existing.decode(errors="replace") if existing is not None else None
+        text = existing.decode(errors="surrogateescape") if existing is not None else None
         card = render_card(state, text)
         if card != text:
-            write_atomically(self.folder / CARD_PATH, card.encode())
+            write_atomically(self.folder / CARD_PATH, card.encode(errors="surrogateescape"))
 
     def _set_aside(self, path: str) -> None:
         kept = rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)
-        log.info(
-            "Set aside %s, which the state does not name (a run died before its commit): now %s", path, kept
-        )
+        log.info("Set aside %s, which the state does not name (a run died before its commit): now %s", path, kept)
 
     def _read(self, path: str) -> bytes | None:
         """A file's content, None where it is not there. Any other failure raises."""
@@ -195,7 +187,7 @@ def _digest(raw: bytes | None) -> str:
 
 def _move_durably(local: Path, final: Path) -> None:
     """Move a built file into the target; over a file-system border it is copied under a temporary name first."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     try:
         publish_file(local, final)
     except OSError as error:

@@ -1,0 +1,74 @@
+"""Transcripts as the source has them -> normalized transcripts. Pure.
+
+One pass removes what is invisible, brings the characters into Unicode's composed form, makes every run of white
+space and control characters one space, and lets pythainlp mend the Thai: vowels and tone marks in the order of
+the standard, two sara e -> sara ae, nikhahit and sara aa -> sara am, vowels and tone marks that are typed twice,
+marks that hang on nothing. Passes are repeated until nothing changes, because one rule makes work for another
+(nikhahit and lakkhangyao become nikhahit and sara aa in one pass, sara am in the next).
+
+Letter case, digits (Thai and Arabic), punctuation, repeated consonants, mai yamok and the text of other scripts are
+not touched: what the speaker said is the source's to say.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+TEXT_VERSION: Final = 1
+"""Part of a run's fingerprint: raise it when the same transcript would come out different."""
+
+MAX_PASSES: Final = 100
+
+_INVISIBLE: Final = re.compile(
+    "["
+    "\u00ad"  # soft hyphen
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of writing direction
+    "\u180e\u200b-\u200d\u2060-\u2064\ufeff"  # zero-width spaces, joiners, the byte order mark
+    "]+"
+)
+_SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_THAI: Final = re.compile("[\u0e01-\u0e5b]")
+
+
+def normalize_transcript(text: str) -> str:
+    """The transcript in its normal form; normalizing that again changes nothing.
+
+    It ends: after the first pass each change makes the text shorter, or leaves its length and makes a lakkhangyao
+    a sara aa or sorts marks that stand out of order, and none of that can go on for ever. It could go on for long
+    in a text of nothing but alternating marks; so after `MAX_PASSES` the text is left as it is, but for
+    the invisible characters and the white space - which is final too, as every pass begins with that.
+    """
+    tidied = _tidy(text)
+    if not _THAI.search(tidied):
+        return tidied
+    before = tidied
+    for _ in range(MAX_PASSES):
+        after = _tidy(_mend_thai()(before))
+        if after == before:
+            return after
+        before = after
+    return tidied
+
+
+def _tidy(text: str) -> str:
+    """Idempotent: what it removes and joins can't come into being by composing characters."""
+    visible = _INVISIBLE.sub("", _LONE_SURROGATE.sub("\ufffd", text))
+    return _SPACE_OR_CONTROL.sub(" ", unicodedata.normalize("NFC", visible)).strip(" ")
+
+
+@cache
+def _mend_thai() -> Callable[[str], str]:
+    """pythainlp's normalizer, imported at first use and told not to make its folder in the user's home.
+
+    Whoever has set either of its variables (it knows an old name of the same one, and refuses both) is obeyed.
+    """
+    if "PYTHAINLP_READ_MODE" not in os.environ:
+        os.environ.setdefault("PYTHAINLP_READ_ONLY", "1")
+    from pythainlp.util import normalize
+
+    mend: Callable[[str], str] = normalize
+    return mend

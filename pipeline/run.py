@@ -124,6 +124,7 @@ class _Run:
                 max_cache_bytes=int(options.max_cache_gb * 1000**3),
                 token=self._token,
                 timeout_s=options.timeout_s,
+                stop_requested=self._stop,
             ),
             options=options.source_options.get(name, {}),
         )

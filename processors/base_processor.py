@@ -112,7 +112,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
 
     @classmethod
     def write_demo_mirror(cls, folder: Path, voice: "SyntheticVoice") -> None:
-        """Write a small mirror of the source, in its true layout, into the empty `folder`: the same bytes every time."""
+        """Write a small mirror of the source, in its true layout, into the empty `folder`; always the same bytes."""
         raise NotImplementedError(f"{cls.__name__} must override write_demo_mirror() to be part of --demo")
 
     def load_split_data(self, split: str) -> Iterator[Any]:

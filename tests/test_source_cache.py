@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_a_download_goes_on_after_the_process_was_killed(hub: HubServer, tmp_pat
     assert downloads(hub)[-1] == f"bytes={kept}-{ARCHIVE_BYTES - 1}"
 
 
+def test_two_readers_of_one_file_download_it_once(hub: HubServer, tmp_path: Path) -> None:
+    """The second waits for the first, in this process or another one, and then has the file too."""
+    sources = [opened(access(tmp_path / "cache")) for _ in range(2)]
+
+    with ThreadPoolExecutor(2) as pool:
+        contents = list(pool.map(read, sources))
+
+    assert contents == [noise(0, ARCHIVE_BYTES)] * 2
+    assert bytes_sent(hub) == ARCHIVE_BYTES
+
+
 def test_a_damaged_part_is_not_believed(hub: HubServer, tmp_path: Path) -> None:
     """What a power cut may leave (a tail of zeros) is found by the SHA-256, and the file fetched anew."""
     way = access(tmp_path / "cache")
@@ -189,21 +201,28 @@ def test_a_failed_download_leaves_no_file_under_its_name(hub: HubServer, tmp_pat
 
 
 def test_clearing_the_cache_deletes_ours_and_nothing_else(hub: HubServer, tmp_path: Path) -> None:
-    """Files that we did not put there stay, links are not followed, and the bytes freed are told."""
-    cache, precious = tmp_path / "cache", tmp_path / "precious"
-    make_source(precious, {"data/thesis.txt": b"years of work"})
+    """Files that we did not put there stay, and the bytes freed are told."""
+    cache = tmp_path / "cache"
     make_source(cache, {"someone/else/0123/data.parquet": b"not ours", "notes.txt": b"not ours"})
     read(opened(access(cache)))
-    revision = cache / REPO / hub.head(REPO)
-    (revision / "link").symlink_to(precious)
-    (cache / "corpora" / "linked").symlink_to(precious)
 
     assert clear_cache(cache) == ARCHIVE_BYTES
 
-    assert (precious / "data/thesis.txt").read_bytes() == b"years of work"
     assert {path.name for path in all_files(cache)} == {"data.parquet", "notes.txt"}
-    (revision / "link").unlink()
     assert clear_cache(cache) == 0
+
+
+def test_clearing_the_cache_follows_no_link(hub: HubServer, tmp_path: Path) -> None:
+    """Not even to another cache of ours: what lies outside the folder is not this folder's."""
+    cache, outside = tmp_path / "cache", tmp_path / "outside"
+    read(opened(access(outside)))
+    read(opened(access(cache)))
+    (cache / "linked").symlink_to(outside / REPO.partition("/")[0])
+    (cache / REPO / hub.head(REPO) / "linked").symlink_to(outside / REPO)
+
+    assert clear_cache(cache) == ARCHIVE_BYTES
+
+    assert cached_names(outside) == {Path(ARCHIVE).name}
 
 
 def test_clearing_leaves_no_empty_folders_of_ours(hub: HubServer, tmp_path: Path) -> None:

@@ -1,18 +1,8 @@
-"""Where source files come from: local mirrors and the Hub, pinned to one revision, streamed."""
+"""Where source files come from: local mirrors and the Hub, pinned to one revision."""
 
-import io
-import os
-import random
-import tarfile
-import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.hub_server import TOKEN, HubServer
@@ -22,15 +12,11 @@ from tests.hub_sources import (
     REPO,
     TABLE,
     access,
-    all_files,
-    bytes_sent,
-    downloads,
     make_source,
     noise,
 )
-from utils.errors import Interrupted, SourceError
+from utils.errors import SourceError
 from utils.hub import Patience
-from utils.remote_file import RemoteFile
 from utils.sources import SourceAccess, SourceChanged, SourceFiles, open_source
 
 
@@ -269,162 +255,3 @@ def test_a_hub_that_fails_for_a_moment_is_asked_again(
 
     assert open_source(REPO, REPO, way, None).revision == hub.head(REPO)
     assert rule.struck == 2
-
-
-# --- the Hub: streaming ----------------------------------------------------------------------
-
-
-def test_streaming_reads_a_file_once_and_writes_nothing(
-    hub: HubServer, streaming: SourceAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No byte is fetched twice, and none touches a disk: not the cache, not a temporary folder, not HF_HOME."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    places = [temporary, streaming.cache_dir, Path(os.environ["HF_HOME"])]
-    before = all_files(*places)
-
-    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
-        pieces = list(iter(lambda: file.read(10_000), b""))
-        assert file.read() == b""
-
-    assert b"".join(pieces) == noise(0, ARCHIVE_BYTES)
-    assert bytes_sent(hub) == ARCHIVE_BYTES
-    assert all_files(*places) == before
-    assert not streaming.cache_dir.exists()
-
-
-def test_a_large_file_is_asked_for_in_growing_windows(hub: HubServer, streaming: SourceAccess) -> None:
-    """A jump costs little, reading on few requests: windows double."""
-    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
-        while file.read(100_000):
-            pass
-
-    assert downloads(hub) == ["bytes=0-1048575", f"bytes=1048576-{ARCHIVE_BYTES - 1}"]
-
-
-def test_streaming_seeks_like_a_local_file(hub: HubServer, streaming: SourceAccess) -> None:
-    """Any order of seeks and reads, back and forth and past the end, gives a local file's bytes."""
-    local = io.BytesIO(noise(0, ARCHIVE_BYTES))
-    chance = random.Random(7)
-
-    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
-        for _ in range(60):
-            move = chance.choice(
-                [
-                    (chance.randrange(ARCHIVE_BYTES + 10), 0),
-                    (chance.randrange(70_000), 1),
-                    (-chance.randrange(90_000), 2),
-                ]
-            )
-            size = chance.choice([0, 1, 500, 60_000, 1_500_000])
-
-            assert file.seek(*move) == local.seek(*move)
-            assert file.read(size) == local.read(size)
-            assert file.tell() == local.tell()
-
-
-def test_an_archive_is_streamed_member_by_member(hub: HubServer, tmp_path: Path, streaming: SourceAccess) -> None:
-    """tarfile reads a .tar.gz off the network in one pass."""
-    clips = {f"0/{number}/0-{number}-1.wav": noise(number, 30_000) for number in range(40)}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
-        for name, content in clips.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    hub.add_dataset(REPO, make_source(tmp_path / "source", {ARCHIVE: packed.getvalue()}))
-    hub.fault("reset_body", step="cdn")
-
-    with (
-        open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file,
-        tarfile.open(fileobj=file, mode="r|gz") as tar,
-    ):
-        read = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-
-    assert read == clips
-
-
-def test_one_row_group_is_read_without_the_others(hub: HubServer, tmp_path: Path, streaming: SourceAccess) -> None:
-    """Parquet opens at the row group: the footer and that group are fetched, not the gigabytes before it."""
-    audio = [noise(number, 40_000) for number in range(200)]
-    pq.write_table(pa.table({"audio": audio}), tmp_path / "source/train.parquet", row_group_size=10, compression="none")
-    hub.add_dataset(REPO, tmp_path / "source")
-
-    with open_source(REPO, REPO, streaming, None).open("train.parquet") as file:
-        group = pq.ParquetFile(file).read_row_group(15)
-
-    assert group["audio"].to_pylist() == audio[150:160]
-    assert bytes_sent(hub) < 3_000_000
-
-
-@pytest.mark.parametrize("action", ["reset_body", "cut_body", "lost_before", "status"])
-def test_a_broken_connection_heals_where_it_broke(hub: HubServer, streaming: SourceAccess, action: str) -> None:
-    """Read on with the first byte that is missing; the reader notices nothing."""
-    rule = hub.fault(action, step="cdn", times=3)
-
-    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
-        content = file.read()
-
-    assert rule.struck == 3
-    assert content == noise(0, ARCHIVE_BYTES)
-    starts = [int(asked.removeprefix("bytes=").split("-")[0]) for asked in downloads(hub)]
-    assert starts == sorted(starts)
-    if action == "cut_body":  # a reset loses what was on its way, a cut does not
-        assert bytes_sent(hub) == ARCHIVE_BYTES
-
-
-def test_a_stalled_connection_heals(hub: HubServer, streaming: SourceAccess) -> None:
-    """A server that falls silent in the middle of a file is given up after the timeout, and asked again."""
-    rule = hub.fault("stall_body", step="cdn")
-
-    with open_source(REPO, REPO, replace(streaming, timeout_s=0.3), None).open(ARCHIVE) as file:
-        content = file.read()
-
-    assert rule.struck == 1
-    assert content == noise(0, ARCHIVE_BYTES)
-
-
-def test_patience_ends(hub: HubServer, streaming: SourceAccess) -> None:
-    """A Hub that does nothing but fail is an error of the source, not an endless loop."""
-    files = open_source(REPO, REPO, streaming, None)
-    rule = hub.fault("status", step="cdn", status=500, times=None)
-
-    with pytest.raises(SourceError, match=r"could not be reached.*HTTP 500"), files.open(ARCHIVE) as file:
-        file.read()
-
-    assert rule.struck == streaming.patience.tries
-
-
-def test_a_stop_is_heard_while_waiting_for_the_hub(hub: HubServer, streaming: SourceAccess) -> None:
-    """Ctrl-C during an outage ends the wait, however long it would have been."""
-    files = open_source(
-        REPO, REPO, replace(streaming, patience=Patience(first_wait_s=3600), stop_requested=lambda: True), None
-    )
-    hub.fault("lost_before", step="cdn", times=None)
-
-    with pytest.raises(Interrupted), files.open(ARCHIVE) as file:
-        file.read()
-
-
-def test_a_server_without_ranges_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for a part, it sends the whole: only the part is taken."""
-
-    class WholeFiles(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "100000")
-            self.end_headers()
-            self.wfile.write(noise(3, 100_000))
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), WholeFiles) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-
-        part = b"".join(RemoteFile(REPO, "main", "a.tsv", 100_000).stream(70_000, 90_000))
-        server.shutdown()
-
-    assert part == noise(3, 100_000)[70_000:90_000]

@@ -45,6 +45,7 @@ class HubTarget:
         private: bool = False,
         timeout_s: float = 60.0,
         patience_s: float = 600.0,
+        first_pause_s: float = 1.0,
         stop_requested: Callable[[], bool] = hub.never,
     ) -> None:
         if not token:
@@ -58,6 +59,7 @@ class HubTarget:
         self._timeout_s = timeout_s
         self._private = private
         self._patience_s = patience_s
+        self._first_pause_s = first_pause_s
         self._stop_requested = stop_requested
         self._lock_path = lock_folder / "lock"
 
@@ -105,7 +107,7 @@ class HubTarget:
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         base = since
-        for pause_s in _pauses(self._patience_s):
+        for pause_s in self._pauses():
             try:
                 return Snapshot(self._send(change, base), change.planned, holds_data=True)
             except hub.COMMIT_ERRORS as error:
@@ -161,6 +163,12 @@ class HubTarget:
                 local = self._api.hf_hub_download(self.name, path, repo_type="dataset", revision=head, local_dir=folder)
             except hub.hf_errors().RemoteEntryNotFoundError:
                 return None
+            except hub.hf_errors().LocalEntryNotFoundError as error:
+                # The client's word for "could not ask, and have no copy": what happened is behind it.
+                cause = hub.network_error_behind(error)
+                if cause is None:
+                    raise
+                raise cause from None
             return Path(local).read_bytes()
 
     def _send(self, change: Change, base: Snapshot) -> str:
@@ -179,9 +187,10 @@ class HubTarget:
         for path, local in change.files.items():
             yield add(path, local)
         yield add(STATE_PATH, change.planned.to_json())
-        if change.files:
+        replaces = base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data
+        if change.files or replaces:
             yield add(CARD_PATH, self._card(change.planned, base).encode(errors="surrogateescape"))
-        if base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data:
+        if replaces:
             kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
             for path in self._paths(base.head):
                 if path not in kept:
@@ -195,7 +204,7 @@ class HubTarget:
 
     def _ask(self, what: str, request: Callable[[], Result]) -> Result:
         """A request that may be repeated freely, repeated for as long as our patience lasts."""
-        for pause_s in _pauses(self._patience_s):
+        for pause_s in self._pauses():
             try:
                 return request()
             except hub.NETWORK_ERRORS as error:
@@ -205,6 +214,14 @@ class HubTarget:
                 log.warning("Could not %s of %s (%s); trying again", what, self.name, _why(error))
                 self._wait(max(pause_s, hub.retry_after_s(error)))
         raise self._gave_up(what)
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds to wait after each try: 1, 2, 4 ... 60, in all about our patience; at least two tries."""
+        waited, pause_s = 0.0, self._first_pause_s
+        while waited < self._patience_s or pause_s <= 2 * self._first_pause_s:
+            yield pause_s
+            waited += pause_s
+            pause_s = min(pause_s * 2, 60.0)
 
     def _wait(self, seconds: float) -> None:
         """Wait, unless somebody asks us to stop."""
@@ -240,16 +257,6 @@ class HubTarget:
             f"The Hub could not {what} for {self.name} after {self._patience_s / 60:.0f} minutes of trying. Nothing "
             "is lost: what was committed is safe, the rest is staged here. Repeat this command with --resume."
         )
-
-
-def _pauses(patience_s: float) -> Iterator[float]:
-    """Seconds to wait after each try: 1, 2, 4 ... 60, in all about `patience_s`; at least two tries."""
-    yield 1.0
-    waited, pause_s = 1.0, 2.0
-    while waited < patience_s or pause_s == 2.0:
-        yield pause_s
-        waited += pause_s
-        pause_s = min(pause_s * 2, 60.0)
 
 
 def _why(error: BaseException) -> str:

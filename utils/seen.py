@@ -41,7 +41,8 @@ class SeenIds:
     def covers(self, split: str, ordinal: int, revision_number: int) -> bool:
         """Whether the index holds all clips of a split up to `ordinal` of that revision."""
         covered = self._meta(f"covered/{revision_number}/{split}")
-        return int(covered or 0) >= ordinal
+        # Not noted is not "up to 0": a new index lacks the ids of earlier revisions too.
+        return covered is not None and int(covered) >= ordinal
 
     def note_covered(self, split: str, ordinal: int, revision_number: int) -> None:
         """Make the entries durable; they reach up to `ordinal`. Call before the clips themselves become durable."""

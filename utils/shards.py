@@ -61,6 +61,8 @@ def next_cut(
     sizes: list[int] = []
     total = 0
     for segment in segments:
+        if not segment.rows or segment.progress.read <= done.read:
+            continue  # passing over known clips leaves thousands of segments without a row
         index = segment.rows_index()
         rows = zip(index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True)
         for ordinal, size, progress in rows:

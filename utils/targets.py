@@ -11,6 +11,7 @@ point*: files that the state does not name are leftovers of a run that died, set
 import errno
 import hashlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from utils.state import STATE_PATH, State
 log = logging.getLogger(__name__)
 
 CARD_PATH = "README.md"
+STATE_FOLDER = STATE_PATH.split("/")[0]
 DATA_FOLDERS = ("data", "rejected")
 
 
@@ -96,7 +98,10 @@ class LocalTarget:
         if self.folder.exists() and not self.folder.is_dir():
             raise TargetRefused(f"{self.name} is a file, not a folder. Nothing was changed. Name another --output.")
         raw = self._read(STATE_PATH)
-        holds_data = self.folder.is_dir() and any(self.folder.iterdir())
+        # `.ingest` without a state is what a first start leaves that died before its commit: not data.
+        holds_data = raw is not None or (
+            self.folder.is_dir() and any(path.name != STATE_FOLDER for path in self.folder.iterdir())
+        )
         return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
 
     def heal(self, snapshot: Snapshot) -> None:
@@ -117,7 +122,10 @@ class LocalTarget:
         return self._put_state(change.planned)
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
-        if _digest(self._read(STATE_PATH)) != since.head:
+        now = self.snapshot()
+        if now.head != since.head:
+            if change.planned.same_dataset(now.state):
+                return now  # an earlier try renamed the state, and failed after that
             raise TargetMoved(
                 f"{self.name} was changed by somebody else while we ran. Our last shard was not written; those "
                 "before it are safe. Stop the other run, then repeat this command with --resume."
@@ -131,7 +139,12 @@ class LocalTarget:
         return pq.read_table(self.folder / path, columns=columns, partitioning=None)
 
     def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
-        files = (path for path in (self.folder / folder).rglob("*") if path.is_file())
+        root = self.folder / folder
+        if not root.exists():
+            return []
+        # Not `rglob`, which passes silently over folders that may not be read (law 8).
+        below = os.walk(root, onerror=_raise)
+        files = (Path(parent, name) for parent, _, names in below for name in names)
         return sorted(path.relative_to(self.folder).as_posix() for path in files)
 
     def _refuse_to_bury(self, since: Snapshot) -> None:
@@ -179,6 +192,10 @@ def published_files(state: State) -> list[str]:
         for number in range(split.parts)
     )
     return [f"{folder}/{split}/{name}" for split, name in parts for folder in DATA_FOLDERS]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _digest(raw: bytes | None) -> str:

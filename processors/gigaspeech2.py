@@ -1,0 +1,201 @@
+"""GigaSpeech 2, Thai: 193 train archives of web speech, one dev and one test archive, transcripts in tables apart.
+
+    data/th/train/{N}.tar.gz   members A/B/A-B-C.wav, 16 kHz mono WAV; B is a video, not a speaker
+    data/th/{dev,test}.tar.gz  the same; whether with a leading folder is not known: the base name counts
+    data/th/{train_refined,train_raw,dev,test}.tsv   no header, id <TAB> text
+
+Archives are read in numeric order. A clip that is not in its split's table is unselected: the refined table
+leaves out a fifth of the raw clips on purpose. The option `transcripts=raw` takes `train_raw.tsv` instead.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from processors.base_processor import BaseProcessor, SourceInfo
+from processors.demo import DemoCounts, damaged, write_table, write_tar_gz
+from processors.reading import damage_explained
+from processors.tar_reader import read_tars
+from utils.errors import SourceError, UsageError
+from utils.schema import Position, RawClip, RejectReason
+from utils.synthetic_voice import Samples, SyntheticVoice, wav_bytes
+from utils.table_index import Entry, TableIndex, open_table_index
+from utils.tsv import TextLines
+
+log = logging.getLogger(__name__)
+
+_FOLDER = "data/th"
+_TRAIN_ARCHIVE = re.compile(rf"{_FOLDER}/train/(\d+)\.tar\.gz")
+_TRANSCRIPTS = "transcripts"
+_STOP_CHECK_ROWS = 10_000
+
+
+class GigaSpeech2(BaseProcessor):
+    """Position: `{index, file, member}`: the archive, and how many of its clips were read."""
+
+    name = "GigaSpeech2"
+    info = SourceInfo(
+        title="GigaSpeech 2 (Thai)",
+        url="https://huggingface.co/datasets/speechcolab/gigaspeech2",
+        licence="other",
+        licence_name="Apache-2.0 tag; non-commercial research and education by its terms",
+        hours="10,262 refined (12,902 raw), dev 10, test 10",
+        mirror="speechcolab/gigaspeech2",
+        repo_id="speechcolab/gigaspeech2",
+        access="gated: accept the terms on its page, then use your token",
+        terms="for non-commercial research and education only; its authors do not own the audio",
+    )
+
+    def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        archives = self._archives(split)
+        with self._transcripts(split) as transcripts:
+
+            def transcript_of(key: str) -> str | None:
+                row = transcripts.get(_TRANSCRIPTS, key)
+                return row.value if row else None
+
+            yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped)
+
+    def _archives(self, split: str) -> list[str]:
+        """The archives of a split, train's in numeric order. SourceError where they are not as known."""
+        if split != "train":
+            return [self._existing(f"{_FOLDER}/{'dev' if split == 'validation' else split}.tar.gz")]
+        found = [name for name in self.files.names() if name.startswith(f"{_FOLDER}/train/") and name.endswith(".tar.gz")]
+        numbers = {name: int(match[1]) for name in found if (match := _TRAIN_ARCHIVE.fullmatch(name))}
+        unknown = [name for name in found if name not in numbers]
+        if unknown:
+            raise SourceError(
+                f"{self.name}: {', '.join(unknown[:3])} is no archive of its known layout ({_FOLDER}/train/0.tar.gz, "
+                "1.tar.gz ...). Nothing was read. Move it away, then run again with --resume."
+            )
+        if not numbers:
+            raise self._missing(f"{_FOLDER}/train/0.tar.gz")
+        absent = sorted(set(range(max(numbers.values()) + 1)) - set(numbers.values()))
+        if absent:
+            log.warning("%s: train archives %s are not there; reading the others", self.name, _shortened(absent))
+        return sorted(numbers, key=lambda name: (numbers[name], name))
+
+    def _transcripts(self, split: str) -> TableIndex:
+        """The split's transcripts by clip id, on disk: train has 9.6 million."""
+        table = self._existing(f"{_FOLDER}/{self._table_name(split)}.tsv")
+        return open_table_index(
+            Path(self.config.access.cache_dir) / "index",
+            f"{self.name}-{Path(table).stem}",
+            f"{self.name}\n{self.files.revision}\n{table}",
+            [_TRANSCRIPTS],
+            lambda: self._entries(table),
+        )
+
+    def _table_name(self, split: str) -> str:
+        if split != "train":
+            return "dev" if split == "validation" else split
+        choice = self.config.options.get("transcripts", "refined")
+        if choice not in ("refined", "raw"):
+            raise UsageError(f"{self.name}: the option transcripts is refined or raw, not {choice!r}.")
+        return f"train_{choice}"
+
+    def _entries(self, table: str) -> Iterator[Entry]:
+        with self.files.open(table) as stream, damage_explained(table):
+            lines = TextLines(stream, table)
+            for number, (line, _) in enumerate(lines):
+                if number % _STOP_CHECK_ROWS == 0:
+                    self.raise_if_stopped()
+                key, tab, text = line.partition("\t")
+                if key and tab:
+                    yield _TRANSCRIPTS, key, text
+                else:
+                    lines.malformed += 1
+            lines.report()
+
+    def _existing(self, name: str) -> str:
+        if name not in self.files.names():
+            raise self._missing(name)
+        return name
+
+    def _missing(self, name: str) -> SourceError:
+        has = ", ".join(self.files.names()[:5])
+        return SourceError(
+            f"{self.name} has no {name} (it has {has} ...). What was read before is safe. Put the file there, "
+            "then run again with --resume."
+        )
+
+    # --- the demo ----------------------------------------------------------------------------
+
+    demo_counts: Mapping[str, DemoCounts] = {
+        "train": DemoCounts(
+            kept=50,
+            unselected=2,
+            rejected={
+                RejectReason.UNDECODABLE: 1,
+                RejectReason.SILENT: 1,
+                RejectReason.TRUNCATED: 1,
+                RejectReason.EMPTY: 1,
+                RejectReason.REPEATED_SOURCE_ID: 1,
+            },
+        ),
+        "validation": DemoCounts(kept=34, unselected=1, rejected={RejectReason.SILENT: 1}),
+        "test": DemoCounts(kept=35, rejected={RejectReason.TRUNCATED: 1}),
+    }
+
+    @classmethod
+    def write_demo_mirror(cls, folder: Path, voice: SyntheticVoice) -> None:
+        """Eleven train archives of five clips and one repeated, dev and test with 36: 128 clips."""
+        archives = {
+            **{f"train/{number}": _demo_ids(number, 5) for number in range(11)},
+            "dev": _demo_ids(900, 36),
+            "test": _demo_ids(901, 36),
+        }
+        ids = [clip_id for of_archive in archives.values() for clip_id in of_archive]
+        clips = {clip_id: voice.clip(number) for number, clip_id in enumerate(ids)}
+        for archive, of_archive in archives.items():
+            root = "dev/" if archive == "dev" else ""
+            members = [(f"{root}{_demo_path(clip)}", _demo_wav(clip, clips[clip].samples)) for clip in of_archive]
+            if archive == "train/0":
+                members = [("0/", b""), ("0/README.txt", b"Not audio.\n"), *members]
+            if archive == "train/8":
+                members.append(("8/999/8-108-0.wav", wav_bytes(voice.clip(len(ids)).samples)))
+            write_tar_gz(folder / _FOLDER / f"{archive}.tar.gz", members)
+        sentences = {clip_id: clip.sentence for clip_id, clip in clips.items()}
+        _write_demo_tables(folder / _FOLDER, sentences)
+
+
+_DEMO_UNSELECTED = ("2-102-1", "5-105-3", "900-1000-7")
+_DEMO_DAMAGED = {
+    "3-103-0": RejectReason.UNDECODABLE,
+    "4-104-2": RejectReason.SILENT,
+    "6-106-1": RejectReason.TRUNCATED,
+    "7-107-4": RejectReason.EMPTY,
+    "900-1000-20": RejectReason.SILENT,
+    "901-1001-11": RejectReason.TRUNCATED,
+}
+
+
+def _demo_ids(archive: int, count: int) -> list[str]:
+    return [f"{archive}-{archive + 100}-{number}" for number in range(count)]
+
+
+def _demo_path(clip_id: str) -> str:
+    archive, video, _ = clip_id.split("-")
+    return f"{archive}/{video}/{clip_id}.wav"
+
+
+def _demo_wav(clip_id: str, samples: Samples) -> bytes:
+    audio = wav_bytes(samples)
+    reason = _DEMO_DAMAGED.get(clip_id)
+    return damaged(audio, reason, wav_bytes) if reason else audio
+
+
+def _write_demo_tables(folder: Path, sentences: Mapping[str, str]) -> None:
+    """The raw table has all train clips, and one that no archive has; the others leave out the unselected."""
+    train = [("0-999-0", "ไม่มีเสียง"), *((key, text) for key, text in sentences.items() if int(key.split("-")[0]) < 900)]
+    write_table(folder / "train_raw.tsv", train)
+    write_table(folder / "train_refined.tsv", [row for row in train if row[0] not in _DEMO_UNSELECTED])
+    for split, archive in (("dev", "900-"), ("test", "901-")):
+        rows = [row for row in sentences.items() if row[0].startswith(archive) and row[0] not in _DEMO_UNSELECTED]
+        write_table(folder / f"{split}.tsv", rows)
+
+
+def _shortened(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown if len(numbers) <= 10 else f"{shown} ... ({len(numbers)} in all)"

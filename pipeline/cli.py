@@ -212,10 +212,6 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
     if given.source_dir and not given.source_dir.is_dir():
         raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
-    if not 4_000 <= given.sample_rate <= 192_000:
-        raise UsageError(f"--sample-rate {given.sample_rate} is not between 4000 and 192000 Hz.")
-    if not -60.0 <= given.target_db <= -1.0:
-        raise UsageError(f"--target-db {given.target_db} is not between -60 and -1 dBFS.")
 
 
 def _options(given: argparse.Namespace, command: Command) -> Options:

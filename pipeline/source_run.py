@@ -40,8 +40,8 @@ class SourceRun:
         self.name = processor.name
         self._publisher = publisher
         self._options = options
-        self._declare()
         self.splits = processor.get_available_splits()
+        self._declare()
         self.quotas = sample_quotas(self.splits, options.sample_size) if options.sample_size else {}
         self.uploaders = {split: self._uploader(split) for split in self.splits}
         self._revision_number = max(
@@ -96,7 +96,9 @@ class SourceRun:
             return
         self._open(published.revision if published else staged.revision if staged else None)
         if published is None:
-            self._publisher.declare(self.name, SourceState(str(self.processor.revision), ours, self._about()))
+            # All splits from the start: a source of which only the first split is known would look finished.
+            splits = {split: SplitState() for split in self.splits}
+            self._publisher.declare(self.name, SourceState(str(self.processor.revision), ours, self._about(), splits))
 
     def _open(self, revision: str | None) -> None:
         self.processor.revision = revision
@@ -107,7 +109,7 @@ class SourceRun:
         log.info(
             "%s: revision %s is newer than the published one; reading what it adds", self.name, self.processor.revision
         )
-        splits = {
+        begun_anew = {
             name: SplitState(
                 earlier=(*split.earlier, split.progress),
                 pass_first_part=split.parts,
@@ -119,6 +121,7 @@ class SourceRun:
             )
             for name, split in published.splits.items()
         }
+        splits = {**{split: SplitState() for split in self.splits}, **begun_anew}
         newer = replace(published, revision=str(self.processor.revision), about=self._about(), splits=splits)
         self._publisher.declare(self.name, newer)
 
@@ -141,10 +144,12 @@ class SourceRun:
         number = self._revision_number
         if all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items()):
             return
-        log.info("%s: reading the published source ids", self.name)
         self.seen.clear(f"{self._publisher.state.generation}/{self.name}")
         for split, uploader in self.uploaders.items():
-            for path, earlier in self._published_parts(split):
+            parts = self._published_parts(split)
+            if parts:
+                log.info("%s/%s: reading the published source ids", self.name, split)
+            for path, earlier in parts:
                 table = self._publisher.target.read_columns(path, ["source_id"], self._publisher.snapshot)
                 self.seen.add_known(table["source_id"].to_pylist(), split, 0 if earlier else number)
             for segment in uploader.staging.segments:

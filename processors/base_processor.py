@@ -171,7 +171,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """
         self.progress[split] = progress = saved = start
         try:
-            for position, outcome in self._outcomes(split, start):
+            enough = sample_size is not None and start.kept >= sample_size
+            for position, outcome in () if enough else self._outcomes(split, start):
                 self.progress[split] = progress = progress.after(position, outcome)
                 yield Step(progress, outcome)
                 if sample_size is not None and progress.kept >= sample_size:

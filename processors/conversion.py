@@ -16,7 +16,7 @@ def convert_clip(clip: RawClip, source: str, split: str, options: AudioOptions) 
     """The standard sample of a clip, its ID still empty, or its reject."""
     source_id = f"{source}/{split}/{clip.key}"
     if clip.audio is None:
-        return Reject(source_id, RejectReason.MISSING_AUDIO, f"{clip.audio_name or clip.key} is not in the source")
+        return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {clip.audio_name or clip.key}")
     try:
         audio = standardize_audio(clip.audio, options, clip.declared_duration_s)
     except AudioRejected as rejection:

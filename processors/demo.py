@@ -10,18 +10,16 @@ import gzip
 import json
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-
-import numpy as np
 
 from processors import REGISTRY
 from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.schema import RejectReason
-from utils.synthetic_voice import Samples, SyntheticVoice
+from utils.synthetic_voice import SyntheticVoice
 
 DEMO_VERSION = 1
 """Raise it whenever any mirror's content changes."""
@@ -116,12 +114,11 @@ def table_bytes(rows: Iterable[Iterable[str]]) -> bytes:
     return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
-def damaged(audio: bytes, reason: str, encode: Callable[[Samples], bytes]) -> bytes:
-    """An encoded clip as it must be to be rejected for `reason`; `encode` makes the file of a silent one."""
-    if reason == RejectReason.SILENT:
-        return encode(np.zeros(24_000, np.float32))
+def damaged(audio: bytes, reason: str, silence: bytes) -> bytes:
+    """An encoded clip as it must be to be rejected for `reason`; `silence` is a silent one."""
     return {
         RejectReason.UNDECODABLE: ERROR_PAGE,
         RejectReason.EMPTY: b"",
+        RejectReason.SILENT: silence,
         RejectReason.TRUNCATED: audio[: len(audio) // 2],
     }[reason]

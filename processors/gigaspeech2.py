@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from processors.base_processor import BaseProcessor, SourceInfo
 from processors.demo import DemoCounts, damaged, write_table, write_tar_gz
 from processors.reading import damage_explained
@@ -61,7 +63,9 @@ class GigaSpeech2(BaseProcessor):
         """The archives of a split, train's in numeric order. SourceError where they are not as known."""
         if split != "train":
             return [self._existing(f"{_FOLDER}/{'dev' if split == 'validation' else split}.tar.gz")]
-        found = [name for name in self.files.names() if name.startswith(f"{_FOLDER}/train/") and name.endswith(".tar.gz")]
+        found = [
+            name for name in self.files.names() if name.startswith(f"{_FOLDER}/train/") and name.endswith(".tar.gz")
+        ]
         numbers = {name: int(match[1]) for name in found if (match := _TRAIN_ARCHIVE.fullmatch(name))}
         unknown = [name for name in found if name not in numbers]
         if unknown:
@@ -124,7 +128,7 @@ class GigaSpeech2(BaseProcessor):
 
     demo_counts: Mapping[str, DemoCounts] = {
         "train": DemoCounts(
-            kept=50,
+            kept=49,
             unselected=2,
             rejected={
                 RejectReason.UNDECODABLE: 1,
@@ -183,7 +187,7 @@ def _demo_path(clip_id: str) -> str:
 def _demo_wav(clip_id: str, samples: Samples) -> bytes:
     audio = wav_bytes(samples)
     reason = _DEMO_DAMAGED.get(clip_id)
-    return damaged(audio, reason, wav_bytes) if reason else audio
+    return damaged(audio, reason, wav_bytes(np.zeros_like(samples))) if reason else audio
 
 
 def _write_demo_tables(folder: Path, sentences: Mapping[str, str]) -> None:

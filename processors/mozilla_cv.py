@@ -7,12 +7,14 @@ It is not on the Hub: the Mozilla Data Collective hands it out after a sign-in, 
 alone. Of several releases the newest is read; an extracted one rather than its archive.
 """
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from processors.base_processor import BaseProcessor, SourceInfo
 from processors.demo import DemoCounts, damaged, table_bytes, write_tar_gz
@@ -21,6 +23,7 @@ from processors.table_reader import (
     DURATIONS,
     TableLayout,
     archive_entries,
+    count_rows,
     duration_entries,
     read_archive,
     read_folder,
@@ -28,7 +31,7 @@ from processors.table_reader import (
 from utils.errors import SourceError
 from utils.schema import Position, RawClip, RejectReason
 from utils.sources import SourceFiles
-from utils.synthetic_voice import SyntheticVoice, mp3_bytes
+from utils.synthetic_voice import SpokenClip, SyntheticVoice, mp3_bytes
 from utils.table_index import Entry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,8 @@ class _Release:
 
 
 class MozillaCommonVoice(BaseProcessor):
-    """Position: extracted `{index, offset}`, a byte offset in the table; archive `{index, member}`, then `{index, row}`."""
+    """Position: of an extracted release `{index, offset}`, bytes of the table; of an archive `{index, member}`,
+    and after its clips `{index, row}`."""
 
     name = "MozillaCommonVoice"
     info = SourceInfo(
@@ -88,6 +92,13 @@ class MozillaCommonVoice(BaseProcessor):
                     self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped
                 )
 
+    def expected_clips(self, split: str) -> int | None:
+        release = self._release()
+        if release.extracted:
+            return count_rows(self.files, self._table(release, split), _LAYOUT)
+        with self._index(release) as index:
+            return index.count(split)
+
     @property
     def files(self) -> SourceFiles:
         source_dir = self.config.access.source_dir
@@ -100,7 +111,8 @@ class MozillaCommonVoice(BaseProcessor):
         if not found:
             has = ", ".join(self.files.names()[:5])
             raise SourceError(
-                f"{self.name}: no Thai release of Common Voice among the mirror's files ({has} ...). {self._how_to_get()}"
+                f"{self.name}: no Thai release of Common Voice among the mirror's files ({has} ...). "
+                f"{self._how_to_get()}"
             )
         newest = max(found)
         if len({release.version for release in found}) > 1:
@@ -142,3 +154,102 @@ class MozillaCommonVoice(BaseProcessor):
             f"it, and put cv-corpus-25.0-2026-03-09-th.tar.gz, or the folder it extracts to, into "
             f"{source_dir / self.info.mirror}/. Then run again with --source-dir {source_dir}."
         )
+
+    # --- the demo ----------------------------------------------------------------------------
+
+    demo_counts: Mapping[str, DemoCounts] = {
+        "train": DemoCounts(
+            kept=46,
+            rejected={
+                RejectReason.MISSING_AUDIO: 1,
+                RejectReason.TRUNCATED: 1,
+                RejectReason.UNDECODABLE: 1,
+                RejectReason.SILENT: 1,
+                RejectReason.REPEATED_SOURCE_ID: 1,
+            },
+        ),
+        "validation": DemoCounts(kept=33, rejected={RejectReason.MISSING_AUDIO: 1}),
+        "test": DemoCounts(kept=33, rejected={RejectReason.SILENT: 1}),
+    }
+
+    @classmethod
+    def write_demo_mirror(cls, folder: Path, voice: SyntheticVoice) -> None:
+        """One archive: 51 rows of train, one of them twice, 34 of dev and test, and three clips of `other`."""
+        clips = {number: voice.clip(number, _DEMO_RATE_HZ) for number in range(121)}
+        rows = {number: _demo_row(number, clip) for number, clip in clips.items()}
+        files = {
+            f"clips/{rows[number]['path']}": _demo_mp3(number, clip)
+            for number, clip in clips.items()
+            if number not in _DEMO_MISSING
+        }
+        durations = [(rows[number]["path"], str(round(1000 * clip.duration_s))) for number, clip in clips.items()]
+        files["clip_durations.tsv"] = table_bytes([("clip", "duration[ms]"), *durations])
+        for table, numbers in _DEMO_TABLES.items():
+            in_order = sorted(numbers, key=lambda number: (rows[number]["client_id"], number))
+            files[table] = table_bytes([_DEMO_COLUMNS, *(list(rows[number].values()) for number in in_order)])
+        root = "cv-corpus-25.0-2026-03-09/th"
+        members = [(f"{root}/clips/", b""), *((f"{root}/{name}", files[name]) for name in sorted(files))]
+        write_tar_gz(folder / "cv-corpus-25.0-2026-03-09-th.tar.gz", members)
+
+
+_DEMO_RATE_HZ = 48_000
+_DEMO_TABLES: Mapping[str, list[int]] = {
+    "train.tsv": [*range(50), 40],
+    "dev.tsv": list(range(50, 84)),
+    "test.tsv": list(range(84, 118)),
+    "other.tsv": list(range(118, 121)),
+    "validated.tsv": list(range(118)),
+}
+_DEMO_MISSING = (5, 60)
+_DEMO_DAMAGED = {
+    17: RejectReason.TRUNCATED,
+    23: RejectReason.UNDECODABLE,
+    31: RejectReason.SILENT,
+    90: RejectReason.SILENT,
+}
+_DEMO_COLUMNS = (
+    *("client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes"),
+    *("age", "gender", "accents", "variant", "locale", "segment"),
+)
+
+
+def _demo_row(number: int, clip: SpokenClip) -> dict[str, str]:
+    """A row of a table, in the order of its columns; each split has speakers of its own."""
+    speaker = f"{sum(number >= first for first in (50, 84, 118))}/{clip.speaker}"
+    values = (
+        hashlib.sha512(speaker.encode()).hexdigest(),
+        f"common_voice_th_{23_000_000 + number * 7919 % 100_003}.mp3",
+        hashlib.sha256(clip.sentence.encode()).hexdigest(),
+        clip.sentence,
+        "general" if number % 9 == 0 else "",
+        str(2 + number % 3),
+        str(number % 2),
+        ("", "twenties", "thirties", "fifties")[clip.speaker % 4],
+        "" if clip.speaker % 4 == 0 else "male_masculine" if clip.speaker < 4 else "female_feminine",
+        "ภาคกลาง" if clip.speaker == 3 else "",
+        "",
+        "th",
+        "",
+    )
+    return dict(zip(_DEMO_COLUMNS, values, strict=True))
+
+
+def _demo_mp3(number: int, clip: SpokenClip) -> bytes:
+    reason = _DEMO_DAMAGED.get(number)
+    if reason == RejectReason.TRUNCATED:  # whole frames, as far as they go: only the table of durations tells
+        return mp3_bytes(clip.samples[: len(clip.samples) // 2], _DEMO_RATE_HZ)
+    audio = mp3_bytes(clip.samples, _DEMO_RATE_HZ)
+    return damaged(audio, reason, mp3_bytes(np.zeros_like(clip.samples), _DEMO_RATE_HZ)) if reason else audio
+
+
+def _release_of(name: str) -> _Release | None:
+    """The release that a file of the mirror is, or belongs to."""
+    if archive := _ARCHIVE.fullmatch(name):
+        return _Release(_version(archive[1]), False, name)
+    if extracted := _EXTRACTED.fullmatch(name):
+        return _Release(_version(extracted[2]), True, extracted[1])
+    return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))

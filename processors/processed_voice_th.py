@@ -8,6 +8,7 @@ It names no speakers. The same recordings come with MozillaCommonVoice.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -43,6 +44,9 @@ class ProcessedVoiceTH(BaseProcessor):
         return read_parquet(self.files, self._names(split), _COLUMNS, position)
 
     def expected_clips(self, split: str) -> int | None:
+        access = self.config.access
+        if access.source_dir is None and not access.streaming:  # would download all files before the first is read
+            return None
         return count_rows(self.files, self._names(split))
 
     def _names(self, split: str) -> list[str]:
@@ -89,7 +93,7 @@ def _demo_row(voice: SyntheticVoice, number: int) -> dict[str, object]:
     clip = voice.clip(number)
     audio = wav_bytes(clip.samples)
     if number in _DEMO_DAMAGED:
-        audio = damaged(audio, _DEMO_DAMAGED[number], wav_bytes)
+        audio = damaged(audio, _DEMO_DAMAGED[number], wav_bytes(np.zeros_like(clip.samples)))
     path = f"common_voice_th_{25_000_000 + 137 * _DEMO_REPEATED.get(number, number)}.wav"
     cell = {
         "bytes": None if number == _DEMO_NO_BYTES else audio,

@@ -68,6 +68,12 @@ def read_folder(
         raise behind_the_end(table, position)
 
 
+def count_rows(files: SourceFiles, table: str, layout: TableLayout) -> int:
+    """The rows of a table that is a file of its own."""
+    with files.open(table) as stream, damage_explained(table):
+        return sum(1 for _ in table_rows(stream, table, (layout.clip, layout.transcript)))
+
+
 def read_archive(
     files: SourceFiles,
     archive: str,
@@ -227,7 +233,7 @@ def _clip(
         audio=audio,
         audio_name=shown,
         transcript=row.get(layout.transcript, ""),
-        speaker=row.get(layout.speaker) if layout.speaker else None,
+        speaker=row.get(layout.speaker) or None if layout.speaker else None,
         metadata={column: row[column] for column in layout.metadata if row.get(column)} or None,
         declared_duration_s=_declared_s(durations.get(DURATIONS, name)),
     )

@@ -145,7 +145,7 @@ class TarGz:
         """tarfile stops at a block of zeros, at the end of the stream, and at a damaged header: only that is wrong."""
         if self._blocks.last_block.strip(b"\0"):
             raise tarfile.ReadError("a damaged header")
-        while rest := self._blocks.read(_SKIP_BYTES):  # to the gzip trailer, whose checksum gzip verifies
+        while rest := self._stream.read(_SKIP_BYTES):  # to the gzip trailer, whose checksum gzip verifies
             if rest.strip(b"\0"):
                 raise tarfile.ReadError("more data after its end mark")
 

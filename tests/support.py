@@ -13,7 +13,8 @@ import soundfile
 
 from processors.base_processor import BaseProcessor
 from utils.schema import LANGUAGE, Outcome, Position, RawClip, Reject, RejectReason, Sample, Skip
-from utils.state import Progress, Step
+from utils.state import Part, Progress, SourceState, State, Step
+from utils.targets import Change
 
 
 def tone(number: int, duration_s: float = 0.3, rate_hz: int = 16_000) -> bytes:
@@ -95,3 +96,22 @@ def steps(outcomes: str, start: Progress | None = None, size: int = 40) -> list[
         progress = progress.after({"index": number, "file": f"clips-{number // 10}.tar"}, outcome)
         taken.append(Step(progress, outcome))
     return taken
+
+
+def begun_state(generation: str = "generation", replaces_old_data: bool = False) -> State:
+    """A state that names one source, of which nothing is published yet."""
+    source = SourceState("revision", {}, {"title": "Corpus", "url": "", "licence": "other", "licence_name": "unknown"})
+    return State(generation, 16_000, replaces_old_data=replaces_old_data).with_source("Corpus", source)
+
+
+def change(folder: Path, state: State, content: bytes = b"rows") -> Change:
+    """The next part of `Corpus/train`, two rows and a reject, planned on `state`; its local files are made in `folder`."""
+    before = state.split("Corpus", "train")
+    progress = steps("kkr", before.progress)[-1].progress
+    ids = ((state.next_id, state.next_id + 1),)
+    part = Part("Corpus", "train", before.parts, progress, 2, ids, 0.5, len(content), has_rejects=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {str(path): folder / str(path).replace("/", "-") for path in (part.shard_path, part.rejected_path)}
+    for path, local in files.items():
+        local.write_bytes(path.encode() + b" " + content)
+    return Change(f"Add part {part.number}", state.after(part), files)

@@ -550,6 +550,16 @@ def test_an_ogg_stream_without_its_last_page_is_truncated():
         assert (error.reason, "does not end its stream" in error.detail) == ("truncated", True)
 
 
+def test_an_ogg_stream_that_loses_a_page_is_truncated():
+    """A page that fails its checksum is skipped by the decoder: less comes out than the last page says."""
+    data = bytearray(encoded(speech(4.0), kind="vorbis"))
+    data[len(data) // 2] ^= 0xFF
+
+    error = rejected(bytes(data))
+
+    assert (error.reason, "of 4.000 s could be decoded" in error.detail) == ("truncated", True)
+
+
 def test_ogg_streams_in_a_row_are_refused():
     """libsndfile decodes the first and is silent about the others: better no clip than a part of one."""
     data = encoded(speech(), kind="vorbis")

@@ -68,7 +68,7 @@ def test_changed_mirror_is_refused(demo: Path, tmp_path: Path) -> None:
     refused = run([*arguments, "--resume"], tmp_path)
 
     assert refused.returncode == 6
-    assert "changed" in refused.stderr
+    assert "first read" in refused.stderr
 
 
 def test_fresh_over_existing_data_keeps_the_old_revision_on_the_hub(demo: Path, tmp_path: Path, hub: HubServer) -> None:

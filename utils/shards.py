@@ -63,7 +63,7 @@ def next_cut(
     for segment in segments:
         if not segment.rows or segment.progress.read <= done.read:
             continue  # passing over known clips leaves thousands of segments without a row
-        index = segment.rows_index()
+        index = segment.rows_index
         rows = zip(index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True)
         for ordinal, size, progress in rows:
             if ordinal <= done.read:

@@ -15,6 +15,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,9 @@ class Segment:
     """After the last clip read."""
     rejects: tuple[StagedReject, ...] = field(repr=False)
 
+    @cached_property
     def rows_index(self) -> pa.Table:
-        """Ordinal, audio size and progress of each row; reads no audio."""
+        """Ordinal, audio size and progress of each row; reads no audio. Kept: it is asked for at every checkpoint."""
         return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
 
     def row_groups(self) -> Iterator[pa.Table]:

@@ -1,0 +1,87 @@
+"""One writer on this machine: the second one is refused, and a dead one does not stand in the way."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from utils.errors import TargetRefused
+from utils.lock import hold_lock
+
+PROJECT = Path(__file__).parent.parent
+HOLDER = """
+import sys
+from pathlib import Path
+from utils.lock import hold_lock
+with hold_lock(Path(sys.argv[1]), "a/dataset"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_holding(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock until its standard input is closed, or it is killed."""
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_second_process_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
+    """The message names the target, the host and the process."""
+    with another_process_holding(tmp_path / "lock") as holder:
+        with pytest.raises(TargetRefused) as refusal, hold_lock(tmp_path / "lock", "a/dataset"):
+            pytest.fail("two held the lock")
+
+        assert refusal.value.exit_code == 6
+        for named in ("a/dataset", f"host {socket.gethostname()}", f"process {holder.pid},"):
+            assert named in str(refusal.value)
+
+
+def test_killed_holder_releases_the_lock(tmp_path: Path) -> None:
+    """SIGKILL leaves the file, not the lock: nobody has to delete anything."""
+    with another_process_holding(tmp_path / "lock") as holder:
+        holder.kill()
+        holder.wait()
+
+    with hold_lock(tmp_path / "lock", "a/dataset"):
+        assert f"process {os.getpid()}," in (tmp_path / "lock").read_text()
+
+
+def test_lock_is_released_at_the_end_of_the_block_and_on_errors(tmp_path: Path) -> None:
+    """One after the other is fine, in one process too."""
+    with pytest.raises(KeyError), hold_lock(tmp_path / "lock", "a/dataset"):
+        raise KeyError
+
+    with hold_lock(tmp_path / "lock", "a/dataset"):
+        pass
+
+
+def test_two_in_one_process_are_two_writers(tmp_path: Path) -> None:
+    """The lock is not re-entrant."""
+    with (
+        hold_lock(tmp_path / "lock", "a/dataset"),
+        pytest.raises(TargetRefused),
+        hold_lock(tmp_path / "lock", "a/dataset"),
+    ):
+        pytest.fail("two held the lock")
+
+
+def test_refused_writer_leaves_the_holders_name(tmp_path: Path) -> None:
+    """Being refused changes nothing in the file."""
+    with another_process_holding(tmp_path / "new" / "lock") as holder:
+        for _ in range(2):
+            with (
+                pytest.raises(TargetRefused, match=f"process {holder.pid},"),
+                hold_lock(tmp_path / "new" / "lock", "x"),
+            ):
+                pytest.fail("two held the lock")

@@ -1,0 +1,556 @@
+"""Layouts as they are met outside: odd names, odd tables, damaged archives, through the sources that read them."""
+
+import gzip
+import io
+import logging
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from processors import create, describe
+from processors import tar_reader as tars
+from processors.base_processor import BaseProcessor, ProcessorConfig
+from processors.parquet_reader import ParquetColumns, read_parquet
+from processors.reading import file_in
+from utils.errors import SourceError, UsageError
+from utils.schema import AUDIO_TYPE, START, RawClip
+from utils.sources import MirrorFiles, SourceAccess
+
+Open = Callable[..., BaseProcessor]
+
+RELEASE = "cv-corpus-25.0-2026-03-09"
+CV_HEADER = "client_id\tpath\tsentence\tage"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    """A processor on mirrors in `tmp_path`, whose files are given as {path: content}."""
+
+    def make(source: str, files: Mapping[str, bytes], **options: str) -> BaseProcessor:
+        for name, content in files.items():
+            path = tmp_path / describe(source).mirror / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        access = SourceAccess(source_dir=tmp_path, cache_dir=tmp_path / "cache")
+        return create(source, ProcessorConfig(checkpoint_dir=tmp_path, access=access, options=options))
+
+    return make
+
+
+def clips_of(processor: BaseProcessor, split: str = "train") -> list[RawClip]:
+    return list(processor.read(split, dict(START)))
+
+
+def tar_of(*members: str | tarfile.TarInfo) -> bytes:
+    """An uncompressed tar; the content of a file is its base name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for member in members:
+            content = b""
+            if isinstance(member, str):
+                content = Path(member).name.encode()
+                member = tarfile.TarInfo(member)
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def link_member(name: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.linkname = "elsewhere"
+    return member
+
+
+def gigaspeech(
+    *archives: bytes, table: bytes = b"", raw: bytes = b"", dev: bytes = b"", dev_table: bytes = b""
+) -> dict[str, bytes]:
+    """GigaSpeech2's files: train archives 0, 1, ..., and dev."""
+    return {
+        **{f"data/th/train/{number}.tar.gz": content for number, content in enumerate(archives)},
+        "data/th/train_refined.tsv": table,
+        "data/th/train_raw.tsv": raw,
+        "data/th/dev.tar.gz": dev or gzip.compress(tar_of()),
+        "data/th/dev.tsv": dev_table,
+    }
+
+
+def extracted(table: bytes, *clips: str, durations: bytes = b"") -> dict[str, bytes]:
+    """An extracted Common Voice release with a train table; the content of a clip is its name."""
+    root = f"{RELEASE}/th"
+    return {
+        f"{root}/train.tsv": table,
+        **{f"{root}/{split}.tsv": f"{CV_HEADER}\n".encode() for split in ("dev", "test")},
+        **({f"{root}/clip_durations.tsv": durations} if durations else {}),
+        **{f"{root}/clips/{clip}": clip.encode() for clip in clips},
+    }
+
+
+def as_archive(files: Mapping[str, bytes], order: Callable[[str], object] | None = None) -> dict[str, bytes]:
+    """The same release as the archive that it was extracted from."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in sorted(files, key=order):  # type: ignore[type-var, arg-type]
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            tar.addfile(member, io.BytesIO(files[name]))
+    return {f"{RELEASE}-th.tar.gz": buffer.getvalue()}
+
+
+def cv_table(*rows: Iterable[str]) -> bytes:
+    return "\n".join([CV_HEADER, *("\t".join(row) for row in rows), ""]).encode()
+
+
+# --- tar.gz with a table: GigaSpeech2 ------------------------------------------------------------
+
+
+def test_members_are_matched_by_base_name_and_only_audio_counts(opened: Open) -> None:
+    """A leading folder, none, and another case of the ending are all the same clip; other files are passed over."""
+    dev = tar_of(
+        "dev/0/1/0-1-2.wav", "0-1-3.WAV", "notes.txt", "0/1/._0-1-2.wav", link_member("x.wav", tarfile.DIRTYPE)
+    )
+    files = gigaspeech(dev=gzip.compress(dev), dev_table="0-1-2\tหนึ่ง\n0-1-3\tสอง\n".encode())
+
+    clips = clips_of(opened("GigaSpeech2", files), "validation")
+
+    assert [(clip.key, clip.transcript, clip.audio) for clip in clips] == [
+        ("0-1-2", "หนึ่ง", b"0-1-2.wav"),
+        ("0-1-3", "สอง", b"0-1-3.WAV"),
+    ]
+
+
+def test_a_link_in_an_archive_is_a_clip_without_audio(opened: Open) -> None:
+    """It is counted and becomes a reject: nothing with a clip's name is dropped silently."""
+    files = gigaspeech(
+        gzip.compress(tar_of(link_member("0/1/0-1-2.wav"), "0/1/0-1-3.wav")), table=b"0-1-2\ta\n0-1-3\tb\n"
+    )
+
+    clips = clips_of(opened("GigaSpeech2", files))
+
+    assert [clip.audio for clip in clips] == [None, b"0-1-3.wav"]
+
+
+def test_archives_are_read_in_numeric_order(opened: Open) -> None:
+    """10 comes after 9, not after 1."""
+    files = gigaspeech(*(gzip.compress(tar_of(f"{number}/0/{number}-0-0.wav")) for number in range(12)))
+
+    keys = [clip.key for clip in clips_of(opened("GigaSpeech2", files))]
+
+    assert keys == [f"{number}-0-0" for number in range(12)]
+
+
+def test_a_clip_that_the_table_leaves_out_is_unselected_and_not_loaded(opened: Open) -> None:
+    """The refined table leaves clips out on purpose; the raw one has them."""
+    files = gigaspeech(
+        gzip.compress(tar_of("0-1-2.wav", "0-1-3.wav")), table=b"0-1-2\ta\n", raw=b"0-1-2\tA\n0-1-3\tB\n"
+    )
+
+    refined = clips_of(opened("GigaSpeech2", files))
+    raw = clips_of(opened("GigaSpeech2", files, transcripts="raw"))
+
+    assert [(clip.selected, clip.audio) for clip in refined] == [(True, b"0-1-2.wav"), (False, None)]
+    assert [(clip.selected, clip.transcript) for clip in raw] == [(True, "A"), (True, "B")]
+
+
+def test_an_unknown_choice_of_transcripts_is_refused(opened: Open) -> None:
+    """The message names the two that there are."""
+    with pytest.raises(UsageError, match="refined or raw"):
+        clips_of(opened("GigaSpeech2", gigaspeech(gzip.compress(tar_of())), transcripts="best"))
+
+
+@pytest.mark.parametrize(
+    ("table", "transcript"),
+    [
+        ("\ufeff0-1-2\tสวัสดี\n", "สวัสดี"),
+        ("0-1-2\tสวัสดี\r\n", "สวัสดี"),
+        ("0-1-2\tสวัสดี", "สวัสดี"),
+        ('0-1-2\t"เขา" ว่า "ไป\n', '"เขา" ว่า "ไป'),
+        ("0-1-2\ta\tb\n", "a\tb"),
+        ("0-1-2\tfirst\n0-1-2\tsecond\n", "first"),
+        ("\n\nno tab\n\tno id\n0-1-2\tok\n", "ok"),
+        ("0-1-2\t\n", ""),
+    ],
+    ids=["BOM", "CRLF", "no line end", "quotes", "tabs", "repeated", "malformed", "empty"],
+)
+def test_a_table_is_read_as_it_stands(opened: Open, table: str, transcript: str) -> None:
+    """No quoting, no surprises by line ends or marks; the first row of an id wins."""
+    files = gigaspeech(gzip.compress(tar_of("0-1-2.wav")), table=table.encode())
+
+    assert clips_of(opened("GigaSpeech2", files))[0].transcript == transcript
+
+
+def test_a_line_too_long_or_not_utf8_is_counted_and_said_once(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither stops the source: the long one is left out, bad bytes are replaced."""
+    table = b"0-1-2\t" + b"x" * 3_000_000 + b"\n0-1-3\tab\xff\n0-1-4\tok\n" + b"y" * 1_500_000
+    files = gigaspeech(gzip.compress(tar_of("0-1-2.wav", "0-1-3.wav", "0-1-4.wav")), table=table)
+
+    with caplog.at_level(logging.WARNING):
+        clips = clips_of(opened("GigaSpeech2", files))
+
+    assert [(clip.selected, clip.transcript) for clip in clips] == [(False, ""), (True, "ab\ufffd"), (True, "ok")]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "2 malformed lines were left out",
+        "1 lines hold bytes that are not UTF-8; replaced",
+    ]
+
+
+def test_a_split_without_clips_is_empty_and_no_error(opened: Open) -> None:
+    """An archive that was packed with nothing in it is whole."""
+    assert clips_of(opened("GigaSpeech2", gigaspeech(gzip.compress(tar_of())))) == []
+
+
+def test_train_archives_that_are_not_numbered_are_refused(opened: Open) -> None:
+    """A layout that is not the known one is an error: guessing would lose data."""
+    files = {**gigaspeech(gzip.compress(tar_of())), "data/th/train/extra.tar.gz": b""}
+
+    with pytest.raises(SourceError, match=r"extra\.tar\.gz"):
+        clips_of(opened("GigaSpeech2", files))
+
+
+def test_no_train_archive_at_all_is_an_error(opened: Open) -> None:
+    """It names the first one that should be there."""
+    with pytest.raises(SourceError, match=r"data/th/train/0\.tar\.gz"):
+        clips_of(opened("GigaSpeech2", gigaspeech()))
+
+
+def broken_header(tar: bytes) -> bytes:
+    """The second member's header overwritten: tarfile would call that the end."""
+    return tar[:1024] + b"\xff" * 512 + tar[1536:]
+
+
+def bad_checksum(packed: bytes) -> bytes:
+    return packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
+
+
+WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        b"<html>503</html>",
+        gzip.compress(WHOLE)[:-20],
+        gzip.compress(WHOLE, 0)[: 512 * 21],
+        gzip.compress(broken_header(WHOLE)),
+        gzip.compress(WHOLE[: 512 * 3 + 100]),
+        gzip.compress(WHOLE[:700]),
+        bad_checksum(gzip.compress(WHOLE)),
+        gzip.compress(WHOLE + WHOLE),
+        gzip.compress(WHOLE) + b"garbage",
+    ],
+    ids=[
+        "empty file", "web page", "cut gzip", "cut gzip at a member", "damaged header", "cut within a header",
+        "cut within a clip", "wrong checksum", "two in one", "garbage behind",
+    ],
+)  # fmt: skip
+def test_a_damaged_archive_is_never_taken_for_its_end(opened: Open, archive: bytes) -> None:
+    """The error names the archive and how far it was whole; what came before it has been handed out."""
+    files = gigaspeech(gzip.compress(tar_of("before.wav")), archive, table=b"")
+    clips = []
+
+    with pytest.raises(SourceError, match=r"data/th/train/1\.tar\.gz is damaged or was cut short after \d+ members"):
+        for clip in opened("GigaSpeech2", files).read("train", dict(START)):
+            clips.append(clip)
+
+    whole = ["before", *(f"0-0-{number}" for number in range(20))]
+    assert [clip.key for clip in clips] == whole[: len(clips)]
+    assert clips
+
+
+def test_an_archive_without_an_end_mark_but_with_a_whole_gzip_stream_is_whole(opened: Open) -> None:
+    """Some writers leave the mark out; the gzip trailer vouches for the bytes."""
+    files = gigaspeech(gzip.compress(WHOLE[: 512 * 40]))
+
+    assert len(clips_of(opened("GigaSpeech2", files))) == 20
+
+
+def test_an_archive_that_was_gzipped_in_several_pieces_is_read_to_its_end(opened: Open) -> None:
+    """Parallel packers write many gzip streams one after the other."""
+    files = gigaspeech(gzip.compress(WHOLE[:3000]) + gzip.compress(WHOLE[3000:]))
+
+    assert len(clips_of(opened("GigaSpeech2", files))) == 20
+
+
+def test_a_clip_too_large_is_not_loaded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reject says how large it is."""
+    monkeypatch.setattr(tars, "MAX_CLIP_BYTES", 600)
+    large = tarfile.TarInfo("0-0-0.wav")
+    large.size = 5000
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(large, io.BytesIO(bytes(5000)))
+    processor = opened("GigaSpeech2", gigaspeech(buffer.getvalue(), table=b"0-0-0\ta\n"))
+
+    (clip,) = clips_of(processor)
+
+    assert clip.audio is None
+    assert "5,000 bytes" in processor.convert_to_standard_format(clip).detail  # type: ignore[union-attr]
+
+
+def test_names_that_are_not_utf8_become_valid_text(opened: Open) -> None:
+    """A source id is published: it must be text."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("0-0-\udcff.wav"))
+
+    (clip,) = clips_of(opened("GigaSpeech2", gigaspeech(buffer.getvalue())))
+
+    assert clip.key == "0-0-\ufffd"
+
+
+# --- Parquet: ProcessedVoiceTH -------------------------------------------------------------------
+
+
+def parquet_of(table: pa.Table, **options: object) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def voice_table(rows: int) -> pa.Table:
+    schema = pa.schema([("audio", AUDIO_TYPE), ("sentence", pa.string())])
+    audio = [{"bytes": f"{row}".encode(), "path": f"a/b/clip{row}.mp3"} for row in range(rows)]
+    return pa.table({"audio": audio, "sentence": [f"ข้อ {row}" for row in range(rows)]}, schema=schema)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(opened: Open) -> None:
+    """The message is enough to see which layout it is."""
+    table = voice_table(3).rename_columns(["audio", "text"])
+
+    with pytest.raises(SourceError, match=r"train-0\.parquet has no column 'sentence'; its columns are audio, text"):
+        clips_of(opened("ProcessedVoiceTH", {"data/train-0.parquet": parquet_of(table)}))
+
+
+def test_a_column_that_holds_no_encoded_audio_is_refused(opened: Open) -> None:
+    """Decoded arrays are another layout."""
+    table = pa.table({"audio": [[0.1, 0.2]], "sentence": ["a"]})
+
+    with pytest.raises(SourceError, match="not encoded audio"):
+        clips_of(opened("ProcessedVoiceTH", {"data/train-0.parquet": parquet_of(table)}))
+
+
+def test_validation_files_may_go_by_either_name(opened: Open) -> None:
+    """`dev-*` and `validation-*` are the same split."""
+    files = {"data/validation-00000-of-00001.parquet": parquet_of(voice_table(2))}
+
+    assert [clip.key for clip in clips_of(opened("ProcessedVoiceTH", files), "validation")] == ["clip0", "clip1"]
+
+
+def test_empty_files_and_empty_row_groups_are_passed_over(opened: Open) -> None:
+    """Positions after them still fit."""
+    files = {
+        "data/train-00000-of-00003.parquet": parquet_of(voice_table(0)),
+        "data/train-00001-of-00003.parquet": parquet_of(voice_table(5), row_group_size=2),
+        "data/train-00002-of-00003.parquet": parquet_of(voice_table(0)),
+    }
+    processor = opened("ProcessedVoiceTH", files)
+
+    clips = clips_of(processor)
+
+    assert len(clips) == 5
+    assert [list(processor.read("train", clip.position)) for clip in clips] == [clips[n:] for n in range(1, 6)]
+
+
+def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_path: Path) -> None:
+    """Of 48 MB in one row group a batch's worth is held at a time, however many clips are taken."""
+    audio = pa.array([{"bytes": bytes([row]) * 1_500_000, "path": f"{row}.wav"} for row in range(32)], AUDIO_TYPE)
+    table = pa.table({"audio": audio, "sentence": ["x"] * 32})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_batch_size=1)
+    del table, audio
+    files = MirrorFiles(tmp_path)
+    baseline = pa.total_allocated_bytes()
+
+    for first in (0, 17, 31):
+        position = {"index": first, "file": "a.parquet", "row_group": 0, "row": first}
+        expected = first
+        for clip in read_parquet(files, ["a.parquet"], ParquetColumns(), position):
+            assert clip.audio and clip.audio[0] == expected
+            assert pa.total_allocated_bytes() - baseline < 30_000_000
+            expected += 1
+        assert expected == 32
+
+
+def test_other_column_names_and_kinds_are_a_matter_of_configuration(tmp_path: Path) -> None:
+    """Bytes without a struct, dictionary-encoded speakers, metadata of any kind, text that is not UTF-8."""
+    text = pa.array([b"\xff", "ข".encode()]).view(pa.binary()).cast(pa.binary())
+    table = pa.table(
+        {
+            "wav": pa.array([b"one", None]),
+            "text": pa.Array.from_buffers(pa.string(), 2, text.buffers()),
+            "who": pa.array(["a", None]).dictionary_encode(),
+            "votes": [3, 4],
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    columns = ParquetColumns(audio="wav", transcript="text", speaker="who", metadata=("votes",))
+
+    first, second = read_parquet(MirrorFiles(tmp_path), ["x.parquet"], columns, dict(START))
+
+    assert (first.key, first.audio, first.transcript, first.speaker, first.metadata) == (
+        "x-0", b"one", "\ufffd", "a", {"votes": 3},
+    )  # fmt: skip
+    assert (second.key, second.audio, second.transcript, second.speaker) == ("x-1", None, "ข", None)
+
+
+@pytest.mark.parametrize("row_group, row", [(9, 0), (0, 99)])
+def test_a_position_behind_the_row_groups_is_refused(opened: Open, row_group: int, row: int) -> None:
+    """The file is not the one that the position was made in."""
+    processor = opened("ProcessedVoiceTH", {"data/train-0.parquet": parquet_of(voice_table(3))})
+    position = {"index": 1, "file": "data/train-0.parquet", "row_group": row_group, "row": row}
+
+    with pytest.raises(SourceError, match="behind the end"):
+        list(processor.read("train", position))
+
+
+def test_a_position_in_a_file_that_is_gone_is_refused() -> None:
+    """Reading would have to begin somewhere else."""
+    with pytest.raises(SourceError, match="does not have"):
+        file_in({"index": 1, "file": "b"}, ["a"])
+
+
+# --- folder or archive with a table: Common Voice ------------------------------------------------
+
+ODD_ROWS = cv_table(
+    ("s1", "b.mp3", 'เขาว่า "ไป', "twenties"),
+    ("s2", "gone.mp3", "หาย", ""),
+    ("s1", "a.mp3", "มา", ""),
+    ("s3", "../train.tsv", "x", ""),
+    ("s3", "/etc/passwd", "x", ""),
+    ("s3", "nul\0.mp3", "x", ""),
+    ("s3", "..", "x", ""),
+    ("", "c.MP3", ""),
+    ("s4", "", "no clip"),
+    ("s1", "b.mp3", "อีกครั้ง", ""),
+)
+DURATIONS = b"clip\tduration[ms]\nb.mp3\t1500\na.mp3\tunknown\nc.MP3\t-3\n"
+
+
+def test_a_folder_is_read_in_table_order_with_speaker_metadata_and_duration(opened: Open) -> None:
+    """Names from the table never leave the folder of clips: they are looked up, not opened."""
+    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", durations=DURATIONS)
+
+    clips = clips_of(opened("MozillaCommonVoice", files))
+
+    assert [(clip.key, clip.audio) for clip in clips] == [
+        ("b", b"b.mp3"), ("gone", None), ("a", b"a.mp3"), ("train", None), ("passwd", None), ("nul\0", None),
+        ("..", None), ("c", b"c.MP3"), ("b", b"b.mp3"),
+    ]  # fmt: skip
+    assert (clips[0].transcript, clips[0].speaker, clips[0].metadata) == ('เขาว่า "ไป', "s1", {"age": "twenties"})
+    assert [clip.declared_duration_s for clip in clips[:3]] == [1.5, None, None]
+    assert clips[7].speaker is None
+
+
+@pytest.mark.parametrize("order", [None, lambda name: (name.endswith(".tsv"), name), lambda name: name[::-1]])
+def test_an_archive_has_the_content_of_the_folder_it_extracts_to(
+    opened: Open, order: Callable[[str], object] | None
+) -> None:
+    """In another order: clips as they lie, then the rows without one; wherever the tables lie in it."""
+    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", durations=DURATIONS)
+    from_folder = clips_of(opened("MozillaCommonVoice", files))
+    processor = opened("MozillaCommonVoice", as_archive(files, order))
+    (processor.config.access.source_dir / "common_voice" / RELEASE).rename(  # type: ignore[operator]
+        processor.config.access.cache_dir.parent / "aside"
+    )
+
+    clips = clips_of(processor)
+
+    def content(clip: RawClip) -> tuple[object, ...]:
+        return clip.key, clip.transcript, clip.speaker, clip.declared_duration_s, str(clip.metadata)
+
+    assert sorted(map(content, clips)) == sorted(map(content, from_folder))
+    assert [clip.audio for clip in clips].index(None) == 3
+    assert all(clip.audio is None for clip in clips[3:])
+    for clip in clips:
+        assert list(processor.read("train", clip.position)) == clips[clip.position["index"] :]
+
+
+def test_both_forms_and_several_releases_give_the_newest_extracted(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """9.0 is older than 25.0; what was read is said; a delta release is none of them."""
+    newest = extracted(cv_table(("s", "a.mp3", "ใหม่")), "a.mp3")
+    older = {name.replace("25.0-2026-03-09", "9.0-2022-04-27"): content for name, content in newest.items()}
+    delta = {f"{RELEASE.replace('25.0', '26.0-delta')}-th.tar.gz": b""}
+
+    (clip,) = clips_of(opened("MozillaCommonVoice", {**older, **delta, **as_archive(newest), **newest}))
+
+    assert clip.transcript == "ใหม่"
+    assert RELEASE in caplog.text
+
+
+def test_a_table_with_bom_and_crlf_reads_and_seeks(opened: Open) -> None:
+    """Offsets count bytes, so they fit whatever the line ends are."""
+    table = b"\xef\xbb\xbf" + cv_table(("s", "a.mp3", "หนึ่ง", "x"), ("s", "b.mp3", "สอง", "y")).replace(b"\n", b"\r\n")
+    processor = opened("MozillaCommonVoice", extracted(table, "a.mp3", "b.mp3"))
+
+    first, second = clips_of(processor)
+
+    assert (first.transcript, second.metadata) == ("หนึ่ง", {"age": "y"})
+    assert list(processor.read("train", first.position)) == [second]
+    assert list(processor.read("train", second.position)) == []
+
+
+def test_a_table_without_its_columns_is_refused(opened: Open) -> None:
+    """As a file of its own, and within an archive."""
+    files = extracted(b"client_id\tfile\ttext\n", "a.mp3")
+
+    with pytest.raises(SourceError, match=r"train\.tsv has no column 'path' or 'sentence'; its columns are client_id"):
+        clips_of(opened("MozillaCommonVoice", files))
+
+
+def test_an_archive_without_a_table_is_refused(opened: Open) -> None:
+    """It names the archive and the table."""
+    files = {name: content for name, content in extracted(cv_table(), "a.mp3").items() if "train.tsv" not in name}
+
+    with pytest.raises(SourceError, match=rf"{RELEASE}-th.tar.gz holds no train\.tsv"):
+        clips_of(opened("MozillaCommonVoice", as_archive(files)))
+
+
+def test_a_mirror_without_a_release_says_what_to_download_and_where_to_put_it(opened: Open) -> None:
+    """The page, the release's name and the folder are in the message."""
+    with pytest.raises(
+        SourceError, match=r"mozilladatacollective\.com/datasets.*mcv-scripted-th-v25\.0.*common_voice/"
+    ):
+        clips_of(opened("MozillaCommonVoice", {"readme.txt": b""}))
+
+
+def test_without_a_mirror_common_voice_says_so_at_once(tmp_path: Path) -> None:
+    """It has no repo on the Hub; nothing is asked of the network."""
+    processor = create("MozillaCommonVoice", ProcessorConfig(checkpoint_dir=tmp_path))
+
+    with pytest.raises(SourceError, match=r"not on the Hub.*--source-dir"):
+        clips_of(processor)
+
+
+def test_an_offset_behind_the_table_is_refused(opened: Open) -> None:
+    """The table is not the one that the position was made in."""
+    processor = opened("MozillaCommonVoice", extracted(cv_table(("s", "a.mp3", "x")), "a.mp3"))
+
+    with pytest.raises(SourceError, match="behind the end"):
+        list(processor.read("train", {"index": 1, "offset": 10_000}))
+
+
+def test_real_thai_clips_are_read_like_any_others(tmp_path: Path) -> None:
+    """Clips of real speech, where a folder of them lies beside the project, go through a source like made-up ones."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "real"
+    if not folder.is_dir():
+        pytest.skip("no folder of real clips beside the project")
+    clips = sorted(path for path in folder.iterdir() if path.suffix == ".mp3")
+    root = tmp_path / "common_voice" / RELEASE / "th"
+    (root / "clips").mkdir(parents=True)
+    for clip in clips:
+        (root / "clips" / clip.name).symlink_to(clip.resolve())
+    (root / "train.tsv").write_bytes(cv_table(*(("s", clip.name, "") for clip in clips)))
+    access = SourceAccess(source_dir=tmp_path, cache_dir=tmp_path / "cache")
+    processor = create("MozillaCommonVoice", ProcessorConfig(checkpoint_dir=tmp_path, access=access))
+
+    samples = [processor.convert_to_standard_format(clip) for clip in clips_of(processor)]
+
+    assert samples
+    assert all(isinstance(sample, dict) and 1 < sample["length"] < 20 for sample in samples)

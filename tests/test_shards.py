@@ -1,0 +1,269 @@
+"""Shards are cut and numbered by the data alone: neither checkpoints nor restarts show in a published byte."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.support import row, steps
+from utils.schema import REJECTED_SCHEMA, published_schema
+from utils.shards import ShardLimits, build_part, group_sizes, next_cut
+from utils.staging import Staging, StagingKey
+from utils.state import Progress, SourceState, SplitState, State, Step
+
+KEY = StagingKey("generation", "Corpus", "train", "revision", {})
+MANY = ShardLimits(max_rows=1000)
+
+
+@dataclass
+class Published:
+    """What came out: the files in the order of their publication, and the state after them."""
+
+    files: dict[str, bytes]
+    state: State
+
+    @property
+    def split(self) -> SplitState:
+        return self.state.split("Corpus", "train")
+
+    def table(self, path: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self.files[path]))
+
+    def column(self, folder: str, name: str) -> list[object]:
+        """A column of all shards (`data`) or all rejects (`rejected`)."""
+        return [value for path in self.files if path.startswith(folder) for value in self.table(path)[name].to_pylist()]
+
+
+def publish(
+    taken: list[Step],
+    limits: ShardLimits,
+    *,
+    borders: Iterable[int] = (),
+    restarts: Iterable[int] = (),
+    finished: bool = True,
+    flush: bool = False,
+) -> Published:
+    """Run the steps through staging and build. A checkpoint after each of `borders` (clip numbers), death before each
+    of `restarts`: what is not staged by then is read again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, out = Path(name), Published({}, State("generation", 16_000, next_id=101))
+        out.state = out.state.with_source("Corpus", SourceState("revision", {}, {}))
+        staging, at, deaths = Staging(folder, KEY), 0, set(restarts)
+        staging.recover(out.split.progress)
+        while at < len(taken):
+            if at in deaths:
+                deaths.remove(at)
+                staging = Staging(folder, KEY)
+                at = staging.recover(out.split.progress).read
+                continue
+            staging.add(taken[at])
+            at += 1
+            if at in set(borders):
+                staging.close(taken[at - 1].progress)
+                _publish_ready(staging, out, limits, folder)
+        last = taken[-1].progress if taken else Progress()
+        staging.close(replace(last, finished=finished))
+        _publish_ready(staging, out, limits, folder, flush)
+        return out
+
+
+def _publish_ready(staging: Staging, out: Published, limits: ShardLimits, folder: Path, flush: bool = False) -> None:
+    while cut := next_cut(staging.segments, out.split, limits, flush):
+        built = build_part(cut, staging.segments, out.split, out.state.next_id, 16_000, folder / "built")
+        assert not set(built.files) & set(out.files)
+        out.files.update({path: local.read_bytes() for path, local in built.files.items()})
+        out.state = out.state.after(built.part)
+        staging.drop_published(out.split.progress)
+
+
+def data(number: int) -> str:
+    return f"data/train/Corpus-{number:05d}.parquet"
+
+
+def rejected(number: int) -> str:
+    return f"rejected/train/Corpus-{number:05d}.parquet"
+
+
+clip_numbers = st.sets(st.integers(1, 24), max_size=8)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.text("kkkrun", max_size=24), clip_numbers, clip_numbers, st.integers(1, 8), st.integers(1, 400))
+@example("kkkkkkkkkkkk", set(range(1, 13)), {2, 5, 12}, 4, 400)
+@example("kkkkrrrr", {4, 8}, {8}, 4, 400)
+@example("rrrr", {2}, {3}, 4, 400)
+def test_same_data_same_bytes(outcomes: str, borders: set[int], restarts: set[int], rows: int, size: int) -> None:
+    """Whatever the checkpoint interval and wherever a run died: the same files, byte for byte, and the same state."""
+    taken, limits = steps(outcomes), ShardLimits(max_rows=rows, max_bytes=size)
+
+    undisturbed = publish(taken, limits)
+    disturbed = publish(taken, limits, borders=borders, restarts=restarts)
+
+    assert list(disturbed.files) == list(undisturbed.files)
+    assert disturbed.files == undisturbed.files
+    assert disturbed.state == undisturbed.state
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(st.text("kkkrun", max_size=24), clip_numbers, st.integers(1, 8))
+def test_every_clip_once(outcomes: str, borders: set[int], rows: int) -> None:
+    """Each kept clip is one row, each reject one line, in reading order, with consecutive IDs; the books agree."""
+    out = publish(steps(outcomes), ShardLimits(max_rows=rows), borders=borders)
+
+    def named(letter: str) -> list[str]:
+        return [f"Corpus/train/{at}" for at, found in enumerate(outcomes, start=1) if found == letter]
+
+    kept = named("k")
+    assert out.column("data", "source_id") == kept
+    assert out.column("data", "ID") == [f"S{number}" for number in range(101, 101 + len(kept))]
+    assert out.column("rejected", "source_id") == named("r")
+    assert out.split.published == out.split.progress.kept == len(kept)
+    assert out.split.progress == replace(steps(outcomes)[-1].progress if outcomes else Progress(), finished=True)
+    assert out.split.ids == (((101, 100 + len(kept)),) if kept else ())
+
+
+@pytest.mark.parametrize("interval", [1, 7, 100, 99])
+def test_interval_changes_no_byte_of_a_large_shard(interval: int) -> None:
+    """Row groups, pages and encodings do not follow the segments' borders."""
+    taken = steps("kkkkr" * 60, size=3000)
+
+    cut_often = publish(taken, ShardLimits(max_rows=220), borders=range(interval, 300, interval))
+
+    assert cut_often.files == publish(taken, ShardLimits(max_rows=220)).files
+
+
+def test_rows_are_published_as_they_were_converted() -> None:
+    """All columns pass unchanged, but for the ID and the audio's file name, which is named after it."""
+    out = publish(steps("kk"), MANY)
+
+    expected = [
+        {**row(at), "ID": f"S{100 + at}", "audio": {**row(at)["audio"], "path": f"S{100 + at}.flac"}} for at in (1, 2)
+    ]
+    assert out.table(data(0)).to_pylist() == expected
+    assert out.table(data(0)).schema.equals(published_schema(16_000), check_metadata=True)
+
+
+def test_shard_closes_at_the_row_limit() -> None:
+    """Full shards have exactly so many rows; the end of the split closes the last one."""
+    out = publish(steps("kkkkkkk"), ShardLimits(max_rows=3))
+
+    assert [out.table(data(number)).num_rows for number in range(3)] == [3, 3, 1]
+
+
+def test_shard_closes_at_the_byte_limit() -> None:
+    """The row that reaches the limit is the last one in."""
+    out = publish(steps("kkkkkkk", size=40), ShardLimits(max_bytes=120))
+    almost = publish(steps("kkkkkkk", size=40), ShardLimits(max_bytes=121))
+
+    assert [out.table(data(number)).num_rows for number in range(3)] == [3, 3, 1]
+    assert [almost.table(data(number)).num_rows for number in range(2)] == [4, 3]
+
+
+def test_nothing_is_cut_before_a_shard_is_full() -> None:
+    """Rows wait in the staging until their shard is full or their split ends."""
+    out = publish(steps("kkkkk"), ShardLimits(max_rows=3), finished=False)
+
+    assert list(out.files) == [data(0)]
+    assert out.split.progress == steps("kkk")[-1].progress
+
+
+def test_flush_publishes_what_waits() -> None:
+    """On demand a shard is closed now, the split not."""
+    out = publish(steps("kkkkr"), ShardLimits(max_rows=3), finished=False, flush=True)
+
+    assert [out.table(data(number)).num_rows for number in range(2)] == [3, 1]
+    assert out.split.progress == steps("kkkkr")[-1].progress
+
+
+def test_rejects_go_with_the_shard_that_follows_them() -> None:
+    """A part has the rejects since the last shard's last row; one without rejects has no such file."""
+    out = publish(steps("rkrkkkrkr"), ShardLimits(max_rows=2))
+
+    assert list(out.files) == [data(0), rejected(0), data(1), data(2), rejected(2)]
+    assert out.table(rejected(0)).to_pylist() == [
+        {"source_id": f"Corpus/train/{at}", "reason": "silent", "detail": f"clip {at}"} for at in (1, 3)
+    ]
+    assert out.table(rejected(2))["source_id"].to_pylist() == ["Corpus/train/7", "Corpus/train/9"]
+    assert out.table(rejected(0)).schema.equals(REJECTED_SCHEMA)
+
+
+def test_rejects_after_the_last_full_shard_are_a_part_of_their_own() -> None:
+    """The tail is published though no row follows."""
+    out = publish(steps("kkrr"), ShardLimits(max_rows=2))
+
+    assert list(out.files) == [data(0), rejected(1)]
+    assert (out.split.parts, out.split.published, out.split.rejected) == (2, 2, 2)
+
+
+def test_split_with_only_rejects_has_no_shard() -> None:
+    """Nothing kept is no data file, and no ID is used."""
+    out = publish(steps("rur"), MANY)
+
+    assert list(out.files) == [rejected(0)]
+    assert (out.state.next_id, out.split.progress.finished, out.split.size_bytes) == (101, True, 0)
+
+
+def test_empty_split_is_finished_without_a_file() -> None:
+    """That there is nothing is published too: in the state."""
+    out = publish([], MANY)
+
+    assert (out.files, out.split.progress, out.split.parts) == ({}, Progress(finished=True), 1)
+
+
+def test_totals_are_those_of_the_rows() -> None:
+    """Durations add up over parts; sizes are the shards'."""
+    out = publish(steps("kkrkk"), ShardLimits(max_rows=3))
+
+    assert out.split.duration_s == pytest.approx(sum(out.column("data", "length")))
+    assert out.split.duration_s == pytest.approx((1 + 2 + 4 + 5) / 8)
+    assert out.split.size_bytes == sum(len(content) for path, content in out.files.items() if path.startswith("data"))
+
+
+def test_row_groups_have_a_hundred_rows() -> None:
+    """What the dataset viewer wants; counted within the shard, whatever the segments were."""
+    out = publish(steps("k" * 250), MANY, borders=range(30, 250, 30))
+
+    metadata = pq.read_metadata(pa.BufferReader(out.files[data(0)]))
+    assert [metadata.row_group(number).num_rows for number in range(3)] == [100, 100, 50]
+
+
+def test_long_clips_make_shorter_row_groups() -> None:
+    """A row group holds at most 32 MB of audio, or one longer clip."""
+    assert group_sizes([10_000_000] * 10) == [4, 4, 2]
+    assert group_sizes([1, 50_000_000, 1, 1]) == [2, 2]
+    assert group_sizes([]) == []
+
+
+def test_source_that_goes_on_in_a_newer_revision_continues_the_numbers() -> None:
+    """The parts of a newer revision follow those of the earlier ones."""
+    split = SplitState(parts=3, earlier=(Progress(read=9, kept=9, finished=True),), published=9, pass_first_part=3)
+    with tempfile.TemporaryDirectory() as name:
+        staging = Staging(Path(name), KEY)
+        staging.recover(split.progress)
+        for step in steps("nnk"):
+            staging.add(step)
+        staging.close(replace(step.progress, finished=True))
+        cut = next_cut(staging.segments, split, MANY)
+        built = build_part(cut, staging.segments, split, 10, 16_000, Path(name) / "built")
+
+    assert list(built.files) == [data(3)]
+    assert built.part.ids == ((10, 10),)
+
+
+def test_rows_that_carry_their_own_ids_keep_them() -> None:
+    """IDs that somebody else chose are published as they are, and never become paths."""
+    named = [
+        Step(step.progress, {**step.outcome, "ID": own})
+        for step, own in zip(steps("kkk"), ("S7", "../../etc/x", "S8"), strict=True)
+    ]
+    out = publish(named, MANY)
+
+    assert out.column("data", "ID") == ["S7", "../../etc/x", "S8"]
+    assert [audio["path"] for audio in out.column("data", "audio")] == ["S7.flac", "______etc_x.flac", "S8.flac"]
+    assert (out.split.ids, out.split.published) == (((7, 8),), 3)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from processors.base_processor import SourceInfo
-from utils.card import duration_text, one_line
+from utils.card_text import duration_text, one_line
 from utils.schema import SPLITS
 from utils.state import Progress, SplitState, State
 

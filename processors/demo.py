@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from processors import REGISTRY
+from processors.base_processor import BaseProcessor
 from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.schema import RejectReason
@@ -44,18 +45,18 @@ class DemoCounts:
         return self.kept + self.unselected + sum(self.rejected.values())
 
 
-def write_demo_sources(folder: Path) -> Path:
+def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]] = REGISTRY) -> Path:
     """Write the mirrors of all sources below `folder`, unless it has those of this version; returns `folder`.
 
     UsageError where the folder holds anything else.
     """
     marker = folder / _MARKER
     written = _marker_content(marker, folder)
-    complete = {"demo_version": DEMO_VERSION, "sources": list(REGISTRY), "complete": True}
+    complete = {"demo_version": DEMO_VERSION, "sources": list(registry), "complete": True}
     if written == complete:
         return folder
     write_atomically(marker, _as_json({**complete, "complete": False}))
-    for seed, (name, processor) in enumerate(REGISTRY.items(), start=1):
+    for seed, (name, processor) in enumerate(registry.items(), start=1):
         if processor.info is None:
             raise UsageError(f"{name} has no description (`info`), so its demo mirror has no place.")
         mirror = folder / processor.info.mirror

@@ -105,7 +105,7 @@ def begun_state(generation: str = "generation", replaces_old_data: bool = False)
 
 
 def change(folder: Path, state: State, content: bytes = b"rows") -> Change:
-    """The next part of `Corpus/train`, two rows and a reject, planned on `state`; its local files are made in `folder`."""
+    """The next part of `Corpus/train` (two rows, one reject), planned on `state`, its local files in `folder`."""
     before = state.split("Corpus", "train")
     progress = steps("kkr", before.progress)[-1].progress
     ids = ((state.next_id, state.next_id + 1),)

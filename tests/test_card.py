@@ -20,7 +20,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from utils.card import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line, render_card
+from utils.card import render_card
+from utils.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
 from utils.schema import REJECTED_SCHEMA, hf_features, published_schema
 from utils.state import Part, Progress, SourceState, State
 

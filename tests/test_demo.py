@@ -21,7 +21,7 @@ from utils.text import normalize_transcript
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_sources(tmp_path_factory.mktemp("demo"))
+    return write_demo_sources(tmp_path_factory.getbasetemp() / "demo-sources")
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -52,18 +52,20 @@ def test_a_complete_demo_is_left_as_it_is(demo: Path) -> None:
 
 
 @pytest.mark.parametrize("marker", ['{"complete": false}', '{"demo_version": 0, "complete": true}', "{", ""])
-def test_a_half_written_or_older_demo_is_written_again(demo: Path, tmp_path: Path, marker: str) -> None:
+def test_a_half_written_or_older_demo_is_written_again(tmp_path: Path, marker: str) -> None:
     """The marker is marked complete last; what an earlier one left in the mirrors goes away."""
-    folder = tmp_path / "demo"
-    leftover = folder / describe("GigaSpeech2").mirror / "data/th/train/77.tar.gz"
+    one = {"ProcessedVoiceTH": REGISTRY["ProcessedVoiceTH"]}
+    mirror = tmp_path / describe("ProcessedVoiceTH").mirror
+    leftover = mirror / "data/train-00077-of-00078.parquet"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
-    (folder / "demo.json").write_text(marker)
+    (tmp_path / "demo.json").write_text(marker)
 
-    write_demo_sources(folder)
+    write_demo_sources(tmp_path, one)
 
-    assert checksums(folder) == checksums(demo)
-    assert json.loads((folder / "demo.json").read_bytes())["demo_version"] == DEMO_VERSION
+    assert not leftover.exists()
+    assert len(list(mirror.rglob("*.parquet"))) == 5
+    assert json.loads((tmp_path / "demo.json").read_bytes())["demo_version"] == DEMO_VERSION
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:

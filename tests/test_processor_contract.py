@@ -25,7 +25,7 @@ every_split = pytest.mark.parametrize("split", SPLITS)
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_sources(tmp_path_factory.mktemp("demo"))
+    return write_demo_sources(tmp_path_factory.getbasetemp() / "demo-sources")  # shared with the demo's own tests
 
 
 @pytest.fixture(scope="session")

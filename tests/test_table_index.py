@@ -101,7 +101,7 @@ def test_damage_that_shows_while_reading_removes_the_index_and_says_so(tmp_path:
     opened(tmp_path, many).close()
     path = file_of(tmp_path)
     content = bytearray(path.read_bytes())
-    content[4096 * 2 :] = b"\xff" * (len(content) - 4096 * 2)
+    content[4096 * 5 :] = b"\xff" * (len(content) - 4096 * 5)
     path.write_bytes(content)
 
     with opened(tmp_path) as index, pytest.raises(SourceError, match="--resume"):

@@ -3,11 +3,10 @@
 import errno
 import logging
 import shlex
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from processors.demo import write_demo_sources
 
 from pipeline import report
 from pipeline.interrupts import INTERRUPTED, StopRequest
@@ -15,14 +14,13 @@ from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.run import RunResult, make_target, run
 from processors import REGISTRY, describe
+from processors.demo import write_demo_sources
 from utils import hub
 from utils.errors import IngestError, SourceError, Stopped
 from utils.sources import clear_cache
 from utils.staging import read_segments
 
 log = logging.getLogger(__name__)
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def execute(options: Options, arguments: Sequence[str]) -> int:
@@ -33,19 +31,29 @@ def execute(options: Options, arguments: Sequence[str]) -> int:
         return _COMMANDS[options.command](options, token, arguments)
     except IngestError as error:
         return explain(error)
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            return explain(
-                Stopped(
-                    "The disk is full. Nothing is lost: what was committed is safe, what was staged is kept. Free some "
-                    "space, then repeat this command with --resume."
-                )
-            )
-        return _our_bug(error, log_file)
+    except (OSError, sqlite3.OperationalError) as error:
+        stopped = _stopped_by_the_disk(error)
+        return explain(stopped) if stopped else _our_bug(error, log_file)
     except MemoryError:
         return explain(Stopped("Out of memory. Nothing is lost. Repeat this command with --resume."))
     except Exception as error:  # noqa: BLE001 - the last stop: a bug of ours is told in words, its traceback logged
         return _our_bug(error, log_file)
+
+
+def _stopped_by_the_disk(error: OSError | sqlite3.OperationalError) -> Stopped | None:
+    """What a full or failing disk means for a run; None for any other error."""
+    if isinstance(error, OSError):
+        full, failing = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno == errno.EIO
+    else:
+        code = error.sqlite_errorcode & 0xFF
+        full, failing = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_IOERR
+    if not (full or failing):
+        return None
+    what = "The disk is full" if full else "The disk is full or failing"
+    return Stopped(
+        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space, then repeat "
+        "this command with --resume."
+    )
 
 
 def explain(error: IngestError) -> int:
@@ -54,11 +62,7 @@ def explain(error: IngestError) -> int:
 
 
 def _our_bug(error: BaseException, log_file: Path) -> int:
-    logging.getLogger().handlers[0].handle(
-        log.makeRecord(
-            log.name, logging.ERROR, __file__, 0, "unexpected error", (), (type(error), error, error.__traceback__)
-        )
-    )
+    log.error("Unexpected error", exc_info=error)
     print(
         f"\nThis is a bug of ours: {type(error).__name__}. Nothing that was published or staged is lost; --resume goes "
         f"on from there. What happened is in {log_file}.",
@@ -69,6 +73,7 @@ def _our_bug(error: BaseException, log_file: Path) -> int:
 
 def _run(options: Options, token: str | None, arguments: Sequence[str]) -> int:
     if options.demo:
+        log.info("The demo's sources are in %s", options.demo_dir)
         write_demo_sources(options.demo_dir)
     stop = StopRequest()
     with stop.listening():

@@ -38,6 +38,13 @@ class _BesideTheBar(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _WithoutTraceback(logging.Formatter):
+    """For the terminal: tracebacks are in the log file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{self.formatTime(record, self.datefmt)} {record.getMessage()}"
+
+
 def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str]) -> Path:
     """Send the log to the terminal and to a new file in `folder`; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +53,7 @@ def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str])
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = _BesideTheBar(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
-    to_terminal.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    to_terminal.setFormatter(_WithoutTraceback(datefmt="%H:%M:%S"))
     root = logging.getLogger()
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     for handler in (to_file, to_terminal):

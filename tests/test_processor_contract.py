@@ -14,6 +14,8 @@ import pytest
 from processors import ALIASES, REGISTRY, create, describe
 from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks
 from processors.demo import write_demo_sources
+from tests.hub_server import HubServer
+from tests.hub_sources import access
 from utils.errors import Interrupted, SourceError, UsageError
 from utils.schema import SPLITS, START, RawClip, Reject, RejectReason, Skip
 from utils.sources import SourceAccess
@@ -35,8 +37,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(source: str, mirrors: Path, work: Path, streaming: bool = False) -> BaseProcessor:
-    access = SourceAccess(source_dir=mirrors, streaming=streaming, cache_dir=work / "cache")
-    return create(source, ProcessorConfig(checkpoint_dir=work / "checkpoints", access=access))
+    mirrored = SourceAccess(source_dir=mirrors, streaming=streaming, cache_dir=work / "cache")
+    return create(source, ProcessorConfig(checkpoint_dir=work / "checkpoints", access=mirrored))
 
 
 def mirror_of(source: str, mirrors: Path) -> Path:
@@ -105,6 +107,22 @@ def test_the_order_is_always_the_same(source: str, split: str, demo: Path, work:
     second = list(opened(source, demo, work, streaming=True).read(split, dict(START)))
 
     assert first == second
+
+
+@pytest.mark.parametrize("source", [name for name in REGISTRY if describe(name).repo_id])
+@pytest.mark.parametrize("streaming", [False, True], ids=["cached", "streaming"])
+def test_the_hub_and_a_mirror_give_the_same_clips(
+    source: str, streaming: bool, demo: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the bytes come from changes nothing: from the start, and from a position in the middle."""
+    with HubServer(tmp_path / "hub") as server:
+        server.add_dataset(str(describe(source).repo_id), mirror_of(source, demo), link=True)
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        processor = create(source, ProcessorConfig(access=access(tmp_path / "cache", streaming=streaming)))
+        for split in SPLITS:
+            clips = list(opened(source, demo, work).read(split, dict(START)))
+            assert list(processor.read(split, dict(START))) == clips
+            assert list(processor.read(split, clips[20].position)) == clips[21:]
 
 
 @every_source

@@ -6,6 +6,7 @@ import logging
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -226,6 +227,12 @@ def bad_checksum(packed: bytes) -> bytes:
     return packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
 
 
+def broken_last_header(tar: bytes) -> bytes:
+    """The header of an empty last clip overwritten: only zeros come after it."""
+    end = len(tar.rstrip(b"\0")) // 512 * 512
+    return tar[:end] + b"\xff" * 512 + tar[end + 512 :]
+
+
 WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
 
 
@@ -237,6 +244,7 @@ WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
         gzip.compress(WHOLE)[:-20],
         gzip.compress(WHOLE, 0)[: 512 * 21],
         gzip.compress(broken_header(WHOLE)),
+        gzip.compress(broken_last_header(tar_of("0-0-0.wav", tarfile.TarInfo("0-0-1.wav")))),
         gzip.compress(WHOLE[: 512 * 3 + 100]),
         gzip.compress(WHOLE[:700]),
         bad_checksum(gzip.compress(WHOLE)),
@@ -244,8 +252,8 @@ WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
         gzip.compress(WHOLE) + b"garbage",
     ],
     ids=[
-        "empty file", "web page", "cut gzip", "cut gzip at a member", "damaged header", "cut within a header",
-        "cut within a clip", "wrong checksum", "two in one", "garbage behind",
+        "empty file", "web page", "cut gzip", "cut gzip at a member", "damaged header", "damaged last header",
+        "cut within a header", "cut within a clip", "wrong checksum", "two in one", "garbage behind",
     ],
 )  # fmt: skip
 def test_a_damaged_archive_is_never_taken_for_its_end(opened: Open, archive: bytes) -> None:
@@ -274,6 +282,15 @@ def test_an_archive_that_was_gzipped_in_several_pieces_is_read_to_its_end(opened
     files = gigaspeech(gzip.compress(WHOLE[:3000]) + gzip.compress(WHOLE[3000:]))
 
     assert len(clips_of(opened("GigaSpeech2", files))) == 20
+
+
+def test_a_position_behind_an_archive_is_refused(opened: Open) -> None:
+    """It must not go on in the next one: the archive is not the one that the position was made in."""
+    archive = gzip.compress(tar_of("0-0-0.wav", "0-0-1.wav"))
+    processor = opened("GigaSpeech2", gigaspeech(archive, archive))
+
+    with pytest.raises(SourceError, match="behind the end"):
+        list(processor.read("train", {"index": 3, "file": "data/th/train/0.tar.gz", "member": 3}))
 
 
 def test_a_clip_too_large_is_not_loaded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +373,24 @@ def test_empty_files_and_empty_row_groups_are_passed_over(opened: Open) -> None:
     assert [list(processor.read("train", clip.position)) for clip in clips] == [clips[n:] for n in range(1, 6)]
 
 
+class WatchedFiles(MirrorFiles):
+    """A mirror that remembers the largest piece that was read of a file."""
+
+    largest_read = 0
+
+    def open(self, name: str) -> BinaryIO:
+        watcher = self
+
+        class Watched(io.FileIO):
+            def read(self, size: int | None = -1) -> bytes:
+                content = super().read(-1 if size is None else size)
+                watcher.largest_read = max(watcher.largest_read, len(content))
+                return content
+
+        with super().open(name) as file:
+            return Watched(file.name)  # type: ignore[return-value]
+
+
 def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_path: Path) -> None:
     """Of 48 MB in one row group a batch's worth is held at a time, however many clips are taken."""
     audio = pa.array([{"bytes": bytes([row]) * 1_500_000, "path": f"{row}.wav"} for row in range(32)], AUDIO_TYPE)
@@ -363,7 +398,7 @@ def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_p
     path = tmp_path / "a.parquet"
     pq.write_table(table, path, compression="none", use_dictionary=False, write_batch_size=1)
     del table, audio
-    files = MirrorFiles(tmp_path)
+    files = WatchedFiles(tmp_path)
     baseline = pa.total_allocated_bytes()
 
     for first in (0, 17, 31):
@@ -374,6 +409,19 @@ def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_p
             assert pa.total_allocated_bytes() - baseline < 30_000_000
             expected += 1
         assert expected == 32
+    assert files.largest_read < 4_000_000
+
+
+def test_rows_without_a_path_are_named_by_their_place_in_the_file(tmp_path: Path) -> None:
+    """Across row groups, and the same when reading begins in the middle."""
+    audio = pa.array([{"bytes": b"x", "path": None}] * 7, AUDIO_TYPE)
+    pq.write_table(pa.table({"audio": audio, "sentence": ["x"] * 7}), tmp_path / "x.parquet", row_group_size=3)
+
+    clips = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], ParquetColumns(), dict(START)))
+    later = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], ParquetColumns(), clips[3].position))
+
+    assert [clip.key for clip in clips] == [f"x-{row}" for row in range(7)]
+    assert later == clips[4:]
 
 
 def test_other_column_names_and_kinds_are_a_matter_of_configuration(tmp_path: Path) -> None:
@@ -424,6 +472,7 @@ ODD_ROWS = cv_table(
     ("s3", "/etc/passwd", "x", ""),
     ("s3", "nul\0.mp3", "x", ""),
     ("s3", "..", "x", ""),
+    ("s3", "below/d.mp3", "x", ""),
     ("", "c.MP3", ""),
     ("s4", "", "no clip"),
     ("s1", "b.mp3", "อีกครั้ง", ""),
@@ -433,17 +482,17 @@ DURATIONS = b"clip\tduration[ms]\nb.mp3\t1500\na.mp3\tunknown\nc.MP3\t-3\n"
 
 def test_a_folder_is_read_in_table_order_with_speaker_metadata_and_duration(opened: Open) -> None:
     """Names from the table never leave the folder of clips: they are looked up, not opened."""
-    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", durations=DURATIONS)
+    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", "below/d.mp3", durations=DURATIONS)
 
     clips = clips_of(opened("MozillaCommonVoice", files))
 
     assert [(clip.key, clip.audio) for clip in clips] == [
         ("b", b"b.mp3"), ("gone", None), ("a", b"a.mp3"), ("train", None), ("passwd", None), ("nul\0", None),
-        ("..", None), ("c", b"c.MP3"), ("b", b"b.mp3"),
+        ("..", None), ("d", None), ("c", b"c.MP3"), ("b", b"b.mp3"),
     ]  # fmt: skip
     assert (clips[0].transcript, clips[0].speaker, clips[0].metadata) == ('เขาว่า "ไป', "s1", {"age": "twenties"})
     assert [clip.declared_duration_s for clip in clips[:3]] == [1.5, None, None]
-    assert clips[7].speaker is None
+    assert clips[8].speaker is None
 
 
 @pytest.mark.parametrize("order", [None, lambda name: (name.endswith(".tsv"), name), lambda name: name[::-1]])
@@ -451,7 +500,7 @@ def test_an_archive_has_the_content_of_the_folder_it_extracts_to(
     opened: Open, order: Callable[[str], object] | None
 ) -> None:
     """In another order: clips as they lie, then the rows without one; wherever the tables lie in it."""
-    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", durations=DURATIONS)
+    files = extracted(ODD_ROWS, "a.mp3", "b.mp3", "c.MP3", "unlisted.mp3", "below/d.mp3", durations=DURATIONS)
     from_folder = clips_of(opened("MozillaCommonVoice", files))
     processor = opened("MozillaCommonVoice", as_archive(files, order))
     (processor.config.access.source_dir / "common_voice" / RELEASE).rename(  # type: ignore[operator]

@@ -1,0 +1,315 @@
+"""The documents are true: what they show runs, and what they name is there.
+
+The README is walked through once, from its first line to its last, in a working folder of its own: commands in
+processes of their own, against the tests' Hub, which also has the sources; Python blocks as scripts. Only the
+lines that install are left out.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from processors.demo import write_demo_sources
+
+from pipeline.cli import EXAMPLES, build_parser, parse
+from pipeline.interrupts import INTERRUPTED
+from processors import ALIASES, REGISTRY, describe
+from tests.hub_server import TOKEN, USER, HubServer
+from tests.runs import PROJECT, environment
+from tests.support import tone
+from utils import errors
+from utils.schema import published_schema
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")]}
+TEST_COMMAND_MARK = "<!-- the test command -->"
+NEW_SOURCE = "processors/my_corpus.py"
+"""The file that "Add a source" has one write."""
+
+every_document = pytest.mark.parametrize("document", sorted(DOCUMENTS))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document."""
+
+    language: str
+    text: str
+
+
+def blocks(text: str) -> list[Block]:
+    return [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+
+
+def block_with(language: str, words: str) -> Block:
+    (found,) = [block for block in blocks(README) if block.language == language and words in block.text]
+    return found
+
+
+def program_arguments(text: str) -> list[list[str]]:
+    """The arguments of each call of `main.py` in shell text, comments and what follows in columns left out."""
+    lines = re.sub(r"(&&|\|\||\\)\n", r"\1 ", text).splitlines()
+    calls = [re.search(r"\bmain\.py( .*)?$", line.split(" #")[0]) for line in lines]
+    return [shlex.split(re.split(r"   | && ", call[1] or "")[0]) for call in calls if call]
+
+
+# --- the walk --------------------------------------------------------------------------------
+
+
+@dataclass
+class Walk:
+    """What came of each block of the README, in its order."""
+
+    machine: Path
+    """The working folder."""
+    outputs: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+    """What was run -> how it ended."""
+    after: dict[str, str] = field(default_factory=dict)
+    """A block's text -> what the block before it printed."""
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    folder = tmp_path_factory.mktemp("walk")
+    machine = folder / "machine"
+    sources = write_demo_sources(machine / "data/demo-sources")  # where --demo finds them made already
+    (machine / "mirrors").symlink_to(sources)
+    write_own_clips(machine / "my_clips/train")
+    with HubServer(folder / "hub") as hub:
+        for name in ("GigaSpeech2", "ProcessedVoiceTH"):
+            mirror = describe(name).mirror
+            hub.add_dataset(mirror, sources / mirror, gated=describe(name).access.startswith("gated"), allowed=(USER,))
+        walked = Walk(machine)
+        walk_through(walked, {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN}, folder / "with-a-new-source")
+        yield walked
+
+
+def write_own_clips(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"clip-{number}.wav").write_bytes(tone(number))
+        (folder / f"clip-{number}.txt").write_text(f"ประโยคที่ {number}")
+
+
+def walk_through(walked: Walk, hub: dict[str, str], new_project: Path) -> None:
+    project, printed = PROJECT, ""
+    for block in blocks(README):
+        walked.after[block.text] = printed
+        printed = ""
+        if block.language == "python" and NEW_SOURCE in block.text:
+            project = with_new_source(new_project, block.text)
+        elif block.language == "python":
+            # What reads a dataset from the disk must not need the network.
+            offline = {"HF_HUB_OFFLINE": "1"} if "load_dataset" in block.text else hub
+            done = run([sys.executable, "-c", block.text], walked.machine, {**offline, "PYTHONPATH": str(project)})
+            walked.outputs[block.text] = done
+        for arguments in program_arguments(block.text) if block.language == "bash" else []:
+            done = run([sys.executable, str(project / "main.py"), *arguments], walked.machine, hub)
+            walked.outputs[shlex.join(arguments)] = done
+            printed += done.stdout
+
+
+def run(command: list[str], machine: Path, extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=machine, env=environment(extra), capture_output=True, text=True, timeout=120)
+
+
+def with_new_source(copy: Path, module: str) -> Path:
+    """A copy of the project to which a source was added as the README says: one file, one line."""
+    for package in ("pipeline", "processors", "utils"):
+        shutil.copytree(PROJECT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "main.py", copy)
+    (copy / NEW_SOURCE).write_text(module)
+    (line,) = re.findall(r'`("\w+": "processors\.\w+",)`', README)
+    registry = copy / "processors/__init__.py"
+    begun, listed, rest = re.split(r"(?m)^(_SOURCES = \{.*?^)(?=\})", registry.read_text(), maxsplit=1, flags=re.DOTALL)
+    registry.write_text(f"{begun}{listed}    {line}\n{rest}")
+    return copy
+
+
+def test_everything_that_the_readme_shows_runs(walk: Walk) -> None:
+    """Each command leaves with 0, and each Python block comes to its end, one after the other as they stand there."""
+    failed = [f"{what}\n{done.stdout}{done.stderr}" for what, done in walk.outputs.items() if done.returncode]
+
+    assert failed == []
+    assert len(walk.outputs) >= 10
+
+
+def test_the_output_that_is_shown_is_what_comes_out(walk: Walk) -> None:
+    """The figures in the README are those that the command above them prints."""
+    shown = block_with("text", "The books balance")
+
+    printed = [line.strip() for line in walk.after[shown.text].splitlines()]
+    assert [line for line in shown.text.splitlines() if line.strip() not in printed] == []
+
+
+def test_the_files_that_are_shown_are_there(walk: Walk) -> None:
+    """A newcomer finds the dataset laid out as the README says."""
+    folder, *files = block_with("text", "state.json").text.splitlines()
+
+    dataset = walk.machine / folder.split()[0]
+    assert files
+    assert [line for line in files if not (dataset / line.split()[0]).is_file()] == []
+
+
+def test_the_examples_do_what_they_say(walk: Walk) -> None:
+    """The custom processor yields every clip; the uploader uploads each once; the new source is read."""
+    custom, upload = (block_with("python", words).text for words in ("class MyProcessor", "StreamingUploader("))
+
+    assert walk.outputs[custom].stdout.count("ประโยคที่") == 3
+    assert walk.outputs[upload].stdout == "3 uploaded\n"
+    assert "kept 120 = published 120" in walk.outputs["--fresh MyCorpus --demo --output data/my-corpus"].stdout
+
+
+def test_the_example_processor_resumes(walk: Walk) -> None:
+    """Run again with its checkpoint, as the README has it, it has nothing left to read."""
+    custom = block_with("python", "class MyProcessor").text
+
+    again = run([sys.executable, "-c", custom], walk.machine, {"PYTHONPATH": str(PROJECT)})
+
+    assert again.returncode == 0, again.stderr
+    assert "ประโยคที่" not in again.stdout
+
+
+def test_the_new_source_is_written_as_we_write(tmp_path: Path) -> None:
+    """Who copies the example finds the formatter and the linter content."""
+    module = tmp_path / "my_corpus.py"
+    module.write_text(block_with("python", NEW_SOURCE).text)
+
+    for check in (["format", "--check"], ["check"]):
+        ruff = [sys.executable, "-m", "ruff", *check, "--config", str(PROJECT / "pyproject.toml"), str(module)]
+        done = subprocess.run(ruff, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def test_the_first_two_commands_install_and_run() -> None:
+    """In a virtual environment (Debian's Python refuses anything else), from requirements that are there."""
+    first, second = blocks(README)[0], blocks(README)[2]
+
+    for command, ends in ((first, "main.py --fresh --all --demo\n"), (second, "python -m tests\n")):
+        assert command.language == "bash"
+        assert command.text.endswith(ends)
+        assert "python3 -m venv .venv" in command.text
+        assert all((PROJECT / name).is_file() for name in re.findall(r"-r (\S+)", command.text))
+        assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    """The mark that `.ci/run` looks for stands right before that block, once."""
+    assert README.count(f"{TEST_COMMAND_MARK}\n```bash\n{blocks(README)[2].text}```\n") == 1
+    assert README.count(TEST_COMMAND_MARK) == 1
+    assert TEST_COMMAND_MARK in (PROJECT / ".ci/run").read_text()
+
+
+@every_document
+def test_every_command_that_is_shown_is_one(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fenced or in a sentence, also where only a real corpus or the real Hub could carry it out."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mirrors", "checkpoints"):
+        Path(name).mkdir()
+    Path("checkpoints/GigaSpeech2_unified_checkpoint.json").write_text("{}")
+    shown = [block.text for block in blocks(DOCUMENTS[document]) if block.language == "bash"]
+    shown += re.findall(r"`(python main\.py[^`]*)`", DOCUMENTS[document])
+
+    refused = {}
+    for arguments in program_arguments("\n".join([*shown, EXAMPLES])):
+        if "MyCorpus" not in arguments and "--help" not in arguments:
+            refused[shlex.join(arguments)] = why_refused(lambda given=arguments: parse(given))
+
+    assert {command: why for command, why in refused.items() if why} == {}
+
+
+def why_refused(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except (errors.UsageError, SystemExit) as error:
+        return str(error) or "refused"
+    return ""
+
+
+@every_document
+def test_every_option_that_is_named_exists(document: str) -> None:
+    """A renamed option is renamed everywhere."""
+    ours = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", build_parser().format_help()))
+    pages = re.sub(r"```text.*?```|[\w./-]*-----[\w./-]*", "", DOCUMENTS[document], flags=re.DOTALL)
+
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", pages)) - ours == OPTIONS_OF_OTHERS.get(document, set())
+
+
+OPTIONS_OF_OTHERS: dict[str, set[str]] = {}
+"""Options of other programs, by the document that names them."""
+
+
+# --- what is named is there ------------------------------------------------------------------
+
+
+@every_document
+def test_every_file_that_is_named_exists(document: str) -> None:
+    """A moved file is moved everywhere; functions named beside a file are in it."""
+    named = set(re.findall(r"`((?:main|(?:utils|pipeline|processors|tests|benchmarks|docs)/[\w/]+)\.(?:py|md))`",
+                           DOCUMENTS[document]))  # fmt: skip
+
+    assert {name for name in named - {NEW_SOURCE} if not (PROJECT / name).is_file()} == set()
+
+
+@every_document
+def test_every_function_named_beside_its_file_is_in_it(document: str) -> None:
+    """`utils/x.py` (`f`, `g`): the document says where to look, and it is there."""
+    named = re.findall(r"`([\w/]+\.py)` \(((?:`[\w.]+`(?:, )?)+)\)", DOCUMENTS[document])
+
+    missing = [
+        (path, name)
+        for path, names in named
+        for name in re.findall(r"`([\w.]+)`", names)
+        if not re.search(rf"(def|class) {name.split('.')[-1]}\b", (PROJECT / path).read_text())
+    ]
+    assert missing == []
+
+
+def test_every_test_that_the_laws_name_exists() -> None:
+    """A law without its test is a wish."""
+    missing, file = [], ""
+    for named, function in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", DOCUMENTS["laws.md"]):
+        file = named or file
+        path = PROJECT / "tests" / file
+        if file and not (path.is_file() and (not function or f"def {function}(" in path.read_text())):
+            missing.append(f"{file}::{function}")
+
+    assert missing == []
+
+
+def test_the_columns_are_those_of_the_schema() -> None:
+    """None is missing, and in the table they are in their order but for those told together."""
+    table = README.partition("| column |")[2].partition("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+    assert sorted(named) == sorted(published_schema(16_000).names)
+
+
+def test_the_sources_are_those_of_the_registry() -> None:
+    """With the hours and licences that `--list` shows."""
+    table = README.partition("| name | hours |")[2].partition("\n\n")[0].splitlines()[2:]
+
+    assert [re.findall(r"`(\w+)`", row)[0] for row in table] == list(REGISTRY)
+    for name, row in zip(REGISTRY, table, strict=True):
+        assert describe(name).hours in row
+        assert describe(name).licence_name in row
+    assert all(f"`{alias}`" in "".join(table) for alias in ALIASES)
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    """The README's table and `--help` have every one."""
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    codes = {0, INTERRUPTED, *(kind.exit_code for kind in classes if issubclass(kind, errors.IngestError))}
+    table = README.partition("| exit code |")[2].partition("\n\n")[0]
+
+    assert {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)} == codes
+    assert {int(code) for code in re.findall(r"(?m)(?:^|  )(\d+) \w", EXAMPLES.partition("exit codes:")[2])} == codes

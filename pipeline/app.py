@@ -19,6 +19,7 @@ from utils import hub
 from utils.errors import IngestError, SourceError, Stopped
 from utils.sources import clear_cache
 from utils.staging import read_segments
+from utils.table_index import clear_indexes
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,8 @@ def _staged(options: Options) -> dict[tuple[str, str], int]:
 
 
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str]) -> int:
-    print(f"Deleted {clear_cache(options.cache_dir) / 1e6:,.1f} MB of downloaded source files.")
+    freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
+    print(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
     return 0
 
 

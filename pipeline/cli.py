@@ -1,14 +1,13 @@
 """The command line: arguments -> Options. Anything that can't be carried out is a UsageError, before anything runs."""
 
 import argparse
-import difflib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.options import Command, Options
-from processors import ALIASES, REGISTRY
+from processors import REGISTRY, source_name
 from utils.audio import AudioOptions
 from utils.errors import UsageError
 
@@ -248,16 +247,6 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         verbose=given.verbose,
         quiet=given.quiet,
     )
-
-
-def source_name(given: str) -> str:
-    """The registry name that `given` stands for, whatever its case. UsageError naming the nearest where none does."""
-    names = {name.lower(): name for name in REGISTRY} | {alias.lower(): name for alias, name in ALIASES.items()}
-    if given.lower() in names:
-        return names[given.lower()]
-    near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {names[near[0]]}?" if near else ""
-    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES])}.")
 
 
 def _source_options(given: list[str]) -> dict[str, dict[str, str]]:

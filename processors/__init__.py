@@ -18,7 +18,7 @@ _SOURCES = {
     "ProcessedVoiceTH": "processors.processed_voice_th",
     "MozillaCommonVoice": "processors.mozilla_cv",
 }
-"""Registry name, which is also the class's name -> module; in the order in which sources are read."""
+"""Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
 
@@ -27,7 +27,7 @@ class _Registry(Mapping[str, "type[BaseProcessor]"]):
     """Source name -> processor class."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        processor: type[BaseProcessor] = getattr(import_module(_SOURCES[name]), name)
+        processor: type[BaseProcessor] = getattr(import_module(_SOURCES[name]), f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:
@@ -53,10 +53,15 @@ def describe(name: str) -> "SourceInfo":
     return info
 
 
+def source_name(given: str) -> str:
+    """The registry name that `given` stands for, whatever its case. UsageError naming the nearest where none does."""
+    names = {name.lower(): name for name in REGISTRY} | {alias.lower(): name for alias, name in ALIASES.items()}
+    if given.lower() in names:
+        return names[given.lower()]
+    near = get_close_matches(given.lower(), names, n=1, cutoff=0.4)
+    hint = f" Did you mean {names[near[0]]}?" if near else ""
+    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES])}.")
+
+
 def _class_of(name: str) -> "type[BaseProcessor]":
-    known = [*REGISTRY, *ALIASES]
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"There is no source {name!r}.{hint} Known: {', '.join(known)}.")
-    return REGISTRY[ALIASES.get(name, name)]
+    return REGISTRY[source_name(name)]

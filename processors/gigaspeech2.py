@@ -33,7 +33,7 @@ _TRANSCRIPTS = "transcripts"
 _STOP_CHECK_ROWS = 10_000
 
 
-class GigaSpeech2(BaseProcessor):
+class GigaSpeech2Processor(BaseProcessor):
     """Position: `{index, file, member}`: the archive, and how many of its clips were read."""
 
     name = "GigaSpeech2"

@@ -65,7 +65,7 @@ class _Release:
     """The archive, or the folder that holds `clips`."""
 
 
-class MozillaCommonVoice(BaseProcessor):
+class MozillaCommonVoiceProcessor(BaseProcessor):
     """Position: of an extracted release `{index, offset}`, bytes of the table; of an archive `{index, member}`,
     and after its clips `{index, row}`."""
 

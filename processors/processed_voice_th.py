@@ -26,7 +26,7 @@ _PREFIXES = {
 }
 
 
-class ProcessedVoiceTH(BaseProcessor):
+class ProcessedVoiceTHProcessor(BaseProcessor):
     """Position: `{index, file, row_group, row}`: the row group, and how many of its rows were read."""
 
     name = "ProcessedVoiceTH"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from processors.demo import write_demo_sources
 
+from processors.demo import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import published_ids, tree

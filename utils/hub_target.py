@@ -8,6 +8,7 @@ the commit. So after a commit without a clear yes we look at what is there (law 
     anything else       somebody else writes: stop, nothing overwritten
 """
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ Result = TypeVar("Result")
 
 KEPT_BY_FRESH = (".gitattributes", CARD_PATH, "LICENSE", "LICENSE.md")
 """Files of an old generation that its successor does not remove."""
+
+REFUSALS = (400, 413, 422)
+"""Statuses that say what is wrong with the request itself."""
 
 
 class HubTarget:
@@ -110,9 +114,11 @@ class HubTarget:
         for pause_s in self._pauses():
             try:
                 return Snapshot(self._send(change, base), change.planned, holds_data=True)
-            except hub.COMMIT_ERRORS as error:
+            except (*hub.COMMIT_ERRORS, ValueError) as error:
                 self._stop_if_forbidden(error)
-                if hub.network_error_behind(error) is None:
+                self._stop_if_refused(error)
+                # A gateway's error page in place of JSON is no clear answer either.
+                if hub.network_error_behind(error) is None and not isinstance(error, json.JSONDecodeError):
                     raise
                 log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
                 self._wait(max(pause_s, hub.retry_after_s(error)))
@@ -251,6 +257,17 @@ class HubTarget:
                 f"The Hub does not let this token write to {self.name}. What is staged here is kept. Check the "
                 "name and that the token has write access, then repeat this command with --resume."
             ) from error
+
+    def _stop_if_refused(self, error: BaseException) -> None:
+        """What the Hub finds wrong in the commit itself, it will find wrong again. (A large file's upload may yet do.)"""
+        if hub.status_of(error) not in REFUSALS or isinstance(error, RuntimeError):
+            return
+        if type(error) is ValueError:  # the client's own word on a card; it names the lines, and no address
+            raise TargetRefused(
+                f"The Hub refuses the card of {self.name}: {error}\nWhat was committed is safe, what is staged here is "
+                "kept. Mend the metadata at the top of its README.md, then repeat this command with --resume."
+            ) from error
+        raise self._refused("commit", error) from error
 
     def _gave_up(self, what: str) -> Stopped:
         return Stopped(

@@ -158,6 +158,15 @@ def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[
         temporary.unlink(missing_ok=True)
 
 
+def clear_indexes(folder: Path) -> int:
+    """Delete the indexes in a folder; returns the bytes freed. They are made anew when they are needed."""
+    freed = 0
+    for path in sorted(folder.glob("*.sqlite*")) if folder.is_dir() else []:
+        freed += path.stat().st_size
+        path.unlink()
+    return freed
+
+
 def _fill(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[Entry]]) -> None:
     numbers = {table: number for number, table in enumerate(tables)}
     db = sqlite3.connect(path)

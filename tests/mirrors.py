@@ -1,0 +1,30 @@
+"""Small mirrors of sources, written by tests file by file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from processors import create, describe
+from processors.base_processor import BaseProcessor, ProcessorConfig
+from utils.schema import START, RawClip
+from utils.sources import SourceAccess
+
+Open = Callable[..., BaseProcessor]
+"""(source, {path: content}, **options) -> its processor on a mirror that holds these files."""
+
+
+def opener(folder: Path) -> Open:
+    """What opens processors on mirrors in `folder`."""
+
+    def make(source: str, files: Mapping[str, bytes], **options: str) -> BaseProcessor:
+        for name, content in files.items():
+            path = folder / describe(source).mirror / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        access = SourceAccess(source_dir=folder, cache_dir=folder / "cache")
+        return create(source, ProcessorConfig(checkpoint_dir=folder, access=access, options=options))
+
+    return make
+
+
+def clips_of(processor: BaseProcessor, split: str = "train") -> list[RawClip]:
+    return list(processor.read(split, dict(START)))

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     `HfHubHTTPError` is among them.
     """
     COMMIT_ERRORS: tuple[type[Exception], ...]
-    """What a commit may raise: those, and a RuntimeError raised from one of them where a large file's
-    upload failed (the functions below see through it). The commit may have landed all the same."""
+    """What a commit may raise: those, a RuntimeError raised from one of them where a large file's upload
+    failed, and a ValueError raised from one of them where the card was refused, or for an answer that is no
+    JSON (the functions below see through them). The commit may have landed all the same."""
 else:
 
     def __getattr__(name: str) -> Any:
@@ -39,7 +40,7 @@ else:
         if name == "NETWORK_ERRORS":
             return _network_errors()
         if name == "COMMIT_ERRORS":
-            return (*_network_errors(), RuntimeError)
+            return (*_network_errors(), RuntimeError, ValueError)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

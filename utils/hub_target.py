@@ -114,7 +114,7 @@ class HubTarget:
         for pause_s in self._pauses():
             try:
                 return Snapshot(self._send(change, base), change.planned, holds_data=True)
-            except (*hub.COMMIT_ERRORS, ValueError) as error:
+            except hub.COMMIT_ERRORS as error:
                 self._stop_if_forbidden(error)
                 self._stop_if_refused(error)
                 # A gateway's error page in place of JSON is no clear answer either.
@@ -195,7 +195,7 @@ class HubTarget:
         yield add(STATE_PATH, change.planned.to_json())
         replaces = base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data
         if change.files or replaces:
-            yield add(CARD_PATH, self._card(change.planned, base).encode(errors="surrogateescape"))
+            yield add(CARD_PATH, self._card(change.planned, base).encode())
         if replaces:
             kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
             for path in self._paths(base.head):
@@ -204,9 +204,8 @@ class HubTarget:
 
     def _card(self, planned: State, base: Snapshot) -> str:
         existing = self._read(CARD_PATH, base.head)
-        return render_card(
-            planned, existing.decode(errors="surrogateescape") if existing is not None else None, self.name
-        )
+        # Not byte for byte where it is no UTF-8: the client refuses to send such a card.
+        return render_card(planned, existing.decode(errors="replace") if existing is not None else None, self.name)
 
     def _ask(self, what: str, request: Callable[[], Result]) -> Result:
         """A request that may be repeated freely, repeated for as long as our patience lasts."""
@@ -252,14 +251,15 @@ class HubTarget:
         )
 
     def _stop_if_forbidden(self, error: BaseException) -> None:
-        if hub.is_auth_problem(error):
+        # A large file's address says 403 when it has expired: the next try gets a new one.
+        if hub.is_auth_problem(error) and not isinstance(error, RuntimeError):
             raise AuthenticationError(
                 f"The Hub does not let this token write to {self.name}. What is staged here is kept. Check the "
                 "name and that the token has write access, then repeat this command with --resume."
             ) from error
 
     def _stop_if_refused(self, error: BaseException) -> None:
-        """What the Hub finds wrong in the commit itself, it will find wrong again. (A large file's upload may yet do.)"""
+        """What the Hub finds wrong in the commit itself, it will find wrong again (not so a large file's upload)."""
         if hub.status_of(error) not in REFUSALS or isinstance(error, RuntimeError):
             return
         if type(error) is ValueError:  # the client's own word on a card; it names the lines, and no address

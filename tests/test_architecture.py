@@ -1,0 +1,125 @@
+"""The floors of the house: imports point down, and what is costly to import is imported late.
+
+main -> pipeline -> processors -> utils
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+FLOORS = {
+    "utils": {"main", "pipeline", "processors", "tests"},
+    "processors": {"main", "pipeline", "tests"},
+    "pipeline": {"main", "tests"},
+}
+"""What each floor may not import: whatever stands above it."""
+NOT_FOR_PROCESSORS = {
+    f"utils.{name}"
+    for name in ("streaming", "staging", "targets", "hub_target", "publisher", "shards", "seen", "lock", "card")
+}
+"""A processor can neither upload nor remember, because it can't see who does."""
+
+
+def modules(floor: str) -> list[Path]:
+    return sorted((PROJECT / floor).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, anywhere in it; `from a import b` is both `a` and `a.b`."""
+    package = path.relative_to(PROJECT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_point_down(floor: str) -> None:
+    """No floor knows of the ones above it."""
+    upward = {
+        f"{path.relative_to(PROJECT)} imports {name}"
+        for path in modules(floor)
+        for name in imports(path)
+        if name.split(".")[0] in FLOORS[floor]
+    }
+
+    assert modules(floor)
+    assert upward == set()
+
+
+def test_processors_cannot_upload_or_remember() -> None:
+    """Nothing in `processors/` imports the uploader, the staging, a target or who writes to one."""
+    assert all((PROJECT / f"{name.replace('.', '/')}.py").is_file() for name in NOT_FOR_PROCESSORS)
+    forbidden = {
+        f"{path.relative_to(PROJECT)} imports {name}"
+        for path in modules("processors")
+        for name in imports(path)
+        if name in NOT_FOR_PROCESSORS
+    }
+
+    assert forbidden == set()
+
+
+def test_utils_has_never_heard_of_a_corpus() -> None:
+    """No source's name stands in the code of `utils/`: whatever a corpus needs lives in its own file."""
+    from processors import REGISTRY
+
+    heard = {
+        (path.name, name)
+        for path in modules("utils")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in REGISTRY
+        if name in (getattr(node, "id", ""), getattr(node, "attr", ""))
+        or (isinstance(node, ast.Constant) and node.value == name)
+    }
+
+    assert heard == set()
+
+
+LATE = ("huggingface_hub", "datasets", "pythainlp", "torch", "pandas", "matplotlib")
+
+
+def test_starting_is_cheap() -> None:
+    """`--help` and a wrong option don't wait for libraries that take a second to import."""
+    loaded = imported_by("import main, pipeline.cli")
+
+    assert not {name for name in LATE if name in loaded}
+
+
+def test_importing_the_program_writes_nothing(tmp_path: Path) -> None:
+    """Importing every module makes no file and no folder, neither here nor at home."""
+    names = [
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+        for floor in FLOORS
+        for path in modules(floor)
+        if path.name != "__init__.py"
+    ]
+
+    imported_by(f"import main, {', '.join(names)}", here=tmp_path)
+
+    assert list(tmp_path.rglob("*")) == []
+
+
+def imported_by(statement: str, here: Path = PROJECT) -> set[str]:
+    """The top-level modules that a new Python has after `statement`, run in its home `here`."""
+    script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script],
+        cwd=here,
+        env={"HOME": str(here), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name.split(".")[0] for name in done.stdout.split()}

@@ -2,10 +2,12 @@
 
 import errno
 import logging
+import os
 import shlex
 import sqlite3
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from pipeline import report
@@ -17,6 +19,7 @@ from processors import REGISTRY, describe
 from processors.demo import write_demo_sources
 from utils import hub
 from utils.errors import IngestError, SourceError, Stopped
+from utils.hub_target import HubTarget
 from utils.sources import clear_cache
 from utils.staging import read_segments
 from utils.table_index import clear_indexes
@@ -24,12 +27,12 @@ from utils.table_index import clear_indexes
 log = logging.getLogger(__name__)
 
 
-def execute(options: Options, arguments: Sequence[str]) -> int:
+def execute(options: Options, arguments: Sequence[str], stop: StopRequest) -> int:
     """Carry out one command. Returns the exit code; prints what a person needs to know."""
     token = hub.find_token(Path()) if options.hf_repo or options.source_dir is None else None
     log_file = set_up_logging(options.log_dir, options.verbose, options.quiet, [token] if token else [])
     try:
-        return _COMMANDS[options.command](options, token, arguments)
+        return _COMMANDS[options.command](options, token, arguments, stop)
     except IngestError as error:
         return explain(error)
     except (OSError, sqlite3.OperationalError) as error:
@@ -72,21 +75,18 @@ def _our_bug(error: BaseException, log_file: Path) -> int:
     return 1
 
 
-def _run(options: Options, token: str | None, arguments: Sequence[str]) -> int:
+def _run(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     if options.demo:
         log.info("The demo's sources are in %s", options.demo_dir)
         write_demo_sources(options.demo_dir)
-    stop = StopRequest()
-    with stop.listening():
-        result = run(options, make_target(options, token, stop), token, stop)
-    print(_summary(options, result, arguments))
+    result = run(options, make_target(options, token, stop), token, stop)
+    print("\n" + _summary(options, result, arguments))
     if result.interrupted:
         return INTERRUPTED
     return SourceError.exit_code if result.failures else 0
 
 
 def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> str:
-    again = [argument for argument in arguments if argument != "--resume"]
     unfinished = result.interrupted or bool(result.failures)
     return report.summary(
         result.state,
@@ -94,19 +94,34 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         result.splits,
         failures=result.failures,
         reasons=result.reasons,
-        next_command=f"python main.py {shlex.join([*again, '--resume'])}" if unfinished else None,
+        next_command=_to_go_on(arguments) if unfinished else None,
         nothing_to_do=result.nothing_to_do,
+        colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
     )
 
 
-def _list(options: Options, token: str | None, arguments: Sequence[str]) -> int:
+def _to_go_on(arguments: Sequence[str]) -> str:
+    """The command that goes on from here: the same with `--resume`, by the Python that runs us."""
+    again: list[str] = []
+    for before, argument in pairwise(["", *arguments]):
+        if argument not in ("--resume", "--checkpoint") and before != "--checkpoint":
+            again.append(argument)
+    again = [argument for argument in again if not argument.startswith("--checkpoint=")]
+    here = Path(sys.executable)
+    python = str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else "python"
+    return shlex.join([python, "main.py", *again, "--resume"])
+
+
+def _list(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     print(report.list_sources({name: describe(name) for name in REGISTRY}))
     return 0
 
 
-def _status(options: Options, token: str | None, arguments: Sequence[str]) -> int:
-    target = make_target(options, token, StopRequest())
-    print(report.status_report(target.snapshot().state, options.target_name, staged=_staged(options)))
+def _status(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    target = make_target(options, token, stop)
+    nothing_there = isinstance(target, HubTarget) and target.is_public() is None
+    state = None if nothing_there else target.snapshot().state
+    print(report.status_report(state, options.target_name, staged=_staged(options)))
     return 0
 
 
@@ -120,7 +135,7 @@ def _staged(options: Options) -> dict[tuple[str, str], int]:
     return staged
 
 
-def _clear_cache(options: Options, token: str | None, arguments: Sequence[str]) -> int:
+def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
     print(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
     return 0

@@ -13,13 +13,15 @@ from utils.errors import UsageError
 
 EXAMPLES = """\
 examples:
-  python main.py --fresh --all --demo                      try it: made-up sources, a dataset in data/thai-voice
-  python main.py --fresh --all --hf-repo me/thai-voice     publish every source to the Hub
-  python main.py --fresh --all --hf-repo me/thai-voice --resume
-                                                           go on after a crash, here or on another machine
-  python main.py --append MozillaCV --source-dir mirrors   add a source from a local mirror
-  python main.py --fresh GigaSpeech2 --sample              five clips, to see what they look like
-  python main.py --status --hf-repo me/thai-voice          what is published, and where reading stopped
+  python main.py --fresh --all --demo                    try it: made-up sources, a dataset in data/thai-voice
+  python main.py --fresh GigaSpeech2 --sample            five clips, to see what they look like
+  python main.py --fresh GigaSpeech2 ProcessedVoiceTH --hf-repo me/thai-voice --private
+                                                         publish sources to the Hub
+  python main.py --fresh GigaSpeech2 ProcessedVoiceTH --hf-repo me/thai-voice --private --resume
+                                                         go on after a crash, here or on another machine
+  python main.py --append MozillaCV --source-dir mirrors --hf-repo me/thai-voice --private
+                                                         add a source from a local mirror
+  python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
 
 exit codes:
   0 done   1 our bug   2 usage   3 authentication   4 a source could not be read (the others are done)

@@ -1,4 +1,4 @@
-"""The progress bar of a split: clips, audio hours, rejects, MB uploaded. None where the output is no terminal."""
+"""The progress bar of a split: clips, audio hours, rejects, MB published. None where the output is no terminal."""
 
 import sys
 from types import TracebackType
@@ -41,7 +41,7 @@ class SplitBar:
             self._seconds += step.outcome["length"]
         self._bar.set_postfix_str(
             f"{self._seconds / 3600:.2f} h audio, {step.progress.rejected} rejects, "
-            f"{bytes_published / 1e6:.0f} MB uploaded",
+            f"{bytes_published / 1e6:.0f} MB published",
             refresh=False,
         )
         self._bar.update()

@@ -5,6 +5,7 @@ be read does not stop the others; its splits are left for the next `--resume`.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
 from pipeline.source_run import SourceRun, fingerprint
-from processors import create, source_name
+from processors import create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.durable import rename_aside
@@ -53,12 +54,15 @@ class RunResult:
 def run(options: Options, target: Target, token: str | None, stop: StopRequest) -> RunResult:
     """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens."""
     with target.lock():
+        refuse_restricted_terms(options, target)
+        begins = options.fresh and not options.resume
+        if begins:
+            refuse_unreadable_sources(options, token, stop)
         if isinstance(target, HubTarget):
             target.open()
-        refuse_restricted_terms(options, target)
-        publisher = open_publisher(target, options.fresh and not options.resume, options.published_rate_hz)
-        if options.fresh and not options.resume:
-            _archive_local(options, publisher.state.generation)
+        publisher = open_publisher(target, begins, options.published_rate_hz)
+        if begins:
+            archive_local(options)
         _check_sample_rate(options, publisher.state)
         return _Run(options, publisher, token, stop).all()
 
@@ -107,26 +111,9 @@ class _Run:
         return True
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
-        processor = create(name, self._processor_config(name))
+        processor = create(name, processor_config(self._options, name, self._token, self._stop))
         processor.hooks = RunHooks(stop_requested=self._stop)
         sources[name] = SourceRun(processor, self._publisher, self._options)
-
-    def _processor_config(self, name: str) -> ProcessorConfig:
-        options = self._options
-        return ProcessorConfig(
-            checkpoint_dir=options.checkpoint_dir,
-            audio=options.audio,
-            access=SourceAccess(
-                source_dir=options.source_dir,
-                streaming=options.streaming,
-                cache_dir=options.cache_dir,
-                max_cache_bytes=int(options.max_cache_gb * 1000**3),
-                token=self._token,
-                timeout_s=options.timeout_s,
-                stop_requested=self._stop,
-            ),
-            options=options.source_options.get(name, {}),
-        )
 
     def _attempt(self, source: str, action: Callable[[], None]) -> None:
         """Run `action`; a source that can't be read is noted, and the run goes on with the others."""
@@ -193,23 +180,56 @@ def make_target(options: Options, token: str | None, stop: StopRequest) -> Targe
     )
 
 
+def processor_config(options: Options, source: str, token: str | None, stop: StopRequest) -> ProcessorConfig:
+    """How a source is reached and converted, as the options say."""
+    return ProcessorConfig(
+        checkpoint_dir=options.checkpoint_dir,
+        audio=options.audio,
+        access=SourceAccess(
+            source_dir=options.source_dir,
+            streaming=options.streaming,
+            cache_dir=options.cache_dir,
+            max_cache_bytes=int(options.max_cache_gb * 1000**3),
+            token=token,
+            timeout_s=options.timeout_s,
+            stop_requested=stop,
+        ),
+        options=options.source_options.get(source, {}),
+    )
+
+
 def refuse_restricted_terms(options: Options, target: Target) -> None:
     """UsageError where a source whose terms restrict it would go to a public repo without the user's word."""
-    if not isinstance(target, HubTarget) or options.demo or not target.is_public():
+    if not isinstance(target, HubTarget) or options.demo:
         return
-    restricted = {name: create(name, ProcessorConfig()).info for name in options.sources}
-    missing = {
-        name: info.terms
-        for name, info in restricted.items()
-        if info and info.terms and name not in options.accept_terms
-    }
-    if missing:
+    restricted = {name: terms for name in options.sources if (terms := describe(name).terms)}
+    missing = {name: terms for name, terms in restricted.items() if name not in options.accept_terms}
+    if missing and _will_be_public(options, target):
         listed = "\n".join(f"  {name}: {terms}" for name, terms in missing.items())
         raise UsageError(
             f"{target.name} is public, and the terms of these sources restrict publishing them:\n{listed}\n"
             "Nothing was changed. Make the repo private (--private), or publish to a folder (--output), or, if you "
             f"may publish them, say so with --accept-terms {','.join(missing)}."
         )
+
+
+def _will_be_public(options: Options, target: HubTarget) -> bool:
+    public = target.is_public()
+    return not options.private if public is None else public
+
+
+def refuse_unreadable_sources(options: Options, token: str | None, stop: StopRequest) -> None:
+    """SourceError where not one source can be opened: a mistyped folder must not put a good dataset away."""
+    problems: dict[str, str] = {}
+    for name in options.sources:
+        try:
+            create(name, processor_config(options, name, token, stop)).files.names()
+        except SourceError as error:
+            problems[name] = str(error)
+        else:
+            return
+    listed = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
+    raise SourceError(f"No source can be read, so no new dataset was begun and nothing was changed:\n{listed}")
 
 
 def _check_sample_rate(options: Options, state: State) -> None:
@@ -221,20 +241,20 @@ def _check_sample_rate(options: Options, state: State) -> None:
         )
 
 
-def _archive_local(options: Options, generation: str) -> None:
+def archive_local(options: Options) -> None:
     """After a fresh start: what an older generation left here is put away, never deleted."""
-    archive = options.data_dir / "staging" / "archive"
-    for path in sorted(options.staging_dir.glob("*")) if options.staging_dir.exists() else []:
-        if path.name not in ("lock", "archive"):
-            rename_aside(path, archive / generation[:12] / path.name)
-    for name in options.sources:
-        for path in (latest_path(options.checkpoint_dir, name), *history(options.checkpoint_dir, name)):
-            if path.exists():
-                rename_aside(path, options.checkpoint_dir / "archive" / generation[:12] / path.name)
-    for split in SPLIT_ORDER:
-        path = upload_checkpoint_path(options.checkpoint_dir, options.target_name, split)
-        if path.exists():
-            rename_aside(path, options.checkpoint_dir / "archive" / generation[:12] / path.name)
+    place = f"before-fresh-{time.strftime('%Y%m%d-%H%M%S')}"
+    staged = [path for path in options.staging_dir.glob("*") if path.name != "lock"]
+    mirrors = [
+        path
+        for name in options.sources
+        for path in (latest_path(options.checkpoint_dir, name), *history(options.checkpoint_dir, name))
+    ]
+    uploads = [upload_checkpoint_path(options.checkpoint_dir, options.target_name, split) for split in SPLIT_ORDER]
+    for path in sorted(staged):
+        rename_aside(path, options.data_dir / "staging" / "archive" / place / options.staging_dir.name / path.name)
+    for path in filter(Path.exists, [*mirrors, *uploads]):
+        rename_aside(path, options.checkpoint_dir / "archive" / place / path.name)
 
 
 def _source_of(processor: str, path: Path) -> str:

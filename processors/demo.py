@@ -10,6 +10,7 @@ import gzip
 import json
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -56,13 +57,13 @@ def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]]
     if written == complete:
         return folder
     write_atomically(marker, _as_json({**complete, "complete": False}))
-    for seed, (name, processor) in enumerate(registry.items(), start=1):
+    for name, processor in registry.items():
         if processor.info is None:
             raise UsageError(f"{name} has no description (`info`), so its demo mirror has no place.")
         mirror = folder / processor.info.mirror
         shutil.rmtree(mirror, ignore_errors=True)
         mirror.mkdir(parents=True)
-        processor.write_demo_mirror(mirror, SyntheticVoice(seed))
+        processor.write_demo_mirror(mirror, SyntheticVoice(zlib.crc32(name.encode())))
     write_atomically(marker, _as_json(complete))
     return folder
 

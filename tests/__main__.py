@@ -10,8 +10,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 
 CHECKS = (
-    ("format", ["ruff", "format", "--check", "--quiet", "."]),
-    ("lint", ["ruff", "check", "--quiet", "."]),
+    ("format", ["ruff", "format", "--no-cache", "--check", "--quiet", "."]),
+    ("lint", ["ruff", "check", "--no-cache", "--quiet", "."]),
     ("types", ["mypy"]),
 )
 TESTS = ["pytest", "-n", "2", "--dist", "loadfile"]

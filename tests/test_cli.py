@@ -7,7 +7,7 @@ import pytest
 from main import main
 from pipeline.cli import build_parser, parse
 from pipeline.options import Command, Options
-from processors import REGISTRY
+from processors import ALIASES, REGISTRY
 from utils.errors import UsageError
 
 
@@ -49,7 +49,7 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--fresh"], "Which sources"),
         (["--fresh", "--all", "GigaSpeech2"], "not both"),
         (["--fresh", "GigaSpech2"], "Did you mean GigaSpeech2"),
-        (["--fresh", "NoSuchThing"], "Known: GigaSpeech2, ProcessedVoiceTH, MozillaCommonVoice, MozillaCV"),
+        (["--fresh", "NoSuchThing"], f"Known: {', '.join([*REGISTRY, *ALIASES])}"),
         (["--fresh", "--all", "--resume", "--checkpoint", "x.json"], "give one of them"),
         (["--fresh", "--all", "--checkpoint", "no/such.json"], "no checkpoint file"),
         (["--fresh", "--all", "--source-dir", "no/such/folder"], "no folder"),

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processors.demo import write_demo_sources
 
+from processors.demo import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, tree

@@ -52,11 +52,6 @@ class HubTarget:
         first_pause_s: float = 1.0,
         stop_requested: Callable[[], bool] = hub.never,
     ) -> None:
-        if not token:
-            raise AuthenticationError(
-                f"Publishing to {repo_id} needs a token of the Hub with write access. Nothing was changed. Set "
-                "HF_TOKEN, or log in with `hf auth login`, or put the token into the file hf_token.txt."
-            )
         self.name = repo_id
         self._api = hub.connect(token, timeout_s)
         self._token = token
@@ -71,7 +66,15 @@ class HubTarget:
         return hold_lock(self._lock_path, self.name)
 
     def open(self) -> None:
-        """Create the repo where there is none. TargetRefused where it is public and was to be private."""
+        """Make ready for writing: create the repo where there is none.
+
+        AuthenticationError without a token; TargetRefused where the repo is public and was to be private.
+        """
+        if not self._token:
+            raise AuthenticationError(
+                f"Publishing to {self.name} needs a token of the Hub with write access. Nothing was changed. Set "
+                "HF_TOKEN, or log in with `hf auth login`, or put the token into the file hf_token.txt."
+            )
         if self.is_public() is None:
             self._ask("create the repo", lambda: self._create_repo())
         elif self._private and self.is_public():

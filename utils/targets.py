@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -114,12 +114,13 @@ class LocalTarget:
         self._write_card(snapshot.state)
 
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
+        """A folder that holds data is renamed aside, so the new one has nothing to replace."""
         self._refuse_to_bury(since)
         if since.holds_data:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
             log.info("The old dataset is kept as %s", kept)
-        return self._put_state(change.planned)
+        return self._put_state(replace(change.planned, replaces_old_data=False))
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         now = self.snapshot()

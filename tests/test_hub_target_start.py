@@ -159,6 +159,19 @@ def test_look_that_keeps_failing_is_never_empty(hub: HubServer, tmp_path: Path, 
         open_publisher(target, False, 16_000)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_state_that_cannot_be_had_is_never_absent(hub: HubServer, tmp_path: Path, fresh: bool) -> None:
+    """The client calls a file that it could not ask for "not found": we don't."""
+    target, _ = begun(tmp_path)
+    head = hub.head(REPO)
+    hub.fault("status", step="resolve", method="HEAD", status=418, times=None)
+
+    with pytest.raises(TargetRefused, match="HTTP 418"):
+        open_publisher(target, fresh, 16_000)
+
+    assert hub.head(REPO) == head
+
+
 def test_unreachable_hub_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server at all: exit 5 with what to do."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -236,10 +249,17 @@ def test_columns_are_read_as_of_the_snapshot(hub: HubServer, tmp_path: Path) -> 
 # --- who may ---------------------------------------------------------------------------------
 
 
+def test_a_public_repo_can_be_looked_at_without_a_token(hub: HubServer, tmp_path: Path) -> None:
+    """Only writing needs one."""
+    _, snapshot = begun(tmp_path)
+
+    assert target_on(tmp_path, token=None).snapshot() == snapshot
+
+
 def test_without_a_token_nothing_is_tried(hub: HubServer, tmp_path: Path) -> None:
     """Exit 3; the message names the three places where a token can be."""
     with pytest.raises(AuthenticationError, match=r"HF_TOKEN.*hf auth login.*hf_token\.txt") as refused:
-        target_on(tmp_path, token=None)
+        target_on(tmp_path, token=None).open()
 
     assert refused.value.exit_code == 3
     assert hub.requests == []

@@ -231,6 +231,7 @@ def test_row_groups_have_a_hundred_rows() -> None:
 
     metadata = pq.read_metadata(pa.BufferReader(out.files[data(0)]))
     assert [metadata.row_group(number).num_rows for number in range(3)] == [100, 100, 50]
+    assert out.column("data", "ID") == [f"S{number}" for number in range(101, 351)]
 
 
 def test_long_clips_make_shorter_row_groups() -> None:
@@ -254,6 +255,21 @@ def test_source_that_goes_on_in_a_newer_revision_continues_the_numbers() -> None
 
     assert list(built.files) == [data(3)]
     assert built.part.ids == ((10, 10),)
+
+
+def test_reject_at_the_border_is_published_once(tmp_path: Path) -> None:
+    """A part that ended at a reject (it was flushed) has it; the next part, cut from the same segment, has not."""
+    taken = steps("kkrk")
+    staging = Staging(tmp_path, KEY)
+    staging.recover(Progress())
+    for step in taken:
+        staging.add(step)
+    staging.close(replace(taken[-1].progress, finished=True))
+    split = SplitState(progress=taken[2].progress, parts=1, published=2)
+
+    built = build_part(next_cut(staging.segments, split, MANY), staging.segments, split, 3, 16_000, tmp_path / "built")
+
+    assert list(built.files) == [data(1)]
 
 
 def test_rows_that_carry_their_own_ids_keep_them() -> None:

@@ -13,6 +13,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +135,9 @@ class HubTarget:
             base = now
         raise self._gave_up("commit")
 
+    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
+        return self._ask(f"read {path}", partial(self._read, path, snapshot.head))
+
     def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
         def read() -> pa.Table:
             files = hub.filesystem(self._token)
@@ -193,8 +197,8 @@ class HubTarget:
 
     def _operations(self, change: Change, base: Snapshot) -> Iterator[Any]:
         add, delete = hub.operations()
-        for path, local in change.files.items():
-            yield add(path, local)
+        for path, content in change.files.items():
+            yield add(path, content)
         yield add(STATE_PATH, change.planned.to_json())
         replaces = base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data
         if change.files or replaces:

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 from utils.errors import TargetRefused
+from utils.ledger import LEDGER_PATH, Ledger
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, SourceState, State
 from utils.targets import Change, Snapshot, Target
@@ -29,6 +31,7 @@ class Publisher:
         self._run_id = uuid.uuid4().hex
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
+        self._ledger = self._read_ledger()
 
     @property
     def committed(self) -> State:
@@ -51,9 +54,12 @@ class Publisher:
     def publish(self, built: BuiltPart) -> None:
         """Commit a part. When this returns, the target has it, and `state` says so."""
         part = built.part
-        planned = self._signed(self.state.after(part))
+        ledger = self._ledger.with_files(built.files)
+        planned = self._signed(ledger.signed(self.state.after(part)))
         message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} samples"
-        self.snapshot = self.target.commit(Change(message, planned, built.files), self.snapshot)
+        files: dict[str, Path | bytes] = {**built.files, LEDGER_PATH: ledger.raw} if built.files else {}
+        self.snapshot = self.target.commit(Change(message, planned, files), self.snapshot)
+        self._ledger = ledger
         self._declared.pop(part.source, None)
         self.bytes_published += part.size_bytes
         log.info(
@@ -64,6 +70,11 @@ class Publisher:
             part.rows,
             self.snapshot.head,
         )
+
+    def _read_ledger(self) -> Ledger:
+        if not self.committed.ledger_bytes:
+            return Ledger()
+        return Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.committed)
 
     def _signed(self, state: State) -> State:
         return replace(

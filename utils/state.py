@@ -142,6 +142,9 @@ class State:
     sources: Mapping[str, SourceState] = field(default_factory=dict)
     replaces_old_data: bool = False
     """True from a `--fresh` on until its first part is committed, which removes the old generation's files."""
+    ledger_bytes: int = 0
+    """Size of `.ingest/files.jsonl`, which lists the published files, as of this commit."""
+    ledger_sha256: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     sequence: int = 0
     run_id: str = ""

@@ -53,8 +53,8 @@ class Change:
 
     message: str
     planned: State
-    files: Mapping[str, Path] = field(default_factory=dict)
-    """Path in the target -> local file, which must not change meanwhile."""
+    files: Mapping[str, Path | bytes] = field(default_factory=dict)
+    """Path in the target -> content, or a local file, which must not change meanwhile."""
 
 
 class Target(Protocol):
@@ -76,6 +76,9 @@ class Target(Protocol):
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         """Apply a change. TargetMoved where somebody else changed the target since `since`."""
+
+    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
+        """A small file, None where there is none. Any other failure raises."""
 
     def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
         """Columns of a published Parquet file."""
@@ -131,10 +134,16 @@ class LocalTarget:
                 f"{self.name} was changed by somebody else while we ran. Our last shard was not written; those "
                 "before it are safe. Stop the other run, then repeat this command with --resume."
             )
-        for path, local in change.files.items():
-            _move_durably(local, self.folder / path)
+        for path, content in change.files.items():
+            if isinstance(content, bytes):
+                write_atomically(self.folder / path, content)
+            else:
+                _move_durably(content, self.folder / path)
         self._write_card(change.planned)
         return self._put_state(change.planned)
+
+    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
+        return self._read(path)
 
     def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
         return pq.read_table(self.folder / path, columns=columns, partitioning=None)

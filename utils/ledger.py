@@ -1,0 +1,68 @@
+"""The ledger: one line for each published file, with its size and sha256 as they were when it was committed.
+
+`.ingest/files.jsonl` lies beside the state, which says how long it is and what it hashes to. It grows by a line a
+file and is never rewritten, so that anybody can tell later whether a shard is still the one that was published.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from utils.errors import TargetRefused
+from utils.state import State
+
+LEDGER_PATH = ".ingest/files.jsonl"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One published file."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str, local: Path) -> "FileRecord":
+        with local.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path, pq.read_metadata(local).num_rows, local.stat().st_size, digest)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The whole ledger as of one state."""
+
+    raw: bytes = b""
+
+    @classmethod
+    def checked(cls, raw: bytes | None, state: State) -> "Ledger":
+        """The ledger that `state` names, from the file's content, which may be ahead of it (a run died).
+
+        TargetRefused where it is not that.
+        """
+        known = cls((raw or b"")[: state.ledger_bytes])
+        if state.ledger_bytes and hashlib.sha256(known.raw).hexdigest() != state.ledger_sha256:
+            raise TargetRefused(
+                f"The target's {LEDGER_PATH} is damaged: it is not what its state names. Nothing was changed. Restore "
+                "it from the target's previous revision, then repeat this command."
+            )
+        return known
+
+    def with_files(self, files: Mapping[str, Path]) -> "Ledger":
+        """The ledger once `files` (path in the target -> local file) are published."""
+        lines = (json.dumps(asdict(FileRecord.of(path, local))) + "\n" for path, local in files.items())
+        return Ledger(self.raw + "".join(lines).encode())
+
+    def signed(self, state: State) -> State:
+        """The state that names this ledger."""
+        return replace(state, ledger_bytes=len(self.raw), ledger_sha256=hashlib.sha256(self.raw).hexdigest())
+
+    def records(self) -> Iterator[FileRecord]:
+        for line in self.raw.splitlines():
+            yield FileRecord(**json.loads(line))

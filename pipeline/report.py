@@ -77,9 +77,13 @@ def summary(
         "\n".join(_reasons_text(reasons or {})),
         "\n".join(_where_text(state, where)),
         "\n".join(_failures_text(failures or {}, colour)),
-        f"{_painted('To go on, type:', _BOLD, colour)}\n\n    {next_command}" if next_command else "",
+        f"{_painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _heading_of_next(failures: Mapping[str, str] | None) -> str:
+    return "When that is mended, type:" if failures else "To go on, type:"
 
 
 # --- status ----------------------------------------------------------------------------------

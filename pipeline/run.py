@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
-from pipeline.source_run import SourceRun, fingerprint
+from pipeline.source_run import SourceRun, fingerprint, newer_begun
 from processors import create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
@@ -24,7 +24,7 @@ from utils.errors import Interrupted, SourceError, UsageError
 from utils.hub_target import HubTarget
 from utils.publisher import Publisher, open_publisher
 from utils.sources import SourceAccess
-from utils.staging import refuse_other_fingerprint
+from utils.staging import refuse_other_fingerprint, staged_key
 from utils.state import Progress, SourceState, State
 from utils.streaming import upload_checkpoint_path
 from utils.targets import LocalTarget, Target
@@ -105,7 +105,8 @@ class _Run:
 
     def _is_done(self, name: str, published: SourceState) -> bool:
         """Whether a source needs no look: a resume does not go looking for newer revisions."""
-        if not (self._options.resume and published.finished):
+        staged = staged_key(self._options.staging_dir, name, self._publisher.state.generation)
+        if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
         refuse_other_fingerprint(name, fingerprint(self._options, name), published.fingerprint)
         return True

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.options import Options
@@ -11,9 +10,10 @@ from processors.base_processor import BaseProcessor, sample_quotas
 from utils.publisher import Publisher
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
-from utils.staging import refuse_other_fingerprint, staged_key
+from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import SourceState, SplitState
 from utils.streaming import SplitUploader, upload_checkpoint_path
+from utils.targets import DATA_FOLDERS
 from utils.text import TEXT_VERSION
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,11 @@ def fingerprint(options: Options, source: str) -> dict[str, Any]:
         "max_shard_mb": options.max_shard_mb,
         "sample_size": options.sample_size,
     }
+
+
+def newer_begun(staged: StagingKey | None, published: SourceState) -> bool:
+    """Whether a newer revision of a source was begun and is only staged so far."""
+    return staged is not None and staged.revision != published.revision
 
 
 class SourceRun:
@@ -47,9 +52,7 @@ class SourceRun:
         self._revision_number = max(
             (len(publisher.state.split(self.name, split).earlier) for split in self.splits), default=0
         )
-        self.seen = SeenIds(
-            options.staging_dir / "seen" / f"{self.name}.sqlite", f"{publisher.state.generation}/{self.name}"
-        )
+        self.seen = SeenIds(options.staging_dir / "seen" / f"{self.name}.sqlite", self._index_identity)
         self._fill_seen()
 
     def read_split(self, split: str, on_step: Any) -> None:
@@ -89,8 +92,8 @@ class SourceRun:
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
         refuse_other_fingerprint(self.name, ours, begun_with)
-        if published and published.finished and not self._options.resume:
-            self._open(None)
+        if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
+            self._open(staged.revision if staged and self._options.resume else None)
             if self.processor.revision != published.revision:
                 self._declare_newer(published)
             return
@@ -139,40 +142,28 @@ class SourceRun:
             ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
         )
 
+    @property
+    def _index_identity(self) -> str:
+        """With the revision: places of clips in one that was never published mean nothing in the next."""
+        return f"{self._publisher.state.generation}/{self.name}/{self.processor.revision}"
+
     def _fill_seen(self) -> None:
         """Make the index of source ids anew where it does not reach as far as what is published and staged."""
         number = self._revision_number
         if all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items()):
             return
-        self.seen.clear(f"{self._publisher.state.generation}/{self.name}")
+        self.seen.clear(self._index_identity)
         for split, uploader in self.uploaders.items():
-            parts = self._published_parts(split)
+            parts = [
+                part for folder in DATA_FOLDERS for part in self._publisher.published_files(folder, self.name, split)
+            ]
             if parts:
                 log.info("%s/%s: reading the published source ids", self.name, split)
-            for path, earlier in parts:
+            first_of_this_revision = self._publisher.state.split(self.name, split).pass_first_part
+            for part_number, path in parts:
                 table = self._publisher.target.read_columns(path, ["source_id"], self._publisher.snapshot)
+                earlier = part_number < first_of_this_revision
                 self.seen.add_known(table["source_id"].to_pylist(), split, 0 if earlier else number)
             for segment in uploader.staging.segments:
                 self.seen.add_known(segment.source_ids(), split, number)
             self.seen.note_covered(split, uploader.progress.read, number)
-
-    def _published_parts(self, split: str) -> list[tuple[str, bool]]:
-        """The files that the state names of a split, and whether they come from an earlier revision."""
-        known = self._publisher.state.split(self.name, split)
-        listed = [
-            path
-            for folder in ("data", "rejected")
-            for path in self._publisher.target.list_files(f"{folder}/{split}", self._publisher.snapshot)
-        ]
-        numbered = [(path, _part_number(path, self.name)) for path in listed]
-        return [
-            (path, number < known.pass_first_part)
-            for path, number in numbered
-            if number is not None and number < known.parts
-        ]
-
-
-def _part_number(path: str, source: str) -> int | None:
-    """The number in `data/train/Name-00012.parquet`, None for another source's file."""
-    name, _, number = Path(path).stem.rpartition("-")
-    return int(number) if name == source and number.isdigit() else None

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from processors.demo import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
-from tests.runs import run, start
+from tests.runs import run, run_until, start
 from tests.support import published_ids, tree
 from utils.lock import hold_lock
 
@@ -241,21 +242,29 @@ def test_checkpoint_file_of_a_finished_run_publishes_nothing_twice(demo: Path, t
     assert tree(tmp_path, "out") == before
 
 
-def test_newer_revision_of_a_finished_source_adds_only_what_is_new(demo: Path, tmp_path: Path) -> None:
-    """`--append` of a source that grew: old rows stay as they are, new clips get the next IDs."""
-    mirror = tmp_path / "mirrors" / "Porameht" / "processed-voice-th-169k" / "data"
+def growing_source(demo: Path, machine: Path) -> Callable[[], None]:
+    """A finished dataset of a source whose last train file comes later; returns what makes it come."""
+    mirror = machine / "mirrors" / "Porameht" / "processed-voice-th-169k" / "data"
     mirror.mkdir(parents=True)
     files = sorted((demo / "Porameht" / "processed-voice-th-169k" / "data").glob("*.parquet"))
     late = [path for path in files if path.name.startswith("train-")][-1]
     for path in files:
         if path != late:
             (mirror / path.name).symlink_to(path)
-    arguments = ["ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out", "--upload-batch-size", "10"]
-    assert run(["--fresh", *arguments], tmp_path).returncode == 0
-    before = tree(tmp_path / "out", "data")
-    (mirror / late.name).symlink_to(late)
+    assert run(["--fresh", *GROWING], machine).returncode == 0
+    return lambda: (mirror / late.name).symlink_to(late)
 
-    done = run(["--append", *arguments], tmp_path)
+
+GROWING = ["ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out", "--checkpoint-interval", "5"]
+
+
+def test_newer_revision_of_a_finished_source_adds_only_what_is_new(demo: Path, tmp_path: Path) -> None:
+    """`--append` of a source that grew: old rows stay as they are, new clips get the next IDs."""
+    grow = growing_source(demo, tmp_path)
+    before = tree(tmp_path / "out", "data")
+    grow()
+
+    done = run(["--append", *GROWING], tmp_path)
 
     assert done.returncode == 0, done.stderr
     after = tree(tmp_path / "out", "data")
@@ -263,7 +272,22 @@ def test_newer_revision_of_a_finished_source_adds_only_what_is_new(demo: Path, t
     assert len(after) > len(before)
     ids = [int(sample_id[1:]) for sample_id in published_ids(tmp_path / "out")]
     assert sorted(ids) == list(range(1, len(ids) + 1))
-    books = json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]["ProcessedVoiceTH"]["splits"][
-        "train"
-    ]
-    assert books["progress"]["known"] > 0
+    source = json.loads((tmp_path / "out/.ingest/state.json").read_text())["sources"]["ProcessedVoiceTH"]
+    assert source["splits"]["train"]["progress"]["known"] > 0
+
+
+def test_newer_revision_that_died_before_its_first_commit_is_resumed(demo: Path, tmp_path: Path) -> None:
+    """What is only staged of it is not forgotten: `--append --resume` ends where an undisturbed append does."""
+    growing_source(demo, tmp_path / "undisturbed")()
+    run(["--append", *GROWING], tmp_path / "undisturbed")
+    growing_source(demo, tmp_path / "killed")()
+
+    killed = run_until(
+        ["--append", *GROWING], tmp_path / "killed",
+        lambda: any((tmp_path / "killed").glob("data/staging/*/ProcessedVoiceTH/train/0*.parquet")),
+    )  # fmt: skip
+    resumed = run(["--append", *GROWING, "--resume"], tmp_path / "killed")
+
+    assert killed.returncode == -signal.SIGKILL
+    assert resumed.returncode == 0, resumed.stderr
+    assert tree(tmp_path / "killed/out", "data") == tree(tmp_path / "undisturbed/out", "data")

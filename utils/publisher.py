@@ -1,6 +1,7 @@
 """Publisher: the one holder of the target's state during a run. Commit first, then remember (law 1)."""
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -50,6 +51,13 @@ class Publisher:
     def declare(self, name: str, source: SourceState) -> None:
         """Name a source, or a newer revision of it; committed together with its first part."""
         self._declared[name] = source
+
+    def published_files(self, folder: str, source: str, split: str) -> list[tuple[int, str]]:
+        """Part number and path of each published file of a split, from the ledger. `folder`: data or rejected."""
+        named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
+        return [
+            (int(match[1]), record.path) for record in self._ledger.records() if (match := named.fullmatch(record.path))
+        ]
 
     def publish(self, built: BuiltPart) -> None:
         """Commit a part. When this returns, the target has it, and `state` says so."""

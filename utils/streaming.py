@@ -26,7 +26,7 @@ from utils.publisher import Publisher, open_publisher
 from utils.schema import LANGUAGE, AudioCell, Reject, Sample
 from utils.shards import ShardLimits, build_part, next_cut
 from utils.staging import Staging, StagingKey
-from utils.state import Progress, SourceState, SplitState, State, Step, part_name
+from utils.state import Progress, SourceState, SplitState, State, Step
 from utils.targets import Target
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class SplitUploader:
         self.checkpoint_path = checkpoint_path
         self._limits = limits
         self._built_folder = staging_folder / "built"
+        for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
+            leftover.unlink()  # of a run that died after building; a part is always built anew
         declared = publisher.state.sources[source]
         key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
         self.staging = Staging(staging_folder, key)
@@ -246,14 +248,10 @@ def _is_ours(target: Target, uploaded: Mapping[str, Any] | None) -> bool:
 
 def _published_ids(publisher: Publisher, source: str, split: str) -> IdSet:
     """The IDs of the published rows, read from the shards themselves (law 3)."""
-    # Only what the state names: until its first part lands, a fresh start's target still has the old files.
     ids = IdSet()
-    parts = publisher.state.split(source, split).parts
-    named = {f"data/{split}/{part_name(source, number)}" for number in range(parts)}
-    for path in publisher.target.list_files(f"data/{split}", publisher.snapshot):
-        if path in named:
-            for sample_id in publisher.target.read_columns(path, ["ID"], publisher.snapshot)["ID"].to_pylist():
-                ids.add(sample_id)
+    for _, path in publisher.published_files("data", source, split):
+        for sample_id in publisher.target.read_columns(path, ["ID"], publisher.snapshot)["ID"].to_pylist():
+            ids.add(sample_id)
     return ids
 
 

@@ -1,5 +1,6 @@
 """Many Thai speech sources in, one clean Hugging Face dataset out. `python main.py --help` says how."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -9,19 +10,27 @@ from utils.errors import UsageError
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out one command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Thai shows escapes, it does not fail
+            stream.reconfigure(errors="backslashreplace")
     stop = StopRequest()
     with stop.listening():
         # Imported late, so that Ctrl-C is heard from the start and `--help` need not load Arrow.
-        from pipeline.cli import parse
-
+        try:
+            from pipeline.app import execute
+            from pipeline.cli import parse
+        except ModuleNotFoundError as error:
+            print(
+                f"main.py: this Python ({sys.executable}) has no {error.name}. Use the one that the README's first "
+                "command makes: .venv/bin/python main.py, or type `. .venv/bin/activate` first.",
+                file=sys.stderr,
+            )
+            return UsageError.exit_code
         try:
             options = parse(arguments)
         except UsageError as error:
             print(f"main.py: {error}", file=sys.stderr)
             return error.exit_code
-
-        from pipeline.app import execute
-
         return execute(options, arguments, stop)
 
 

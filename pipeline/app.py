@@ -1,24 +1,25 @@
 """One call of the program: options in, exit code out; every error becomes a message that helps."""
 
-import errno
 import logging
 import os
 import shlex
-import sqlite3
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TextIO
 
 from pipeline import report
+from pipeline.failures import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.run import RunResult, make_target, run
+from pipeline.verify import run_verify
 from processors import REGISTRY, describe
 from processors.demo import write_demo_sources
 from utils import hub
-from utils.errors import IngestError, SourceError, Stopped
+from utils.errors import AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
 from utils.sources import clear_cache
 from utils.staging import read_segments
@@ -29,50 +30,46 @@ log = logging.getLogger(__name__)
 
 def execute(options: Options, arguments: Sequence[str], stop: StopRequest) -> int:
     """Carry out one command. Returns the exit code; prints what a person needs to know."""
-    token = hub.find_token(Path()) if options.hf_repo or options.source_dir is None else None
-    log_file = set_up_logging(options.log_dir, options.verbose, options.quiet, [token] if token else [])
     try:
+        token = _token(options)
+        set_up_logging(options.log_dir, options.verbose, options.quiet, [token] if token else [])
         return _COMMANDS[options.command](options, token, arguments, stop)
-    except IngestError as error:
-        return explain(error)
-    except (OSError, sqlite3.OperationalError) as error:
-        stopped = _stopped_by_the_disk(error)
-        return explain(stopped) if stopped else _our_bug(error, log_file)
-    except MemoryError:
-        return explain(Stopped("Out of memory. Nothing is lost. Repeat this command with --resume."))
-    except Exception as error:  # noqa: BLE001 - the last stop: a bug of ours is told in words, its traceback logged
-        return _our_bug(error, log_file)
+    except Exception as error:  # noqa: BLE001 - the last stop: what can't be explained is a bug of ours
+        return explain(error, options.log_dir)
 
 
-def _stopped_by_the_disk(error: OSError | sqlite3.OperationalError) -> Stopped | None:
-    """What a full or failing disk means for a run; None for any other error."""
-    if isinstance(error, OSError):
-        full, failing = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno == errno.EIO
-    else:
-        code = error.sqlite_errorcode & 0xFF
-        full, failing = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_IOERR
-    if not (full or failing):
+def explain(error: Exception, log_dir: Path) -> int:
+    """Tell a person what an error means; returns its exit code. A bug's traceback goes to the log alone."""
+    told = in_words(error)
+    if told is None:
+        log.error("Unexpected error", exc_info=error)
+        told = IngestError(
+            f"This is a bug of ours: {type(error).__name__}. Nothing that was published or staged is lost; --resume "
+            f"goes on from there. What happened is in the newest file in {log_dir}."
+        )
+    _say(f"\n{told}", sys.stderr)
+    return told.exit_code
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print; a reader that has gone away (`| head`) is no failure of the run."""
+    try:
+        print(text, file=stream or sys.stdout, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer must not fail again when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+
+
+def _token(options: Options) -> str | None:
+    """The user's token, where one may be needed. AuthenticationError for what can't be sent as one."""
+    if not (options.hf_repo or options.source_dir is None):
         return None
-    what = "The disk is full" if full else "The disk is full or failing"
-    return Stopped(
-        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space, then repeat "
-        "this command with --resume."
-    )
-
-
-def explain(error: IngestError) -> int:
-    print(f"\n{error}", file=sys.stderr)
-    return error.exit_code
-
-
-def _our_bug(error: BaseException, log_file: Path) -> int:
-    log.error("Unexpected error", exc_info=error)
-    print(
-        f"\nThis is a bug of ours: {type(error).__name__}. Nothing that was published or staged is lost; --resume goes "
-        f"on from there. What happened is in {log_file}.",
-        file=sys.stderr,
-    )
-    return 1
+    token = hub.find_token(Path())
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise AuthenticationError(
+            "The token of the Hub has characters that no token has. Nothing was changed. Set it anew."
+        )
+    return token
 
 
 def _run(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
@@ -80,7 +77,7 @@ def _run(options: Options, token: str | None, arguments: Sequence[str], stop: St
         log.info("The demo's sources are in %s", options.demo_dir)
         write_demo_sources(options.demo_dir)
     result = run(options, make_target(options, token, stop), token, stop)
-    print("\n" + _summary(options, result, arguments))
+    _say("\n" + _summary(options, result, arguments))
     if result.interrupted:
         return INTERRUPTED
     return SourceError.exit_code if result.failures else 0
@@ -113,7 +110,7 @@ def _to_go_on(arguments: Sequence[str]) -> str:
 
 
 def _list(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    print(report.list_sources({name: describe(name) for name in REGISTRY}))
+    _say(report.list_sources({name: describe(name) for name in REGISTRY}))
     return 0
 
 
@@ -121,7 +118,7 @@ def _status(options: Options, token: str | None, arguments: Sequence[str], stop:
     target = make_target(options, token, stop)
     nothing_there = isinstance(target, HubTarget) and target.is_public() is None
     state = None if nothing_there else target.snapshot().state
-    print(report.status_report(state, options.target_name, staged=_staged(options)))
+    _say(report.status_report(state, options.target_name, staged=_staged(options)))
     return 0
 
 
@@ -135,10 +132,20 @@ def _staged(options: Options) -> dict[tuple[str, str], int]:
     return staged
 
 
+def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    return run_verify(options, make_target(options, token, stop))
+
+
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
-    print(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
+    _say(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
     return 0
 
 
-_COMMANDS = {Command.RUN: _run, Command.LIST: _list, Command.STATUS: _status, Command.CLEAR_CACHE: _clear_cache}
+_COMMANDS = {
+    Command.RUN: _run,
+    Command.LIST: _list,
+    Command.STATUS: _status,
+    Command.VERIFY: _verify,
+    Command.CLEAR_CACHE: _clear_cache,
+}

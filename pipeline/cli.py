@@ -11,6 +11,8 @@ from processors import REGISTRY, source_name
 from utils.audio import AudioOptions
 from utils.errors import UsageError
 
+DEFAULT_SAMPLE_SIZE = 5
+
 EXAMPLES = """\
 examples:
   python main.py --fresh --all --demo                    try it: made-up sources, a dataset in data/thai-voice
@@ -22,10 +24,12 @@ examples:
   python main.py --append MozillaCV --source-dir mirrors --hf-repo me/thai-voice --private
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
+  python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
 
 exit codes:
   0 done   1 our bug   2 usage   3 authentication   4 a source could not be read (the others are done)
-  5 stopped, run it again with --resume   6 target refused   130 interrupted, after a clean checkpoint
+  5 stopped, run it again with --resume   6 target refused   7 not sound (--verify)
+  130 interrupted, after a clean checkpoint
 """
 
 
@@ -36,7 +40,7 @@ def parse(arguments: Sequence[str]) -> Options:
     command = _command(given)
     if command is Command.RUN:
         _check_run(given)
-    if given.hf_repo and not re.fullmatch(r"[\w.-]+/[\w.-]+", given.hf_repo):
+    if given.hf_repo and not _is_repo_name(given.hf_repo):
         raise UsageError(f"--hf-repo {given.hf_repo!r} is not of the form USER/NAME.")
     if given.hf_repo and given.output:
         raise UsageError("--hf-repo and --output name two targets: give one of them.")
@@ -64,11 +68,20 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_what(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to do (one of --fresh and --append, or a command)")
     group.add_argument("--fresh", action="store_true", help="start a new dataset; an old one there stays reachable")
-    group.add_argument("--append", action="store_true", help="add to the dataset that is there")
+    group.add_argument(
+        "--append", action="store_true", help="add to the dataset that is there, or begin one where there is none"
+    )
     group.add_argument("--list", action="store_true", help="command: the sources, with licence, hours, access")
     group.add_argument(
         "--status", action="store_true", help="command: what the target holds, and where reading stopped"
     )
+    group.add_argument(
+        "--verify",
+        action="store_true",
+        help="command: check all that is published, from the files alone; changes nothing",
+    )
+    group.add_argument("--deep", action="store_true", help="with --verify: decode every clip, too")
+    group.add_argument("--json", action="store_true", help="with --verify: what was found, for machines")
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
 
 
@@ -106,7 +119,10 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         "--sample", action="store_true", help="only the first few samples of each source; always streams"
     )
     group.add_argument(
-        "--sample-size", type=_positive, default=5, metavar="N", help="how many, spread over the splits (%(default)s)"
+        "--sample-size",
+        type=_positive,
+        metavar="N",
+        help="--sample, but N (5) of each source: a fifth to each evaluation split, the rest to train",
     )
     group.add_argument(
         "--source-option",
@@ -183,14 +199,17 @@ def _command(given: argparse.Namespace) -> Command:
         for command, flag in (
             (Command.LIST, given.list),
             (Command.STATUS, given.status),
+            (Command.VERIFY, given.verify),
             (Command.CLEAR_CACHE, given.clear_cache),
         )
         if flag
     ]
     if len(asked) > 1:
-        raise UsageError("--list, --status and --clear-cache are commands of their own: give one of them.")
+        raise UsageError("--list, --status, --verify and --clear-cache are commands of their own: give one of them.")
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
+    if (given.deep or given.json) and not given.verify:
+        raise UsageError("--deep and --json belong to --verify.")
     return asked[0] if asked else Command.RUN
 
 
@@ -218,6 +237,7 @@ def _check_run(given: argparse.Namespace) -> None:
 def _options(given: argparse.Namespace, command: Command) -> Options:
     chosen = set(REGISTRY) if given.all else {source_name(name) for name in given.names}
     defaults = Options()
+    sample_size = given.sample_size or (DEFAULT_SAMPLE_SIZE if given.sample else None)
     return Options(
         command=command,
         fresh=given.fresh,
@@ -225,8 +245,8 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         sources=tuple(name for name in REGISTRY if name in chosen),
         checkpoint=given.checkpoint,
         checkpoint_interval=given.checkpoint_interval,
-        streaming=given.streaming or given.sample,
-        sample_size=given.sample_size if given.sample else None,
+        streaming=given.streaming or sample_size is not None,
+        sample_size=sample_size,
         hf_repo=None if given.no_upload else given.hf_repo,
         private=given.private,
         output=given.output or defaults.output,
@@ -246,9 +266,18 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         max_cache_gb=given.max_cache_gb,
         patience_minutes=given.patience,
         timeout_s=given.timeout,
+        deep=given.deep,
+        as_json=given.json,
         verbose=given.verbose,
         quiet=given.quiet,
     )
+
+
+def _is_repo_name(text: str) -> bool:
+    """As the Hub takes them: letters, digits, `-`, `_`, `.`; none of `-` and `.` at an end or twice in a row."""
+    parts = text.split("/")
+    plain = all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", part) for part in parts)
+    return len(parts) == 2 and plain and not re.search(r"--|\.\.|\.git$", text)
 
 
 def _source_options(given: list[str]) -> dict[str, dict[str, str]]:
@@ -257,7 +286,12 @@ def _source_options(given: list[str]) -> dict[str, dict[str, str]]:
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
         if not match:
             raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
-        options.setdefault(source_name(match[1]), {})[match[2]] = match[3]
+        source, key, value = source_name(match[1]), match[2], match[3]
+        values = REGISTRY[source].options.get(key, ())
+        if value not in values:
+            known = "; ".join(f"{name}={'|'.join(allowed)}" for name, allowed in REGISTRY[source].options.items())
+            raise UsageError(f"--source-option {text!r} is not an option of {source}. It has: {known or 'none'}.")
+        options.setdefault(source, {})[key] = value
     return options
 
 

@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from utils.audio import AudioOptions
+from utils.names import file_name_of
 
 
 class Command(Enum):
@@ -13,6 +14,7 @@ class Command(Enum):
     RUN = "run"
     LIST = "list"
     STATUS = "status"
+    VERIFY = "verify"
     CLEAR_CACHE = "clear-cache"
 
 
@@ -48,6 +50,9 @@ class Options:
     """How long an unreachable Hub is tried again."""
     timeout_s: float = 60.0
     """Of one answer of the Hub."""
+    deep: bool = False
+    """--verify decodes every clip."""
+    as_json: bool = False
     verbose: bool = False
     quiet: bool = False
 
@@ -73,7 +78,7 @@ class Options:
         """The staging folder of this target."""
         kind = "hub" if self.hf_repo else "local"
         place = self.hf_repo or str(self.output.resolve())
-        return self.data_dir / "staging" / f"{kind}-{place.strip('/').replace('/', '_')}"
+        return self.data_dir / "staging" / f"{kind}-{file_name_of(place)}"
 
     @property
     def published_rate_hz(self) -> int | None:

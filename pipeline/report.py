@@ -230,7 +230,8 @@ def _where_text(state: State, where: str) -> list[str]:
     lines = [f"The dataset is in {one_line(where)}: {_holdings(state)}."]
     if any(state.split(*place).published for place in _splits_of(state)):
         load = f"dataset = load_dataset({json.dumps(where, ensure_ascii=False)})"
-        lines += ["In Python:", "", f"    from datasets import load_dataset; {load}"]
+        lines += ["In Python, without torch:", "", "    from datasets import Audio, load_dataset"]
+        lines += [f'    {load}.cast_column("audio", Audio(decode=False))']
     return [*lines, *(_wrapped(_OLD_DATA) if state.replaces_old_data else [])]
 
 

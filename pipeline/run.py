@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ class RunResult:
 
 def run(options: Options, target: Target, token: str | None, stop: StopRequest) -> RunResult:
     """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens."""
+    if isinstance(target, HubTarget):
+        target.require_token()
     with target.lock():
         refuse_restricted_terms(options, target)
         begins = options.fresh and not options.resume
@@ -255,7 +258,8 @@ def archive_local(options: Options) -> None:
     for path in sorted(staged):
         rename_aside(path, options.data_dir / "staging" / "archive" / place / options.staging_dir.name / path.name)
     for path in filter(Path.exists, [*mirrors, *uploads]):
-        rename_aside(path, options.checkpoint_dir / "archive" / place / path.name)
+        with suppress(FileNotFoundError):  # a run with another target may put the same mirror away
+            rename_aside(path, options.checkpoint_dir / "archive" / place / path.name)
 
 
 def _source_of(processor: str, path: Path) -> str:

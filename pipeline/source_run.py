@@ -10,6 +10,7 @@ from processors.base_processor import BaseProcessor, sample_quotas
 from utils.publisher import Publisher
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
+from utils.sources import SourceChanged, is_mirror_revision
 from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import SourceState, SplitState
 from utils.streaming import SplitUploader, upload_checkpoint_path
@@ -28,6 +29,7 @@ def fingerprint(options: Options, source: str) -> dict[str, Any]:
         "upload_batch_size": options.upload_batch_size,
         "max_shard_mb": options.max_shard_mb,
         "sample_size": options.sample_size,
+        "demo": options.demo,
     }
 
 
@@ -94,24 +96,36 @@ class SourceRun:
         refuse_other_fingerprint(self.name, ours, begun_with)
         if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
             self._open(staged.revision if staged and self._options.resume else None)
-            if self.processor.revision != published.revision:
-                self._declare_newer(published)
-            return
-        self._open(published.revision if published else staged.revision if staged else None)
+        else:
+            self._open_pinned(published.revision if published else staged.revision if staged else None)
         if published is None:
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}
             self._publisher.declare(self.name, SourceState(str(self.processor.revision), ours, self._about(), splits))
+        elif self.processor.revision != published.revision:
+            self._declare_newer(published)
+
+    def _open_pinned(self, revision: str | None) -> None:
+        """Open the revision that was begun; of a mirror, which keeps no old ones, what is there now."""
+        try:
+            self._open(revision)
+        except SourceChanged:
+            if self._options.source_dir is None or not is_mirror_revision(revision):
+                raise
+            log.warning(
+                "%s: the files in its mirror changed since it was begun. It is read again from its start; what is "
+                "published or rejected already is passed over.",
+                self.name,
+            )
+            self._open(None)
 
     def _open(self, revision: str | None) -> None:
         self.processor.revision = revision
         log.debug("%s: %d files at %s", self.name, len(self.processor.files.names()), self.processor.revision)
 
     def _declare_newer(self, published: SourceState) -> None:
-        """A finished source has a newer revision: it is read from its start, what is published passed over."""
-        log.info(
-            "%s: revision %s is newer than the published one; reading what it adds", self.name, self.processor.revision
-        )
+        """Another revision than the published one: it is read from its start, what is published passed over."""
+        log.info("%s: reading what revision %s adds to what is published", self.name, self.processor.revision)
         begun_anew = {
             name: SplitState(
                 earlier=(*split.earlier, split.progress),
@@ -129,7 +143,10 @@ class SourceRun:
         self._publisher.declare(self.name, newer)
 
     def _about(self) -> Mapping[str, Any]:
-        return asdict(self.processor.info) if self.processor.info else {}
+        info = self.processor.info
+        if info and self._options.demo:
+            info = replace(info, title=f"DEMO, made-up clips in the layout of {info.title}", repo_id=None)
+        return asdict(info) if info else {}
 
     def _uploader(self, split: str) -> SplitUploader:
         options = self._options

@@ -78,6 +78,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     name: str = ""
     """The registry name; the class name less `Processor` where it is not set."""
     info: SourceInfo | None = None
+    options: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012
+    """Its own options (`--source-option`), with the values that each may have."""
     demo_counts: Mapping[str, "DemoCounts"] = MappingProxyType({})
     """What each split of the source's demo mirror comes to."""
 
@@ -216,7 +218,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
                 if to_skip:
                     to_skip -= 1
                     continue
-                step.outcome["ID"] = id_of(self._samples_kept() + 1)
+                step.outcome["ID"] = id_of(self._samples_kept())
                 yield step.outcome
 
     def _outcomes(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:

@@ -49,6 +49,8 @@ class GigaSpeech2Processor(BaseProcessor):
         terms="for non-commercial research and education only; its authors do not own the audio",
     )
 
+    options: Mapping[str, tuple[str, ...]] = {_TRANSCRIPTS: ("refined", "raw")}
+
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         archives = self._archives(split)
         with self._transcripts(split) as transcripts:

@@ -70,7 +70,9 @@ def test_seed_example_resumes_after_any_sample(tmp_path: Path, died_after: int) 
 @pytest.mark.parametrize("died_after", [1, 7, 8, 20])
 def test_seeking_processor_resumes_after_any_sample(tmp_path: Path, died_after: int) -> None:
     """The same for one that implements `read`; rejects are counted, not repeated."""
-    whole = source_ids(list(TonesProcessor(checkpoint_dir=tmp_path / "whole").process_all_splits()))
+    all_samples = list(TonesProcessor(checkpoint_dir=tmp_path / "whole").process_all_splits())
+    whole = source_ids(all_samples)
+    assert [sample["ID"] for sample in all_samples] == [f"S{number}" for number in range(1, 34)]
     samples = TonesProcessor(checkpoint_dir=tmp_path).process_all_splits(checkpoint_interval=1)
     seen = source_ids([next(samples) for _ in range(died_after)])
 

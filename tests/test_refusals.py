@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from processors.demo import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
-from tests.support import published_ids, tree
-from utils.lock import hold_lock
+from tests.support import published_ids, published_rows, tree
+from utils.targets import LocalTarget
 
 REPO = "me/thai-voice"
 
@@ -52,24 +53,60 @@ def test_resume_with_changed_options_is_refused_and_names_them(demo: Path, tmp_p
     assert tree(tmp_path, "out") == before
 
 
-def test_changed_mirror_is_refused(demo: Path, tmp_path: Path) -> None:
-    """A mirror that grew a file is another revision: going on in it would mix two."""
-    mirror = tmp_path / "mirrors" / "Porameht" / "processed-voice-th-169k"
-    for path, content in tree(demo, "Porameht").items():
-        (mirror.parent.parent / path).parent.mkdir(parents=True, exist_ok=True)
-        (mirror.parent.parent / path).write_bytes(content)
-    arguments = ["--fresh", "ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out"]
-    for damaged in mirror.glob("data/train-*.parquet"):
-        whole = damaged.read_bytes()
-        damaged.write_bytes(whole[: len(whole) // 2])
-        break
-    assert run(arguments, tmp_path).returncode == 4
-    damaged.write_bytes(whole)
+def test_mended_mirror_is_read_again_and_nothing_is_published_twice(demo: Path, tmp_path: Path) -> None:
+    """What the message of a damaged file says works: mend it, resume. Every clip is there once, none is lost."""
+    shutil.copytree(demo / "speechcolab", tmp_path / "mirrors" / "speechcolab")
+    archive = tmp_path / "mirrors/speechcolab/gigaspeech2/data/th/train/3.tar.gz"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    arguments = ["--fresh", "GigaSpeech2", "--source-dir", "mirrors", "--output", "out", "--upload-batch-size", "10"]
+    broken = run(arguments, tmp_path)
+    archive.write_bytes(whole)
 
-    refused = run([*arguments, "--resume"], tmp_path)
+    mended = run([*arguments, "--resume"], tmp_path)
+
+    assert (broken.returncode, mended.returncode) == (4, 0), mended.stderr
+    undisturbed = run([*arguments[:3], str(demo), *arguments[4:5], "whole", *arguments[6:]], tmp_path)
+    assert undisturbed.returncode == 0
+    ours, theirs = (
+        sorted(published_rows(tmp_path / folder, ["source_id"])["source_id"].to_pylist()) for folder in ("out", "whole")
+    )
+    assert ours == theirs
+    ids = sorted(int(sample_id[1:]) for sample_id in published_ids(tmp_path / "out"))
+    assert ids == list(range(1, len(ids) + 1))
+
+
+def test_lost_shard_is_noticed_and_named(demo: Path, tmp_path: Path) -> None:
+    """A published file that is gone: exit 6 with its name, not a smaller dataset that calls itself whole."""
+    run(few(demo, "--output", "out"), tmp_path)
+    (tmp_path / "out/data/train/ProcessedVoiceTH-00000.parquet").unlink()
+
+    refused = run(few(demo, "--output", "out", "--resume"), tmp_path)
 
     assert refused.returncode == 6
-    assert "first read" in refused.stderr
+    assert "data/train/ProcessedVoiceTH-00000.parquet" in refused.stderr
+
+
+def test_two_names_of_one_folder_are_one_target(demo: Path, tmp_path: Path) -> None:
+    """A link to the folder is no way around its lock."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with LocalTarget(tmp_path / "real").lock():
+        refused = run(few(demo, "--output", "link"), tmp_path)
+
+    assert refused.returncode == 6
+    assert "Another run" in refused.stderr
+
+
+def test_place_that_cannot_be_used_is_told_in_words(demo: Path, tmp_path: Path) -> None:
+    """A file where a folder should be is no bug of ours: exit 5 or 6, no traceback, no litter."""
+    (tmp_path / "file").write_text("precious")
+
+    for output, code in (("file", 6), ("file/below", 5)):
+        refused = run(few(demo, "--output", output), tmp_path)
+        assert refused.returncode == code, refused.stderr
+        assert "bug" not in refused.stderr
+    assert not list(tmp_path.glob(".*.lock"))
 
 
 def test_fresh_over_existing_data_keeps_the_old_revision_on_the_hub(demo: Path, tmp_path: Path, hub: HubServer) -> None:
@@ -100,7 +137,7 @@ def test_fresh_over_an_existing_folder_renames_it_aside(demo: Path, tmp_path: Pa
 def test_second_writer_on_this_machine_is_refused(demo: Path, tmp_path: Path) -> None:
     """Exit 6, naming who holds the lock."""
     run(few(demo, "--output", "out"), tmp_path)
-    with hold_lock(tmp_path / ".out.lock", "out"):
+    with LocalTarget(tmp_path / "out").lock():
         refused = run(few(demo, "--output", "out", "--resume"), tmp_path)
 
     assert refused.returncode == 6

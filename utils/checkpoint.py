@@ -75,7 +75,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"Checkpoint {path} can't be read: {error.strerror}. Nothing was changed.") from error
     try:
         return _as_unified(raw)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(
             f"Checkpoint {path} is damaged or of an unknown format ({error}). Nothing was changed. "
             "Use --resume: it does not need this file."
@@ -158,6 +158,7 @@ def _complete(content: dict[str, Any]) -> dict[str, Any]:
     defaults = unified(str(content.get("processor", "")), count, None, 0)
     complete = {**defaults, **{key: value for key, value in content.items() if value is not None}}
     complete["timestamp"] = content.get("timestamp", 0)
+    complete["samples_processed"], complete["processor"] = count, str(complete["processor"])
     return {**complete, "mode": "unified", "version": CHECKPOINT_VERSION}
 
 

@@ -42,7 +42,8 @@ def publish_file(temporary: Path, final: Path) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file so that its name never stands for anything but all of `content` or what was there."""
     make_folder(path.parent)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # Named after the process: runs with different targets may write the same mirror of their progress.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     temporary.write_bytes(content)
     publish_file(temporary, path)
 

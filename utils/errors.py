@@ -45,6 +45,12 @@ class TargetMoved(TargetRefused):
     """Somebody else wrote to the target while we ran."""
 
 
+class NotSound(IngestError):
+    """`--verify` found that the dataset breaks a promise."""
+
+    exit_code = 7
+
+
 class Interrupted(IngestError):
     """Ctrl-C or SIGTERM, after a clean checkpoint."""
 

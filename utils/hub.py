@@ -142,7 +142,7 @@ def find_token(folder: Path) -> str | None:
 
 
 def _token_in(path: Path) -> str | None:
-    return (path.read_text(encoding="utf-8").strip() if path.is_file() else "") or None
+    return (path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else "") or None
 
 
 def _prepare_environment() -> None:

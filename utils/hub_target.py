@@ -8,11 +8,12 @@ the commit. So after a commit without a clear yes we look at what is there (law 
     anything else       somebody else writes: stop, nothing overwritten
 """
 
+import hashlib
 import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from utils.card import render_card
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.state import STATE_PATH, State
-from utils.targets import CARD_PATH, Change, Snapshot
+from utils.targets import CARD_PATH, Change, Snapshot, StoredFile, batch_rows
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +72,21 @@ class HubTarget:
 
         AuthenticationError without a token; TargetRefused where the repo is public and was to be private.
         """
-        if not self._token:
-            raise AuthenticationError(
-                f"Publishing to {self.name} needs a token of the Hub with write access. Nothing was changed. Set "
-                "HF_TOKEN, or log in with `hf auth login`, or put the token into the file hf_token.txt."
-            )
+        self.require_token()
         if self.is_public() is None:
             self._ask("create the repo", lambda: self._create_repo())
         elif self._private and self.is_public():
             raise TargetRefused(
                 f"{self.name} exists and is public, but --private was given. Nothing was changed. Make it private "
                 "in its settings, or name another --hf-repo."
+            )
+
+    def require_token(self) -> None:
+        """AuthenticationError where there is no token: known without asking anybody."""
+        if not self._token:
+            raise AuthenticationError(
+                f"Publishing to {self.name} needs a token of the Hub with write access. Nothing was changed. Set "
+                "HF_TOKEN, or log in with `hf auth login`, or put the token into the file hf_token.txt."
             )
 
     def is_public(self) -> bool | None:
@@ -154,6 +159,45 @@ class HubTarget:
         prefix = f"{folder}/" if folder else ""
         return [path for path in self._ask("list the repo", tree) if path.startswith(prefix)]
 
+    def head(self) -> str:
+        return str(self._ask("read the repo's head", lambda: self._api.dataset_info(self.name)).sha)
+
+    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
+        def tree() -> list[StoredFile]:
+            entries = self._api.list_repo_tree(self.name, repo_type="dataset", revision=snapshot.head, recursive=True)
+            files = (entry for entry in entries if hasattr(entry, "size"))
+            return [StoredFile(file.path, file.size, file.lfs.sha256 if file.lfs else None) for file in files]
+
+        return sorted(self._ask("list the repo", tree), key=lambda file: file.path)
+
+    def sha256(self, path: str, snapshot: Snapshot) -> str:
+        """The bytes are held in memory: meant for the small files, of which the Hub's listing does not say it."""
+        return hashlib.sha256(self.read_file(path, snapshot) or b"").hexdigest()
+
+    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
+        with self._parquet(path, snapshot) as file:
+            return list(file.schema_arrow.names)
+
+    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        with self._parquet(path, snapshot) as file:
+            for number in range(file.num_row_groups):
+                read = partial(file.read_row_group, number, columns=columns, use_threads=False)
+                table = self._ask(f"read {path}", read)
+                yield from table.to_batches(max_chunksize=batch_rows(columns))
+
+    @contextmanager
+    def _parquet(self, path: str, snapshot: Snapshot) -> Iterator[pq.ParquetFile]:
+        """A Parquet file, read by ranges."""
+
+        def open_it() -> tuple[Any, pq.ParquetFile]:
+            files = hub.filesystem(self._token)
+            raw = files.open(f"datasets/{self.name}/{path}", revision=snapshot.head, block_size=2**20)
+            return raw, pq.ParquetFile(raw, pre_buffer=False)
+
+        raw, parquet = self._ask(f"open {path}", open_it)
+        with raw, parquet:
+            yield parquet
+
     def _create_repo(self) -> None:
         self._api.create_repo(self.name, repo_type="dataset", private=self._private, exist_ok=True)
 
@@ -201,7 +245,8 @@ class HubTarget:
             yield add(path, content)
         yield add(STATE_PATH, change.planned.to_json())
         replaces = base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data
-        if change.files or replaces:
+        goes_on = base.state is not None and base.state.generation == change.planned.generation
+        if change.files or goes_on:
             yield add(CARD_PATH, self._card(change.planned, base).encode())
         if replaces:
             kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}

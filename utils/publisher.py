@@ -13,7 +13,7 @@ from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, Ledger
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, SourceState, State
-from utils.targets import Change, Snapshot, Target
+from utils.targets import DATA_FOLDERS, Change, Snapshot, Target
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,20 @@ class Publisher:
         return [
             (int(match[1]), record.path) for record in self._ledger.records() if (match := named.fullmatch(record.path))
         ]
+
+    def refuse_missing_files(self) -> None:
+        """TargetRefused where files are gone that were published; a warning where others lie among them."""
+        listed = self.target.list_files("", self.snapshot)
+        there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
+        named = {record.path for record in self._ledger.records()}
+        if missing := sorted(named - there):
+            shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+            raise TargetRefused(
+                f"{self.target.name} lacks {len(missing)} published files that its state names: {shown}. Nothing was "
+                "changed. Put them back (from the target's history or a backup), or begin anew with --fresh."
+            )
+        if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
+            log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
     def publish(self, built: BuiltPart) -> None:
         """Commit a part. When this returns, the target has it, and `state` says so."""
@@ -110,7 +124,9 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
     if fresh or snapshot.state is None:
         snapshot = begin_generation(target, snapshot, sample_rate_hz)
     target.heal(snapshot)
-    return Publisher(target, snapshot)
+    publisher = Publisher(target, snapshot)
+    publisher.refuse_missing_files()
+    return publisher
 
 
 def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:

@@ -217,6 +217,11 @@ def _size_of_regular_file(entry: os.DirEntry[str]) -> int | None:
     return status.st_size if entry.is_file() else None
 
 
+def is_mirror_revision(revision: str | None) -> bool:
+    """Whether a revision is that of a mirror, not of a repo on the Hub."""
+    return revision is not None and revision.startswith(MIRROR_REVISION_PREFIX)
+
+
 def _mirror_revision(names: Sequence[str], sizes: Sequence[int]) -> str:
     digest = hashlib.sha256()
     for name, size in zip(names, sizes, strict=True):

@@ -5,10 +5,10 @@ progress after it; the footer carries the progress after the last clip read, and
 position travels inside the data it describes, and one rename makes both durable: *the rename is the
 checkpoint*. Nothing else on this machine says how far we are.
 
-    rows -> segment.tmp (row group by row group) -> fsync -> rename to <first>-<last>.parquet -> fsync folder
+    rows -> segment.tmp (row group by row group) -> fsync -> rename to <first>-<last>-<digest>.parquet -> fsync folder
 
-Recovery reads nothing but the footers: `segment.tmp` is dropped, segments that the target's state
-covers are deleted, those that do not continue it are set aside.
+Recovery: `segment.tmp` is dropped, segments that the target's state covers are deleted, those that are
+damaged (their digest says so) or do not continue it are set aside, and their clips are read again.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from utils.durable import fsync_folder, make_folder, publish_file, rename_aside
 from utils.errors import TargetRefused
@@ -144,7 +145,7 @@ class Staging:
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
-        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}.parquet"
+        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{_digest(pending.path)}.parquet"
         publish_file(pending.path, final)
         self.segments.append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
         self._open = None
@@ -213,7 +214,18 @@ def _footer(key: StagingKey, first: int, progress: Progress, rejects: list[Stage
     }
 
 
+def _digest(path: Path) -> str:
+    """Of all of a segment's bytes: part of its name, so that a changed one is noticed before it is used."""
+    with path.open("rb") as file:
+        hasher = xxhash.xxh3_64()
+        while block := file.read(2**20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
 def _read_segment(path: Path) -> Segment:
+    if path.stem.rpartition("-")[2] != _digest(path):
+        raise ValueError("its bytes are not those that were written")
     metadata = pq.read_metadata(path)
     footer = json.loads(metadata.metadata[FOOTER_KEY])
     rejects = tuple(
@@ -286,5 +298,6 @@ def refuse_other_fingerprint(source: str, ours: Mapping[str, Any], theirs: Mappi
     raise TargetRefused(
         f"{source} was begun with other options, and going on with these would mix two kinds of data:\n"
         + "\n".join(differences)
-        + "\nNothing was changed. Repeat the command with the options it was begun with, or begin anew with --fresh."
+        + "\nNothing was changed. Repeat the command with the options it was begun with, name another "
+        "target (--output, --hf-repo), or begin anew with --fresh (the old dataset is kept)."
     )

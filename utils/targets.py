@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,9 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.card import render_card
+from utils.card_text import BEGIN
 from utils.durable import TEMPORARY_SUFFIX, make_folder, publish_file, rename_aside, write_atomically
 from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
+from utils.names import file_name_of
 from utils.state import STATE_PATH, State
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,16 @@ class Snapshot:
     state: State | None
     holds_data: bool
     """Whether there is anything that a fresh start would have to keep."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as the target lists it."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None = None
+    """Where the target knows it without reading the file (the Hub, of large files)."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +98,36 @@ class Target(Protocol):
     def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
         """The paths of all files below a folder of the target, sorted."""
 
+    def head(self) -> str:
+        """The revision that is there now; its state, which may be damaged, is not read."""
+
+    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
+        """All files of the target, sorted by path."""
+
+    def sha256(self, path: str, snapshot: Snapshot) -> str:
+        """The sha256 of a file's bytes, hex, from reading it."""
+
+    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
+        """The columns of a Parquet file."""
+
+    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """The rows of a Parquet file in order, these columns of it, a bounded number at a time."""
+
 
 class LocalTarget:
     """A folder with the very layout of the Hub's repo."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Resolved once: two names of one folder must not be two targets.
+        self.folder = folder.resolve()
         self.name = str(folder)
 
     def lock(self) -> AbstractContextManager[None]:
-        return hold_lock(self.folder.parent / f".{self.folder.name}.lock", self.name)
+        self._refuse_a_file()
+        return hold_lock(self.folder.parent / f".{file_name_of(self.folder.name)}.lock", self.name)
 
     def snapshot(self) -> Snapshot:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise TargetRefused(f"{self.name} is a file, not a folder. Nothing was changed. Name another --output.")
+        self._refuse_a_file()
         raw = self._read(STATE_PATH)
         # `.ingest` without a state is what a first start leaves that died before its commit: not data.
         holds_data = raw is not None or (
@@ -157,17 +185,45 @@ class LocalTarget:
         files = (Path(parent, name) for parent, _, names in below for name in names)
         return sorted(path.relative_to(self.folder).as_posix() for path in files)
 
+    def head(self) -> str:
+        return _digest(self._read(STATE_PATH))
+
+    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
+        return [StoredFile(path, (self.folder / path).stat().st_size) for path in self.list_files("", snapshot)]
+
+    def sha256(self, path: str, snapshot: Snapshot) -> str:
+        with (self.folder / path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
+        return list(pq.read_schema(self.folder / path).names)
+
+    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.folder / path, pre_buffer=False, buffer_size=2**20) as file:
+            yield from file.iter_batches(batch_rows(columns), columns=columns, use_threads=False)
+
+    def _refuse_a_file(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise TargetRefused(f"{self.name} is a file, not a folder. Nothing was changed. Name another --output.")
+
     def _refuse_to_bury(self, since: Snapshot) -> None:
         """`--fresh` renames the folder aside: only ever one that looks like a dataset of ours or a card's."""
-        here = self.folder.resolve()
-        if here == Path.cwd() or here in Path.cwd().parents:
+        here = Path.cwd().resolve()
+        if self.folder == here or self.folder in here.parents:
             raise TargetRefused(f"{self.name} holds the working folder. Nothing was changed. Name another --output.")
-        known = (STATE_PATH, CARD_PATH, *DATA_FOLDERS)
-        if since.holds_data and not any((self.folder / name).exists() for name in known):
+        if since.holds_data and not self._looks_like_a_dataset():
             raise TargetRefused(
                 f"{self.name} holds something that is not a dataset. Nothing was changed. Name an empty or new "
                 "folder with --output."
             )
+
+    def _looks_like_a_dataset(self) -> bool:
+        """It has our state, our card, or Parquet files where a dataset's are."""
+        card = self._read(CARD_PATH) or b""
+        has_parquet = any(
+            path.suffix == ".parquet" for name in DATA_FOLDERS for path in (self.folder / name).rglob("*")
+        )
+        return (self.folder / STATE_PATH).exists() or BEGIN.encode() in card or has_parquet
 
     def _put_state(self, state: State) -> Snapshot:
         raw = state.to_json()
@@ -191,6 +247,11 @@ class LocalTarget:
             return (self.folder / path).read_bytes()
         except FileNotFoundError:
             return None
+
+
+def batch_rows(columns: Collection[str]) -> int:
+    """Rows to read at a time: few of those with audio."""
+    return 16 if "audio" in columns else 8192
 
 
 def published_files(state: State) -> list[str]:

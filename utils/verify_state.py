@@ -1,0 +1,272 @@
+"""What the state, the ledger and the card promise, held against the files that are published. Pure but for reading.
+
+Nothing here raises for damage: a state that can't be read is itself what is found, and what hangs on it is "not
+checked".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from utils.card import render_card
+from utils.errors import TargetRefused
+from utils.ids import Range, id_of, merge_ranges
+from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.state import STATE_PATH, SourceState, SplitState, State, part_name
+from utils.targets import CARD_PATH, DATA_FOLDERS, Snapshot, StoredFile, Target, published_files
+from utils.verify_checks import Check
+from utils.verify_rows import FileFacts
+
+_NO_STATE = f"there is no {STATE_PATH}: this program did not make it"
+_DURATION_TOLERANCE_S = 0.001
+
+
+@dataclass
+class StateChecks:
+    """The checks that need no row."""
+
+    state_check: Check = field(default_factory=lambda: Check("state", "it is whole, and its books balance"))
+    ledger_check: Check = field(default_factory=lambda: Check("ledger", "it is the one that the state signs"))
+    files: Check = field(
+        default_factory=lambda: Check("files", "every part that the state names is there, and nothing else")
+    )
+    contents: Check = field(default_factory=lambda: Check("contents", "size and sha256 of files, as committed"))
+    counts: Check = field(
+        default_factory=lambda: Check("counts", "rows, rejects, bytes and seconds: the state's are the files'")
+    )
+    books: Check = field(
+        default_factory=lambda: Check("books", "read = kept + rejected + unselected + known; kept = published")
+    )
+    order: Check = field(
+        default_factory=lambda: Check("order of IDs", "as published, S1 to the last, holes only where named")
+    )
+    card: Check = field(default_factory=lambda: Check("card", "it says what the state says"))
+    state: State | None = None
+    records: dict[str, FileRecord] | None = None
+    """The ledger, by path in the order of publishing; None where there is none that can be trusted."""
+
+    def skip_all(self, why: str) -> None:
+        for check in (self.ledger_check, self.files, self.contents, self.counts, self.books, self.order, self.card):
+            check.skip(why)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self, target: Target, snapshot: Snapshot) -> None:
+        """Read the state and the ledger."""
+        raw = target.read_file(STATE_PATH, snapshot)
+        if raw is None:
+            self.state_check.skip(_NO_STATE)
+            self.skip_all(_NO_STATE)
+            return
+        self.state_check.checked = 1
+        try:
+            self.state = State.from_json(raw)
+        except TargetRefused as error:
+            self.state_check.offend(str(error))
+            self.skip_all("the state can't be read")
+            return
+        self._read_ledger(target.read_file(LEDGER_PATH, snapshot), self.state)
+
+    def _read_ledger(self, raw: bytes | None, state: State) -> None:
+        if not state.ledger_bytes:
+            why = "nothing is published yet" if not published_files(state) else "the state names none"
+            self.ledger_check.skip(why)
+            self.contents.skip(why)
+            return
+        try:
+            records = list(Ledger.checked(raw, state).records())
+        except (TargetRefused, ValueError, TypeError) as error:
+            self.ledger_check.offend(str(error))
+            self.contents.skip("the ledger can't be trusted")
+            return
+        self.ledger_check.checked = len(records)
+        self.records = {record.path: record for record in records}
+        named = set(published_files(state))
+        for record in records:
+            if record.path not in named:
+                self.ledger_check.offend(f"{record.path} is listed, but the state names no such part")
+        if len(self.records) != len(records):
+            self.ledger_check.offend("a file is listed twice", len(records) - len(self.records))
+
+    # --- files -----------------------------------------------------------------------------
+
+    def check_files(self, stored: Sequence[StoredFile], target: Target, snapshot: Snapshot) -> None:
+        """Which files are there, and whether they are the ones that were committed."""
+        if self.state is None:
+            return
+        if self.state.replaces_old_data:
+            self.skip_all("a fresh dataset was begun here, and the old data still stands until its first shard")
+            return
+        there = {file.path: file for file in stored if file.path.split("/")[0] in DATA_FOLDERS}
+        self._check_names(set(there), self.state)
+        for path, record in (self.records or {}).items():
+            if path in there:
+                self._check_content(there[path], record, target, snapshot)
+
+    def _check_names(self, there: set[str], state: State) -> None:
+        for source, split, books in split_books(state):
+            for number in range(books.parts):
+                name = f"{split}/{part_name(source, number)}"
+                if not there & {f"{folder}/{name}" for folder in DATA_FOLDERS}:
+                    self.files.offend(f"part {number} of {source}/{split} is missing")
+        self.files.checked = len(there)
+        if self.records is not None:
+            for path in sorted(set(self.records) - there):
+                self.files.offend(f"{path} is missing")
+        known = set(published_files(state)) if self.records is None else set(self.records)
+        for path in sorted(there - known):
+            self.files.offend(f"{path} is not named by the {'state' if self.records is None else 'ledger'}")
+
+    def _check_content(self, file: StoredFile, record: FileRecord, target: Target, snapshot: Snapshot) -> None:
+        self.contents.checked += 1
+        if file.size_bytes != record.size_bytes:
+            self.contents.offend(f"{file.path} has {file.size_bytes:,} bytes, not {record.size_bytes:,}")
+        elif (file.sha256 or target.sha256(file.path, snapshot)) != record.sha256:
+            self.contents.offend(f"{file.path} is not the file that was committed: its sha256 differs")
+
+    # --- books -----------------------------------------------------------------------------
+
+    def check_books(self, shards: Sequence[FileFacts], rejects: Sequence[FileFacts], sizes: dict[str, int]) -> None:
+        """The state's counts against the files'."""
+        if self.state is None or self.state.replaces_old_data:
+            return
+        for source, split, books in split_books(self.state):
+            self._check_split(f"{source}/{split}", books)
+            paths = {
+                f"{folder}/{split}/{part_name(source, at)}" for folder in DATA_FOLDERS for at in range(books.parts)
+            }
+            mine = [facts for facts in shards if facts.path in paths]
+            figures = [
+                ("rows", books.published, sum(facts.rows for facts in mine)),
+                ("rejects", books.rejected, sum(facts.rows for facts in rejects if facts.path in paths)),
+                ("bytes", books.size_bytes, sum(sizes[facts.path] for facts in mine)),
+                ("seconds", books.duration_s, sum(facts.duration_s for facts in mine)),
+            ]
+            for what, told, found in figures:
+                self.counts.checked += 1
+                if abs(told - found) > (_DURATION_TOLERANCE_S if what == "seconds" else 0):
+                    self.counts.offend(f"{source}/{split}: {told:,} {what} by the state, {found:,} in its files")
+            self._check_ids_of_split(f"{source}/{split}", books, mine)
+        for facts in (*shards, *rejects):
+            record = (self.records or {}).get(facts.path)
+            if record and facts.is_readable and record.rows != facts.rows:
+                self.counts.offend(f"{facts.path}: {record.rows:,} rows by the ledger, {facts.rows:,} in it")
+
+    def _check_split(self, name: str, books: SplitState) -> None:
+        self.books.checked += 1
+        kept = books.progress.kept + sum(earlier.kept for earlier in books.earlier)
+        if kept != books.published:
+            self.books.offend(f"{name}: kept {kept:,}, but published {books.published:,}")
+
+    def _check_ids_of_split(self, name: str, books: SplitState, shards: Sequence[FileFacts]) -> None:
+        found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
+        if found != merge_ranges(books.ids):
+            told, seen = ranges_text(books.ids), ranges_text(found)
+            self.order.offend(f"{name}: IDs {told} by the state, {seen} in its files")
+
+    # --- IDs -------------------------------------------------------------------------------
+
+    def check_ids(self, shards: Sequence[FileFacts]) -> None:
+        """1..n in published order; holes only where the state names them; none at or above the next one."""
+        state = self.state
+        if state is None or state.replaces_old_data:
+            return
+        self.order.checked = state.next_id - 1
+        found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
+        expected = subtract([(1, state.next_id - 1)] if state.next_id > 1 else [], state.holes)
+        if not any(carries_own_ids(source) for source in state.sources.values()):
+            for missing in subtract(expected, found):
+                self.order.offend(f"{ranges_text([missing])} missing, and not named as a hole", _size(missing))
+            self._check_increasing(shards, state)
+        for extra in subtract(found, expected):
+            self.order.offend(f"{ranges_text([extra])} there, but a hole or not given yet by the state", _size(extra))
+
+    def _check_increasing(self, shards: Sequence[FileFacts], state: State) -> None:
+        for facts in shards:
+            if not facts.ids_increase:
+                self.order.offend(f"{facts.path}: its IDs do not increase from row to row")
+        for before, after in self._successions(shards, state):
+            if before.numbers and after.numbers and after.numbers[0][0] <= before.numbers[-1][1]:
+                told = f"{id_of(after.numbers[0][0])} after {id_of(before.numbers[-1][1])}"
+                self.order.offend(f"{after.path} begins with {told} of {before.path}, which was published before it")
+
+    def _successions(self, shards: Sequence[FileFacts], state: State) -> Iterable[tuple[FileFacts, FileFacts]]:
+        """Files that were published one after the other: all by the ledger, else those of each split."""
+        by_path = {facts.path: facts for facts in shards}
+        if self.records is not None:
+            sequences = [[by_path[path] for path in self.records if path in by_path]]
+        else:
+            named = [
+                [f"data/{split}/{part_name(source, at)}" for at in range(books.parts)]
+                for source, split, books in split_books(state)
+            ]
+            sequences = [[by_path[path] for path in paths if path in by_path] for paths in named]
+        return [pair for files in sequences for pair in zip(files, files[1:], strict=False)]
+
+    # --- card ------------------------------------------------------------------------------
+
+    def check_card(self, target: Target, snapshot: Snapshot, repo_id: str | None) -> None:
+        """The card is what this state makes of it; text by hand outside our parts plays no part."""
+        state = self.state
+        if state is None or state.replaces_old_data:
+            return
+        raw = target.read_file(CARD_PATH, snapshot)
+        if raw is None and not published_files(state):
+            self.card.skip("nothing is published yet")
+            return
+        self.card.checked = 1
+        if raw is None:
+            self.card.offend(f"{CARD_PATH} is missing")
+            return
+        text = raw.decode(errors="replace")
+        due = render_card(state, text, repo_id)
+        if text != due:
+            self.card.offend(_first_difference(text, due))
+
+
+def split_books(state: State) -> list[tuple[str, str, SplitState]]:
+    """Every split of every source: source, split, its books."""
+    return [(name, split, books) for name, source in state.sources.items() for split, books in source.splits.items()]
+
+
+def carries_own_ids(source: SourceState) -> bool:
+    """Whether a script chose the IDs of a source: they need neither order nor succession. A run has a fingerprint."""
+    return not source.fingerprint
+
+
+def subtract(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """The numbers of `ranges` that are not in `taken`; both in sorted ranges that do not overlap."""
+    left: list[Range] = []
+    others = list(taken)
+    at = 0
+    for first, last in ranges:
+        while at < len(others) and others[at][1] < first:
+            at += 1
+        step = at
+        while step < len(others) and others[step][0] <= last:
+            if first < others[step][0]:
+                left.append((first, others[step][0] - 1))
+            first = max(first, others[step][1] + 1)
+            step += 1
+        if first <= last:
+            left.append((first, last))
+    return left
+
+
+def ranges_text(ranges: Sequence[Range]) -> str:
+    """`S1 to S20, S25`; the first few of many."""
+    told = [id_of(first) if first == last else f"{id_of(first)} to {id_of(last)}" for first, last in ranges[:3]]
+    more = [f"{len(ranges) - 3} more ranges"] if len(ranges) > 3 else []
+    return ", ".join([*told, *more]) or "none"
+
+
+def _size(numbers: Range) -> int:
+    return numbers[1] - numbers[0] + 1
+
+
+def _first_difference(text: str, due: str) -> str:
+    """The first line in which two cards differ."""
+    there, wanted = text.splitlines(), due.splitlines()
+    at = next((at for at, pair in enumerate(zip(there, wanted, strict=False)) if pair[0] != pair[1]), None)
+    if at is None:
+        return "its end is missing, or there is more of it than there should be"
+    return f"line {at + 1} is {there[at]!r}, and should be {wanted[at]!r}"

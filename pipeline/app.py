@@ -14,6 +14,7 @@ from pipeline.failures import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
+from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.verify import run_verify
 from processors import REGISTRY, describe
@@ -133,7 +134,14 @@ def _staged(options: Options) -> dict[tuple[str, str], int]:
 
 
 def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    return run_verify(options, make_target(options, token, stop))
+    told, code = run_verify(options, make_target(options, token, stop))
+    _say(told)
+    return code
+
+
+def _repair(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    _say(run_repair(options, make_target(options, token, stop)))
+    return 0
 
 
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
@@ -147,5 +155,6 @@ _COMMANDS = {
     Command.LIST: _list,
     Command.STATUS: _status,
     Command.VERIFY: _verify,
+    Command.REPAIR: _repair,
     Command.CLEAR_CACHE: _clear_cache,
 }

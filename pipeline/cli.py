@@ -82,6 +82,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--deep", action="store_true", help="with --verify: decode every clip, too")
     group.add_argument("--json", action="store_true", help="with --verify: what was found, for machines")
+    group.add_argument(
+        "--repair",
+        action="store_true",
+        help="command: remove copies of rows, mend the books; the old data stays reachable",
+    )
+    group.add_argument("--dry-run", action="store_true", help="with --repair: only say what it would do")
+    group.add_argument(
+        "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
+    )
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
 
 
@@ -200,16 +209,21 @@ def _command(given: argparse.Namespace) -> Command:
             (Command.LIST, given.list),
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
+            (Command.REPAIR, given.repair),
             (Command.CLEAR_CACHE, given.clear_cache),
         )
         if flag
     ]
     if len(asked) > 1:
-        raise UsageError("--list, --status, --verify and --clear-cache are commands of their own: give one of them.")
+        raise UsageError(
+            "--list, --status, --verify, --repair and --clear-cache are commands of their own: give one of them."
+        )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
     if (given.deep or given.json) and not given.verify:
         raise UsageError("--deep and --json belong to --verify.")
+    if (given.dry_run or given.same_audio) and not given.repair:
+        raise UsageError("--dry-run and --same-audio belong to --repair.")
     return asked[0] if asked else Command.RUN
 
 
@@ -268,6 +282,8 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         timeout_s=given.timeout,
         deep=given.deep,
         as_json=given.json,
+        dry_run=given.dry_run,
+        same_audio=given.same_audio,
         verbose=given.verbose,
         quiet=given.quiet,
     )

@@ -15,6 +15,7 @@ class Command(Enum):
     LIST = "list"
     STATUS = "status"
     VERIFY = "verify"
+    REPAIR = "repair"
     CLEAR_CACHE = "clear-cache"
 
 
@@ -53,6 +54,10 @@ class Options:
     deep: bool = False
     """--verify decodes every clip."""
     as_json: bool = False
+    dry_run: bool = False
+    """--repair only says what it would do."""
+    same_audio: bool = False
+    """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False
     quiet: bool = False
 

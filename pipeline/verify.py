@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 _TOLD_EVERY_S = 10.0
 
 
-def run_verify(options: Options, target: Target) -> int:
-    """Check the target and print what was found. Returns the exit code."""
+def run_verify(options: Options, target: Target) -> tuple[str, int]:
+    """Check the target; returns what to tell, and the exit code."""
     refuse_where_nothing_is(target)
     with _undisturbed(target), tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         verdict = verify(target, Path(scratch), deep=options.deep, repo_id=options.hf_repo, on_file=_Teller())
@@ -32,10 +32,10 @@ def run_verify(options: Options, target: Target) -> int:
             "other run has ended, then repeat this command."
         )
     if options.as_json:
-        print(json.dumps({"target": options.target_name, **verdict.as_json()}, ensure_ascii=False, indent=2))
+        told = json.dumps({"target": options.target_name, **verdict.as_json()}, ensure_ascii=False, indent=2)
     else:
-        print(report(verdict, options.target_name))
-    return 0 if verdict.is_sound else NotSound.exit_code
+        told = report(verdict, options.target_name)
+    return told, 0 if verdict.is_sound else NotSound.exit_code
 
 
 def refuse_where_nothing_is(target: Target) -> None:

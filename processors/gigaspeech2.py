@@ -54,8 +54,11 @@ class GigaSpeech2Processor(BaseProcessor):
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         archives = self._archives(split)
         with self._transcripts(split) as transcripts:
+            table_is_empty = next(transcripts.rows(_TRANSCRIPTS), None) is None
 
             def transcript_of(key: str) -> str | None:
+                if table_is_empty:
+                    raise self._no_transcripts(split)
                 row = transcripts.get(_TRANSCRIPTS, key)
                 return row.value if row else None
 
@@ -113,6 +116,12 @@ class GigaSpeech2Processor(BaseProcessor):
                 else:
                     lines.malformed += 1
             lines.report()
+
+    def _no_transcripts(self, split: str) -> SourceError:
+        return SourceError(
+            f"{self.name}: {_FOLDER}/{self._table_name(split)}.tsv has no transcripts, so every clip of {split} would "
+            "be left out. What was read before is safe. Put a whole copy in its place, then run again with --resume."
+        )
 
     def _existing(self, name: str) -> str:
         if name not in self.files.names():

@@ -7,6 +7,7 @@ everything else is a SourceError. Memory: one clip, however large the archive.
 """
 
 import gzip
+import logging
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from typing import BinaryIO, cast
 from processors.reading import behind_the_end, damage_explained, file_in, number_in
 from utils.schema import Position, RawClip
 from utils.sources import SourceFiles
+
+log = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".webm", ".amr"),
@@ -46,6 +49,7 @@ def read_tars(
     first = file_in(position, archives) if "file" in position else 0
     to_pass = number_in(position, "member") if "file" in position else read
     for archive in archives[first:]:
+        number = 0
         with files.open(archive) as stream, TarGz(stream, archive) as tar:
             for number, member in enumerate(tar.audio_members(), start=1):
                 if to_pass:
@@ -55,6 +59,8 @@ def read_tars(
                 read += 1
                 after: Position = {"index": read, "file": archive, "member": number}
                 yield _clip(tar, member, after, transcript_of)
+        if number == 0:
+            log.warning("%s holds no clips", archive)
         if to_pass and "file" in position:
             raise behind_the_end(archive, position)
     if to_pass:

@@ -108,15 +108,23 @@ class HubTarget:
 
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
         if since.holds_data:
-            tag = f"before-fresh-{since.head[:12]}"
-            self._ask(
-                "tag the old head",
-                lambda: self._api.create_tag(
-                    self.name, tag=tag, revision=since.head, repo_type="dataset", exist_ok=True
-                ),
-            )
-            log.info("The old dataset stays reachable as revision %s", tag)
+            self._tag("before-fresh", since)
         return self.commit(change, since)
+
+    def mend(self, change: Change, since: Snapshot) -> str:
+        tag = self._tag("before-repair", since)
+        self.commit(change, since)
+        return f"The dataset as it was stays reachable as revision {tag}."
+
+    def _tag(self, label: str, since: Snapshot) -> str:
+        tag = f"{label}-{since.head[:12]}"
+
+        def create() -> None:
+            self._api.create_tag(self.name, tag=tag, revision=since.head, repo_type="dataset", exist_ok=True)
+
+        self._ask("tag the old head", create)
+        log.info("The old dataset stays reachable as revision %s", tag)
+        return tag
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         base = since
@@ -135,7 +143,8 @@ class HubTarget:
             if change.planned.same_dataset(now.state):
                 log.info("The commit had landed: head %.7s", now.head)
                 return now
-            if now.state != since.state:
+            # What a repair removes, it has read at `since`: nothing else may have come in between.
+            if now.state != since.state or (change.removed and now.head != since.head):
                 raise self._moved(since, now)
             base = now
         raise self._gave_up("commit")
@@ -248,6 +257,8 @@ class HubTarget:
         goes_on = base.state is not None and base.state.generation == change.planned.generation
         if change.files or goes_on:
             yield add(CARD_PATH, self._card(change.planned, base).encode())
+        for path in change.removed:
+            yield delete(path)
         if replaces:
             kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
             for path in self._paths(base.head):

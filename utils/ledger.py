@@ -6,7 +6,7 @@ file and is never rewritten, so that anybody can tell later whether a shard is s
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -58,6 +58,11 @@ class Ledger:
         """The ledger once `files` (path in the target -> local file) are published."""
         lines = (json.dumps(asdict(FileRecord.of(path, local))) + "\n" for path, local in files.items())
         return Ledger(self.raw + "".join(lines).encode())
+
+    @classmethod
+    def of(cls, records: Iterable[FileRecord]) -> "Ledger":
+        """A ledger of these files, in this order."""
+        return cls("".join(json.dumps(asdict(record)) + "\n" for record in records).encode())
 
     def signed(self, state: State) -> State:
         """The state that names this ledger."""

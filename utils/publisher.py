@@ -117,9 +117,8 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
     if not fresh and snapshot.state is None and snapshot.holds_data:
         raise TargetRefused(
             f"{target.name} holds data but no {STATE_PATH}: it was not made by this program, or by an older version. "
-            "Nothing was changed. Publish elsewhere, or replace it with --fresh (the old data stays reachable); "
-            "giving such a dataset its state, so that it can be added to, is the task of --repair, which this version "
-            "does not have yet."
+            "Nothing was changed. Publish elsewhere, or replace it with --fresh (the old data stays reachable), "
+            "or give it its state with --repair, so that it can be added to."
         )
     if fresh or snapshot.state is None:
         snapshot = begin_generation(target, snapshot, sample_rate_hz)
@@ -131,15 +130,19 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
 
 def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:
     """Begin a new generation in a target: its first commit writes a state and nothing else."""
-    state = State(
+    state = replace(begun_state(sample_rate_hz), replaces_old_data=since.holds_data)
+    return target.begin(Change("Begin a new dataset", state), since)
+
+
+def begun_state(sample_rate_hz: int | None) -> State:
+    """The state of a new generation, of which nothing is published yet."""
+    return State(
         generation=uuid.uuid4().hex,
         sample_rate_hz=sample_rate_hz,
-        replaces_old_data=since.holds_data,
         libraries=library_versions(),
         run_id=uuid.uuid4().hex,
         committed_at=utc_now(),
     )
-    return target.begin(Change("Begin a new dataset", state), since)
 
 
 def library_versions() -> Mapping[str, str]:

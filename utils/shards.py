@@ -123,7 +123,7 @@ def _write_shard(
 ) -> _Written:
     schema = published_schema(sample_rate_hz)
     ids, duration_s = IdSet(), 0.0
-    with pq.ParquetWriter(path, schema, **_shard_options(schema)) as writer:
+    with pq.ParquetWriter(path, schema, **shard_options(schema)) as writer:
         for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
             named = _with_ids(group, next_id)
             next_id += group.num_rows
@@ -135,7 +135,7 @@ def _write_shard(
     return _Written(tuple(ids.ranges), duration_s)
 
 
-def _shard_options(schema: pa.Schema) -> dict[str, Any]:
+def shard_options(schema: pa.Schema) -> dict[str, Any]:
     """Audio is already compressed: plain, without statistics. All else zstd. Page index for the viewer."""
     leaves = [name for name in schema.names if name != "audio"]
     return {
@@ -191,13 +191,13 @@ def _with_ids(group: pa.Table, next_id: int) -> pa.Table:
     ids = [own or id_of(next_id + at) for at, own in enumerate(carried)]
     audio = group["audio"].combine_chunks()
     endings = (path.rpartition(".")[2] for path in audio.field("path").to_pylist())
-    paths = [f"{_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
+    paths = [f"{audio_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
     named = pa.StructArray.from_arrays([audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])
     with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
     return with_id.set_column(with_id.schema.get_field_index("audio"), "audio", named)
 
 
-def _file_name(sample_id: str) -> str:
+def audio_file_name(sample_id: str) -> str:
     """An ID as a file name: IDs that somebody else chose never become paths."""
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in sample_id)[:100]
 

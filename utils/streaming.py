@@ -179,7 +179,7 @@ class StreamingUploader(SplitUploader):
         goal = target or _open_hub(repo_id, token, private, staging)
         publisher = open_publisher(goal, not (append_mode or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
         if self.SOURCE not in publisher.state.sources:
-            publisher.declare(self.SOURCE, SourceState(revision="", fingerprint={}, about=_ABOUT))
+            publisher.declare(self.SOURCE, SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES))
         super().__init__(publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size))
         self.batch_size = upload_batch_size
         self._uploaded = _published_ids(publisher, self.SOURCE, split)
@@ -225,7 +225,7 @@ class StreamingUploader(SplitUploader):
             self._uploaded.add(sample_id)
 
 
-_ABOUT = {
+ABOUT_SAMPLES = {
     "title": "Samples added by a script",
     "url": "",
     "licence": "other",

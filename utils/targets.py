@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from utils.card import render_card
 from utils.card_text import BEGIN
-from utils.durable import TEMPORARY_SUFFIX, make_folder, publish_file, rename_aside, write_atomically
+from utils.durable import TEMPORARY_SUFFIX, fsync_file, make_folder, publish_file, rename_aside, write_atomically
 from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.names import file_name_of
@@ -67,6 +67,8 @@ class Change:
     planned: State
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     """Path in the target -> content, or a local file, which must not change meanwhile."""
+    removed: tuple[str, ...] = ()
+    """Published files that go; only a repair removes any (`Target.mend`)."""
 
 
 class Target(Protocol):
@@ -88,6 +90,9 @@ class Target(Protocol):
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         """Apply a change. TargetMoved where somebody else changed the target since `since`."""
+
+    def mend(self, change: Change, since: Snapshot) -> str:
+        """Apply a change that replaces published files, the old ones kept; returns where they are, in words."""
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
         """A small file, None where there is none. Any other failure raises."""
@@ -128,6 +133,11 @@ class LocalTarget:
 
     def snapshot(self) -> Snapshot:
         self._refuse_a_file()
+        if not self.folder.exists() and (self._draft / STATE_PATH).exists():
+            raise TargetRefused(
+                f"A repair of {self.name} died at its very last step. Nothing is lost: rename {self._draft} to "
+                f"{self.folder}, then repeat this command."
+            )
         raw = self._read(STATE_PATH)
         # `.ingest` without a state is what a first start leaves that died before its commit: not data.
         holds_data = raw is not None or (
@@ -169,6 +179,35 @@ class LocalTarget:
                 _move_durably(content, self.folder / path)
         self._write_card(change.planned)
         return self._put_state(change.planned)
+
+    def mend(self, change: Change, since: Snapshot) -> str:
+        """A copy of the folder is changed (files that stay are linked, not copied), then it takes the folder's name."""
+        if self.head() != since.head:
+            raise TargetMoved(
+                f"{self.name} was changed by somebody else meanwhile. Nothing was changed by us. Stop the other run, "
+                "then repeat this command."
+            )
+        draft = LocalTarget(self._draft)
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        gone = {*change.removed, *change.files}
+        for path in self.list_files("", since):
+            if path not in gone:
+                _link(self.folder / path, draft.folder / path)
+        for path, content in change.files.items():
+            if isinstance(content, bytes):
+                write_atomically(draft.folder / path, content)
+            else:
+                _move_durably(content, draft.folder / path)
+        draft._write_card(change.planned)
+        draft._put_state(change.planned)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-repair-{stamp}"))
+        rename_aside(draft.folder, self.folder)
+        return f"The dataset as it was is kept in {kept}."
+
+    @property
+    def _draft(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.repairing")
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
         return self._read(path)
@@ -271,6 +310,18 @@ def _raise(error: OSError) -> None:
 
 def _digest(raw: bytes | None) -> str:
     return "none" if raw is None else hashlib.sha256(raw).hexdigest()
+
+
+def _link(old: Path, new: Path) -> None:
+    """The same file under a second name; a copy where the file system has no such thing."""
+    make_folder(new.parent)
+    try:
+        os.link(old, new)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
+            raise
+        shutil.copyfile(old, new)
+        fsync_file(new)
 
 
 def _move_durably(local: Path, final: Path) -> None:

@@ -182,7 +182,7 @@ class RowChecks:
             return
         for at, row in enumerate(batch.to_pylist()):
             self.audio.checked += 1
-            if problem := _problem_of(row, self.sample_rate_hz):
+            if problem := problem_of(row, self.sample_rate_hz):
                 self.audio.offend(f"{_row_name(row, facts.path, first + at)}: {problem}")
 
     # --- all files -------------------------------------------------------------------------
@@ -279,9 +279,9 @@ def _as_text(column: pa.Array) -> pa.Array:
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
-def _problem_of(row: dict[str, Any], sample_rate_hz: int | None) -> str | None:
+def problem_of(row: dict[str, Any], sample_rate_hz: int | None) -> str | None:
     """What is wrong with a clip, None where nothing is. A length of 0 and an empty hash say nothing."""
-    content = (row["audio"] or {}).get("bytes") if isinstance(row["audio"], dict) else row["audio"]
+    content = row["audio"].get("bytes") if isinstance(row.get("audio"), dict) else row.get("audio")
     if not isinstance(content, bytes):
         return "it has no bytes of audio"
     length = row["length"] if isinstance(row.get("length"), float) else 0.0

@@ -34,7 +34,9 @@ class StateChecks:
         default_factory=lambda: Check("counts", "rows, rejects, bytes and seconds: the state's are the files'")
     )
     books: Check = field(
-        default_factory=lambda: Check("books", "read = kept + rejected + unselected + known; kept = published")
+        default_factory=lambda: Check(
+            "books", "read = kept + rejected + unselected + known; kept = published + removed"
+        )
     )
     order: Check = field(
         default_factory=lambda: Check("order of IDs", "as published, S1 to the last, holes only where named")
@@ -146,6 +148,7 @@ class StateChecks:
                 if abs(told - found) > (_DURATION_TOLERANCE_S if what == "seconds" else 0):
                     self.counts.offend(f"{source}/{split}: {told:,} {what} by the state, {found:,} in its files")
             self._check_ids_of_split(f"{source}/{split}", books, mine)
+        self._check_removed(self.state)
         for facts in (*shards, *rejects):
             record = (self.records or {}).get(facts.path)
             if record and facts.is_readable and record.rows != facts.rows:
@@ -153,9 +156,16 @@ class StateChecks:
 
     def _check_split(self, name: str, books: SplitState) -> None:
         self.books.checked += 1
-        kept = books.progress.kept + sum(earlier.kept for earlier in books.earlier)
-        if kept != books.published:
+        kept = kept_in_all(books)
+        if kept < books.published:
             self.books.offend(f"{name}: kept {kept:,}, but published {books.published:,}")
+
+    def _check_removed(self, state: State) -> None:
+        every = [books for _, _, books in split_books(state)]
+        kept, published = sum(map(kept_in_all, every)), sum(books.published for books in every)
+        removed = sum(map(_size, state.holes))
+        if kept != published + removed and not self.books.found:
+            self.books.offend(f"kept {kept:,} in all, but published {published:,} and removed {removed:,}")
 
     def _check_ids_of_split(self, name: str, books: SplitState, shards: Sequence[FileFacts]) -> None:
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
@@ -226,6 +236,11 @@ class StateChecks:
 def split_books(state: State) -> list[tuple[str, str, SplitState]]:
     """Every split of every source: source, split, its books."""
     return [(name, split, books) for name, source in state.sources.items() for split, books in source.splits.items()]
+
+
+def kept_in_all(books: SplitState) -> int:
+    """Clips kept, over all revisions of the source."""
+    return books.progress.kept + sum(earlier.kept for earlier in books.earlier)
 
 
 def carries_own_ids(source: SourceState) -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from utils import hub
 from utils.errors import AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
 from utils.sources import clear_cache
-from utils.staging import read_segments
+from utils.staging import Segment, read_segments
 from utils.table_index import clear_indexes
 
 log = logging.getLogger(__name__)
@@ -119,17 +120,19 @@ def _status(options: Options, token: str | None, arguments: Sequence[str], stop:
     target = make_target(options, token, stop)
     nothing_there = isinstance(target, HubTarget) and target.is_public() is None
     state = None if nothing_there else target.snapshot().state
-    _say(report.status_report(state, options.target_name, staged=_staged(options)))
+    segments = _staged_segments(options)
+    staged = Counter({place: sum(segment.rows for segment in found) for place, found in segments.items()})
+    read = {place: found[-1].progress for place, found in segments.items()}
+    _say(report.status_report(state, options.target_name, staged, read))
     return 0
 
 
-def _staged(options: Options) -> dict[tuple[str, str], int]:
-    """Samples staged on this machine, by source and split."""
-    staged: dict[tuple[str, str], int] = {}
+def _staged_segments(options: Options) -> dict[tuple[str, str], list[Segment]]:
+    """What is staged on this machine, by source and split, in reading order."""
+    staged: dict[tuple[str, str], list[Segment]] = {}
     for folder in options.staging_dir.glob("*/*"):
         for segment in read_segments(folder, lambda path, why: None):
-            place = (segment.key.source, segment.key.split)
-            staged[place] = staged.get(place, 0) + segment.rows
+            staged.setdefault((segment.key.source, segment.key.split), []).append(segment)
     return staged
 
 

@@ -36,8 +36,17 @@ def list_sources(infos: Mapping[str, SourceInfo]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def status_report(state: State | None, where: str, staged: Mapping[SplitOfSource, int] | None = None) -> str:
-    """What a target holds, per source and split; `staged` has the samples that wait on this machine."""
+def status_report(
+    state: State | None,
+    where: str,
+    staged: Mapping[SplitOfSource, int] | None = None,
+    read: Mapping[SplitOfSource, Progress] | None = None,
+) -> str:
+    """What a target holds, per source and split.
+
+    `staged` has the samples that wait on this machine, `read` how far it has read where that is further
+    than what is published.
+    """
     staged = staged or {}
     if state is None:
         return "\n".join(
@@ -49,7 +58,7 @@ def status_report(state: State | None, where: str, staged: Mapping[SplitOfSource
     splits = _in_order({*_splits_of(state), *(place for place, rows in staged.items() if rows)})
     if not splits:
         return "\n".join([*parts, "", "No source has been read yet."])
-    return "\n".join([*parts, "", *_status_table(state, splits, staged)])
+    return "\n".join([*parts, "", *_status_table(state, splits, staged, read or {})])
 
 
 def summary(
@@ -103,12 +112,17 @@ def _staged_alone(staged: Mapping[SplitOfSource, int]) -> list[str]:
     ]
 
 
-def _status_table(state: State, splits: Sequence[SplitOfSource], staged: Mapping[SplitOfSource, int]) -> list[str]:
+def _status_table(
+    state: State,
+    splits: Sequence[SplitOfSource],
+    staged: Mapping[SplitOfSource, int],
+    read: Mapping[SplitOfSource, Progress],
+) -> list[str]:
     rows: list[_Row] = []
     notes: dict[int, list[str]] = {}
     for place in splits:
         split = state.split(*place)
-        progress = split.progress
+        progress = read.get(place, split.progress)
         rows += _heading(rows, place[0])
         counts = [split.published, split.rejected, _sum_of("unselected", split), staged.get(place, 0)]
         word = "finished" if progress.finished else "unfinished"

@@ -279,7 +279,10 @@ class HubTarget:
                 self._stop_if_forbidden(error)
                 if not hub.is_transient(error):
                     raise self._refused(what, error) from error
-                log.warning("Could not %s of %s (%s); trying again", what, self.name, _why(error))
+                log.warning(
+                    "Could not %s of %s (%s); trying again, for %.0f minutes at most",
+                    *(what, self.name, _why(error), self._patience_s / 60),
+                )
                 self._wait(max(pause_s, hub.retry_after_s(error)))
         raise self._gave_up(what)
 

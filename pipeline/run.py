@@ -54,6 +54,7 @@ class RunResult:
 
 def run(options: Options, target: Target, token: str | None, stop: StopRequest) -> RunResult:
     """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens."""
+    checkpoint = _checkpoint_of_this_run(options)
     if isinstance(target, HubTarget):
         target.require_token()
     with target.lock():
@@ -67,22 +68,55 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
         if begins:
             archive_local(options)
         _check_sample_rate(options, publisher.state)
-        return _Run(options, publisher, token, stop).all()
+        return _Run(options, publisher, token, stop, checkpoint).all()
+
+
+@dataclass(frozen=True)
+class GivenCheckpoint:
+    """A checkpoint file that the user named: never believed, only held against what is durable."""
+
+    path: Path
+    source: str
+    samples: int
+    splits: int
+
+
+def _checkpoint_of_this_run(options: Options) -> GivenCheckpoint | None:
+    """The file of `--checkpoint`, understood before anything is touched. UsageError where it is of no use here."""
+    if options.checkpoint is None:
+        return None
+    content = load_checkpoint(options.checkpoint)
+    source = _source_of(content["processor"], options.checkpoint)
+    if source not in options.sources:
+        raise UsageError(
+            f"Checkpoint {options.checkpoint} is of {source}, which this command does not name. Nothing was changed."
+        )
+    return GivenCheckpoint(
+        options.checkpoint, source, int(content["samples_processed"]), len(progress_by_split(content))
+    )
 
 
 class _Run:
-    def __init__(self, options: Options, publisher: Publisher, token: str | None, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        options: Options,
+        publisher: Publisher,
+        token: str | None,
+        stop: StopRequest,
+        checkpoint: GivenCheckpoint | None,
+    ) -> None:
         self._options = options
         self._publisher = publisher
         self._token = token
         self._stop = stop
+        self._checkpoint = checkpoint
         self._result = RunResult(publisher.state)
         self._sequence_before = publisher.committed.sequence
 
     def all(self) -> RunResult:
         sources = self._open_all()
-        if self._options.checkpoint:
-            self._report_checkpoint(self._options.checkpoint, sources)
+        if self._checkpoint:
+            self._report(self._checkpoint, sources.get(self._checkpoint.source))
         try:
             for split in SPLIT_ORDER:
                 for source in sources.values():
@@ -136,28 +170,24 @@ class _Run:
         with SplitBar(f"{source.name}/{split}", uploader.progress.read, total, shown) as bar:
             source.read_split(split, lambda step: bar.add(step, self._publisher.bytes_published))
 
-    def _report_checkpoint(self, path: Path, sources: Mapping[str, SourceRun]) -> None:
-        """Hold a checkpoint file against what is durable, and say which is ahead. It is never believed."""
-        checkpoint = load_checkpoint(path)
-        source = _source_of(checkpoint["processor"], path)
-        if source not in self._options.sources:
-            raise UsageError(
-                f"Checkpoint {path} is of {source}, which this command does not name. Nothing was changed."
-            )
-        ours = sum(up.progress.kept for up in sources[source].uploaders.values()) if source in sources else None
-        theirs = int(checkpoint["samples_processed"])
-        exact = progress_by_split(checkpoint)
-        where = f"{theirs} samples" + (f" in {len(exact)} splits" if exact else "")
-        if ours is None:
-            log.info("Checkpoint %s tells of %s; %s is finished already", path, where, source)
-        elif theirs > ours:
+    def _report(self, checkpoint: GivenCheckpoint, source: SourceRun | None) -> None:
+        """Say how the checkpoint compares with what is published and staged. Reading goes on from the latter."""
+        where = f"{checkpoint.samples} samples" + (f" in {checkpoint.splits} splits" if checkpoint.splits else "")
+        if source is None:
+            log.info("Checkpoint %s tells of %s; %s is finished already", checkpoint.path, where, checkpoint.source)
+            return
+        ours = sum(uploader.progress.kept for uploader in source.uploaders.values())
+        if checkpoint.samples > ours:
             log.warning(
                 "Checkpoint %s tells of %s, but only %d are published or staged: it is ahead of what is durable. "
                 "Reading goes on from what is durable, so that nothing is left out.",
-                path, where, ours,
-            )  # fmt: skip
+                *(checkpoint.path, where, ours),
+            )
         else:
-            log.info("Checkpoint %s tells of %s; %d are published or staged, reading goes on there", path, where, ours)
+            log.info(
+                "Checkpoint %s tells of %s; %d are published or staged, reading goes on there",
+                *(checkpoint.path, where, ours),
+            )
 
     def _settle(self, sources: Mapping[str, SourceRun]) -> None:
         result = self._result

@@ -86,7 +86,7 @@ def _checkpoint_of_this_run(options: Options) -> GivenCheckpoint | None:
     if options.checkpoint is None:
         return None
     content = load_checkpoint(options.checkpoint)
-    source = _source_of(content["processor"], options.checkpoint)
+    source = _source_of(content["processor"], options.checkpoint, options.sources)
     if source not in options.sources:
         raise UsageError(
             f"Checkpoint {options.checkpoint} is of {source}, which this command does not name. Nothing was changed."
@@ -292,6 +292,8 @@ def archive_local(options: Options) -> None:
             rename_aside(path, options.checkpoint_dir / "archive" / place / path.name)
 
 
-def _source_of(processor: str, path: Path) -> str:
-    """The registry name that a checkpoint is of: by its `processor` field, else by its file's name."""
-    return source_name(processor.removesuffix("Processor") or path.stem.split("_")[0])
+def _source_of(processor: str, path: Path, named: tuple[str, ...]) -> str:
+    """The registry name that a checkpoint is of: by its `processor` field, else the run's only source, else its name."""
+    if processor:
+        return source_name(processor.removesuffix("Processor"))
+    return named[0] if len(named) == 1 else source_name(path.stem.split("_")[0])

@@ -293,7 +293,7 @@ def archive_local(options: Options) -> None:
 
 
 def _source_of(processor: str, path: Path, named: tuple[str, ...]) -> str:
-    """The registry name that a checkpoint is of: by its `processor` field, else the run's only source, else its name."""
+    """The source that a checkpoint is of: its `processor` field says, else the run has only one, else its name."""
     if processor:
         return source_name(processor.removesuffix("Processor"))
     return named[0] if len(named) == 1 else source_name(path.stem.split("_")[0])

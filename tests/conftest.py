@@ -22,6 +22,7 @@ os.environ.update(
     XDG_CACHE_HOME=str(_SESSION_FOLDER / "cache"),
     # Xet's transfers go around the Hub's HTTP surface, to servers that tests do not have.
     HF_HUB_DISABLE_XET="1",
+    HYPOTHESIS_STORAGE_DIRECTORY=str(_SESSION_FOLDER / "hypothesis"),
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_DATASETS_DISABLE_PROGRESS_BARS="1",

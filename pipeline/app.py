@@ -137,13 +137,13 @@ def _staged_segments(options: Options) -> dict[tuple[str, str], list[Segment]]:
 
 
 def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    told, code = run_verify(options, make_target(options, token, stop))
+    told, code = run_verify(options, make_target(options, token, stop), stop)
     _say(told)
     return code
 
 
 def _repair(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    _say(run_repair(options, make_target(options, token, stop)))
+    _say(run_repair(options, make_target(options, token, stop), stop))
     return 0
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.verify import refuse_where_nothing_is
 from utils.card_text import one_line
@@ -13,18 +14,20 @@ from utils.verify_checks import SHOWN
 from utils.verify_state import ranges_text
 
 
-def run_repair(options: Options, target: Target) -> str:
+def run_repair(options: Options, target: Target, stop: StopRequest) -> str:
     """Repair the target, or with `dry_run` only look; returns what to tell."""
     refuse_where_nothing_is(target)
     with target.lock(), tempfile.TemporaryDirectory(prefix="repair-") as scratch:
-        repair = plan_repair(target, Path(scratch), same_audio=options.same_audio, repo_id=options.hf_repo)
+        if isinstance(target, HubTarget) and not options.dry_run:
+            target.open()
+        repair = plan_repair(
+            target, Path(scratch), same_audio=options.same_audio, repo_id=options.hf_repo, stop_requested=stop
+        )
         told = "\n".join(_plan_lines(repair, options.target_name))
         if repair.change is None:
             return f"{told}\n\nNothing to repair: nothing was changed."
         if options.dry_run:
             return f"{told}\n\nThat is what --repair would do. Nothing was changed."
-        if isinstance(target, HubTarget):
-            target.open()
         kept = target.mend(repair.change, repair.snapshot)
     return f"{told}\n\nDone, in one commit. {kept}"
 

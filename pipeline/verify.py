@@ -8,6 +8,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from utils.card_text import duration_text, one_line
 from utils.errors import NotSound, TargetMoved, UsageError
@@ -21,11 +22,13 @@ log = logging.getLogger(__name__)
 _TOLD_EVERY_S = 10.0
 
 
-def run_verify(options: Options, target: Target) -> tuple[str, int]:
+def run_verify(options: Options, target: Target, stop: StopRequest) -> tuple[str, int]:
     """Check the target; returns what to tell, and the exit code."""
     refuse_where_nothing_is(target)
     with _undisturbed(target), tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        verdict = verify(target, Path(scratch), deep=options.deep, repo_id=options.hf_repo, on_file=_Teller())
+        verdict = verify(
+            target, Path(scratch), deep=options.deep, repo_id=options.hf_repo, on_file=_Teller(), stop_requested=stop
+        )
     if isinstance(target, LocalTarget) and target.head() != verdict.revision:
         raise TargetMoved(
             f"{target.name} was written to while it was being verified, so what was found says nothing. Wait until the "
@@ -44,6 +47,8 @@ def refuse_where_nothing_is(target: Target) -> None:
         nothing = target.is_public() is None
     else:
         nothing = isinstance(target, LocalTarget) and not target.folder.is_dir()
+        if nothing:
+            target.snapshot()  # tells of a repair that died while the folder had no name
     if nothing:
         raise UsageError(f"There is no dataset {target.name}. Name another one with --hf-repo or --output.")
 

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from processors import REGISTRY
 from processors.demo import write_demo_sources
 from tests.damage import change_rows, change_split, put_state, sign, state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import sample, tone
 from utils.card import render_card
+from utils.errors import Interrupted
 from utils.hub_target import HubTarget
 from utils.ledger import LEDGER_PATH
 from utils.schema import AUDIO_TYPE
@@ -27,6 +29,7 @@ from utils.streaming import StreamingUploader
 from utils.targets import CARD_PATH, LocalTarget
 from utils.verify import verify
 from utils.verify_checks import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
+from utils.verify_rows import split_of
 
 REPO = "me/thai-voice"
 SOURCE = "ProcessedVoiceTH"
@@ -39,7 +42,7 @@ TEST = f"data/test/{SOURCE}-00000.parquet"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What real runs published: `folder`, `hub` (a copy of the repo's files), `another` (a run of fewer clips)."""
     machine = tmp_path_factory.mktemp("made")
-    demo = write_demo_sources(machine / "demo")
+    demo = write_demo_sources(machine / "demo", {SOURCE: REGISTRY[SOURCE]})
     arguments = ["--fresh", SOURCE, "--source-dir", str(demo), "--upload-batch-size", "15"]
     with HubServer(machine / "server") as hub:
         there = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN}
@@ -253,7 +256,9 @@ def test_id_hole_is_found(dataset: Path, look: Look) -> None:
     take_out(dataset, 7, gone["length"], number)
     write_card(dataset, look)
 
-    assert broken(look(dataset)) == {"order of IDs": [f"S{number} missing, and not named as a hole"]}
+    found = broken(look(dataset))
+    assert set(found) == {"order of IDs", "books"}
+    assert found["order of IDs"] == [f"S{number} missing, and not named as a hole"]
 
     put_state(dataset, replace(state_of(dataset), holes=((number, number),)))
     write_card(dataset, look)
@@ -279,6 +284,7 @@ def test_same_clip_in_two_splits_is_found(dataset: Path, look: Look) -> None:
     verdict = look(dataset)
 
     assert f"{clip['source_id']} is in {TEST}" in broken(verdict)["splits"]
+    assert any(told.startswith(f"{clip['source_id']}: ") and FIRST in told for told in broken(verdict)["splits"])
     assert {"splits", "source ids"} <= set(broken(verdict))
     assert results(verdict)["audio in two splits"] == NOTED
 
@@ -419,6 +425,28 @@ def test_the_command_tells_and_leaves_with_0_or_7(local: Path, tmp_path: Path) -
     assert not (local / SECOND).exists()
 
 
+def test_a_stop_is_heard(local: Path, tmp_path: Path) -> None:
+    """Also a long check ends when it is asked to."""
+    with pytest.raises(Interrupted):
+        verify(LocalTarget(local), tmp_path / "indexes", stop_requested=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("data/test/train-words-00000.parquet", "test"),
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("data/th/test-00000-of-00001.parquet", "test"),
+        ("th/validation/0000.parquet", "validation"),
+        ("data/dev/0.parquet", "dev"),
+        ("clips.parquet", "clips"),
+    ],
+)
+def test_the_split_of_a_file_is_told_by_its_path(path: str, split: str) -> None:
+    """In our layout and in those of others; a test clip must never be taken for one of train."""
+    assert split_of(path) == split
+
+
 def test_verifying_nothing_is_a_mistake_of_the_command(tmp_path: Path) -> None:
     """A mistyped folder must not be called sound."""
     done = run(["--verify", "--output", "no-such-folder"], tmp_path)
@@ -432,10 +460,9 @@ def take_out(folder: Path, row: int, length: float, number: int) -> None:
     change_rows(folder, FIRST, lambda rows: rows[:row] + rows[row + 1 :])
 
     def one_less(books):
-        progress = replace(books.progress, kept=books.progress.kept - 1, read=books.progress.read - 1)
         ids = [(books.ids[0][0], number - 1), (number + 1, books.ids[0][1]), *books.ids[1:]]
         seconds = round(books.duration_s - length, 6)
-        return replace(books, progress=progress, published=books.published - 1, duration_s=seconds, ids=tuple(ids))
+        return replace(books, published=books.published - 1, duration_s=seconds, ids=tuple(ids))
 
     change_split(folder, SOURCE, "train", one_less)
 

@@ -4,12 +4,12 @@
     scan all rows (utils/repair_scan.py) -> which go, which get another ID
     write the files concerned (utils/repair_write.py) -> plan the state, the ledger, the card -> Target.mend: one commit
 
-With a state, only the shards with a row that goes or changes are written again; rows with a new ID move to a new part at
-the end, so that IDs still increase in published order. Without one, all rows are written again, with all columns, as the
-source `samples`, which is the one that a script's uploader goes on with.
+With a state, only the shards with a row that goes or changes are written again; rows with a new ID move to a new part
+at the end, so that IDs still increase in published order. Without one, all rows are written again, with all columns, as
+the source `samples`, which is the one that a script's uploader goes on with.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from utils.shards import ShardLimits
 from utils.state import Progress, SourceState, SplitState, State, part_name
 from utils.streaming import ABOUT_SAMPLES, StreamingUploader
 from utils.targets import CARD_PATH, DATA_FOLDERS, STATE_FOLDER, Change, Snapshot, StoredFile, Target
-from utils.verify_rows import split_of
+from utils.verify_rows import SPLITS_OF_OTHERS, split_of
 from utils.verify_state import carries_own_ids, kept_in_all, split_books, subtract
 
 LIMITS = ShardLimits()
@@ -60,10 +60,17 @@ class _Draft:
     shards: dict[str, WrittenShard] = field(default_factory=dict)
 
 
-def plan_repair(target: Target, scratch: Path, *, same_audio: bool = False, repo_id: str | None = None) -> Repair:
+def plan_repair(
+    target: Target,
+    scratch: Path,
+    *,
+    same_audio: bool = False,
+    repo_id: str | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Repair:
     """Read the target and write what replaces its damaged files into `scratch`; the target stays as it is."""
     snapshot = target.snapshot()
-    scanner = Scanner(target, snapshot, scratch / "indexes")
+    scanner = Scanner(target, snapshot, scratch / "indexes", stop_requested)
     stored = {file.path: file for file in target.stored_files(snapshot)}
     if snapshot.state is None:
         return _adopt(snapshot, scanner, stored, scratch, same_audio)
@@ -110,8 +117,8 @@ def _adopt(
 
 
 def _split(path: str) -> str:
-    """One of our splits: what an older tool called otherwise is `validation` or `train`."""
-    name = {"dev": "validation", "valid": "validation", "val": "validation"}.get(split_of(path), split_of(path))
+    """One of our splits; `train` for what has the name of none."""
+    name = SPLITS_OF_OTHERS.get(split_of(path), split_of(path))
     return name if name in SPLITS else "train"
 
 

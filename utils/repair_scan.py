@@ -6,7 +6,7 @@ rows that then still share an ID, or have none, all but the first get a new one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from utils.errors import TargetRefused
 from utils.hash_index import HashIndex, Place
 from utils.ids import IdSet, id_of
 from utils.targets import Snapshot, Target
+from utils.verify_checks import heed
 from utils.verify_rows import problem_of, split_of
 
 Row = dict[str, Any]
@@ -56,8 +57,11 @@ class Scan:
 class Scanner:
     """Reads rows of a target, for a scan and for writing them again."""
 
-    def __init__(self, target: Target, snapshot: Snapshot, scratch: Path) -> None:
+    def __init__(
+        self, target: Target, snapshot: Snapshot, scratch: Path, stop_requested: Callable[[], bool] = lambda: False
+    ) -> None:
         self._target, self._snapshot, self._scratch = target, snapshot, scratch
+        self._stop_requested = stop_requested
 
     def rows_of(self, path: str, columns: Sequence[str] | None = None) -> Iterator[tuple[int, Row]]:
         """(number, row) of a file. TargetRefused where it is damaged: what can't be read can't be mended."""
@@ -65,6 +69,7 @@ class Scanner:
             names = self._target.column_names(path, self._snapshot)
             number = 0
             for batch in self._target.batches(path, [one for one in columns or names if one in names], self._snapshot):
+                heed(self._stop_requested)
                 for row in batch.to_pylist():
                     yield number, row
                     number += 1
@@ -110,7 +115,8 @@ class Scanner:
             if is_suspect and (problem := problem_of(row, None)):
                 raise TargetRefused(
                     f"{path} is not the file that was committed, and its row {number} is damaged: {problem}. Nothing "
-                    "was changed. Put the file back as it was (from the target's history or a backup), then repeat this."
+                    "was changed. Put the file back as it was (from the target's history or a backup), then repeat "
+                    "this command."
                 )
             content = audio_bytes(row)
             self._note_form(found, content)

@@ -13,7 +13,7 @@ from utils.audio_probe import AudioRejected
 from utils.hash_index import Place
 from utils.ids import IdSet, Range, number_of
 from utils.repair_scan import Row, Scan, Scanner, audio_bytes, text_of
-from utils.schema import LANGUAGE, published_schema
+from utils.schema import LANGUAGE, metadata_json, published_schema
 from utils.shards import ShardLimits, audio_file_name, shard_options
 from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS
 from utils.state import part_name
@@ -138,8 +138,14 @@ def complete(row: Row, source: str, split: str) -> Row:
         "length": length,
         "confidence_score": _number(row.get("confidence_score", 1.0 if transcript else 0.0)),
         "audio_hash": audio_hash,
-        "source_metadata": text_of(row.get("source_metadata")) or None,
+        "source_metadata": text_of(row.get("source_metadata")) or _other_columns(row),
     }
+
+
+def _other_columns(row: Row) -> str | None:
+    """What an older tool said in columns that we don't have."""
+    ours = published_schema(None).names
+    return metadata_json({name: text_of(value) for name, value in row.items() if name not in ours})
 
 
 def _number(value: object) -> float:

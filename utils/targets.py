@@ -187,6 +187,7 @@ class LocalTarget:
                 f"{self.name} was changed by somebody else meanwhile. Nothing was changed by us. Stop the other run, "
                 "then repeat this command."
             )
+        self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
         draft = LocalTarget(self._draft)
         shutil.rmtree(draft.folder, ignore_errors=True)
         gone = {*change.removed, *change.files}

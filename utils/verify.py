@@ -25,6 +25,7 @@ def verify(
     deep: bool = False,
     repo_id: str | None = None,
     on_file: Callable[[str, int, int], None] = lambda path, number, total: None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """Check a target. `scratch` is an empty folder for indexes; `repo_id` is the target's name on the Hub.
 
@@ -34,7 +35,7 @@ def verify(
     of_state = StateChecks()
     of_state.read(target, snapshot)
     stored = target.stored_files(snapshot)
-    of_rows = RowChecks(target, snapshot, scratch, deep)
+    of_rows = RowChecks(target, snapshot, scratch, deep, stop_requested)
     of_rows.sample_rate_hz = of_state.state.sample_rate_hz if of_state.state else None
     shards, rejects = data_files(stored, of_state)
     for number, path in enumerate((*shards, *rejects)):

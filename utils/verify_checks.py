@@ -1,7 +1,10 @@
 """What `--verify` finds: one `Check` for each promise, with the first few things that break it."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from utils.errors import Interrupted
 
 SHOWN = 5
 """Offenders of a check that are named; all are counted."""
@@ -40,6 +43,12 @@ class Check:
         if self.found:
             return NOTED if self.is_advice else NOT_SOUND
         return NOT_CHECKED if self.why_not else SOUND
+
+
+def heed(stop_requested: Callable[[], bool]) -> None:
+    """Interrupted where somebody asked to stop: while reading, nothing was changed yet."""
+    if stop_requested():
+        raise Interrupted("Stopped on request. Nothing was changed.")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ is read with `deep` alone.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,10 @@ from utils.hash_index import HashIndex, Place
 from utils.ids import Range
 from utils.schema import SPLITS, RejectReason
 from utils.targets import Snapshot, Target
-from utils.verify_checks import SHOWN, Check
+from utils.verify_checks import SHOWN, Check, heed
+
+SPLITS_OF_OTHERS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test"}
+"""What other tools call our splits."""
 
 LENGTH_TOLERANCE_S = 0.001
 _LIGHT_COLUMNS = ("ID", "source_id", "length", "audio_hash")
@@ -49,7 +52,9 @@ class FileFacts:
 class RowChecks:
     """The checks that need rows, filled while file after file is read."""
 
-    def __init__(self, target: Target, snapshot: Snapshot, scratch: Path, deep: bool) -> None:
+    def __init__(
+        self, target: Target, snapshot: Snapshot, scratch: Path, deep: bool, stop_requested: Callable[[], bool]
+    ) -> None:
         self.readable = Check("readable", "every Parquet file opens and its rows can be read")
         self.ids = Check("IDs", "every row has an ID, and no two rows the same")
         self.source_ids = Check("source ids", "every source id once, as a row or as a reject")
@@ -61,6 +66,7 @@ class RowChecks:
         self.sample_rate_hz: int | None = None
         """Of the published audio; None: not known, or each clip keeps its own form."""
         self._target, self._snapshot, self._deep = target, snapshot, deep
+        self._stop_requested = stop_requested
         self._all: list[FileFacts] = []
         self._by_id, self._by_source_id, self._by_audio = (
             HashIndex(scratch / name) for name in ("ids", "source-ids", "audio")
@@ -140,6 +146,7 @@ class RowChecks:
         facts.columns = frozenset(names)
         columns = [name for name in wanted if name in names]
         for batch in self._target.batches(facts.path, columns, self._snapshot):
+            heed(self._stop_requested)
             first = facts.rows
             facts.rows += batch.num_rows
             yield first, batch
@@ -237,11 +244,13 @@ class RowChecks:
 
 
 def split_of(path: str) -> str:
-    """The split of a data file: its folder, or, in layouts of others, what its name begins with."""
-    parts = PurePosixPath(path).parts
-    folder = parts[-2] if len(parts) > 2 else ""
-    begins = re.match(r"[a-z]+", parts[-1])
-    return folder or (begins[0] if begins else "")
+    """The split of a data file: its folder; in layouts of others what its name begins with, or a folder further up."""
+    *folders, name = PurePosixPath(path).parts
+    begins = re.match(r"[a-z]+", name)
+    word = begins[0] if begins else ""
+    nearest = folders[-1] if folders else ""
+    known = [place for place in (nearest, word, *reversed(folders)) if place in (*SPLITS, *SPLITS_OF_OTHERS)]
+    return known[0] if known else nearest if len(folders) > 1 else word
 
 
 def _note_numbers(facts: FileFacts, ids: pa.Array) -> None:

@@ -13,7 +13,6 @@ class SplitBar:
 
     def __init__(self, name: str, done: int, total: int | None, shown: bool) -> None:
         self._seconds = 0.0
-        self._rejected = 0
         self._bar = tqdm(
             desc=name,
             initial=done,

@@ -49,13 +49,21 @@ class SourceRun:
         self._options = options
         self.splits = processor.get_available_splits()
         self._declare()
-        self.quotas = sample_quotas(self.splits, options.sample_size) if options.sample_size else {}
+        self.quotas = self._quotas()
         self.uploaders = {split: self._uploader(split) for split in self.splits}
         self._revision_number = max(
             (len(publisher.state.split(self.name, split).earlier) for split in self.splits), default=0
         )
         self.seen = SeenIds(options.staging_dir / "seen" / f"{self.name}.sqlite", self._index_identity)
         self._fill_seen()
+
+    def _quotas(self) -> dict[str, int]:
+        """How many samples each split has still to give in sample mode; empty: all."""
+        if self._options.sample_size is None:
+            return {}
+        whole = sample_quotas(self.splits, self._options.sample_size)
+        earlier = {split: self._publisher.state.split(self.name, split).earlier for split in self.splits}
+        return {split: max(0, whole[split] - sum(books.kept for books in earlier[split])) for split in self.splits}
 
     def read_split(self, split: str, on_step: Any) -> None:
         """Read a split to its end, staging and publishing as it goes. Does nothing where it is finished."""

@@ -328,3 +328,16 @@ def test_newer_revision_that_died_before_its_first_commit_is_resumed(demo: Path,
     assert killed.returncode == -signal.SIGKILL
     assert resumed.returncode == 0, resumed.stderr
     assert tree(tmp_path / "killed/out", "data") == tree(tmp_path / "undisturbed/out", "data")
+
+
+def test_newer_revision_does_not_make_a_sample_grow(demo: Path, tmp_path: Path) -> None:
+    """ "The first three samples" stays three, however often the source changes."""
+    shutil.copytree(demo / "Porameht", tmp_path / "mirrors" / "Porameht")
+    sample = ["ProcessedVoiceTH", "--source-dir", "mirrors", "--sample-size", "3", "--output", "out"]
+    run(["--fresh", *sample], tmp_path)
+    (tmp_path / "mirrors/Porameht/processed-voice-th-169k/NEW.md").write_text("another revision")
+
+    again = run(["--append", *sample], tmp_path)
+
+    assert again.returncode == 0, again.stderr
+    assert len(published_ids(tmp_path / "out")) == 3

@@ -57,7 +57,6 @@ class HubTarget:
         self.name = repo_id
         self._api = hub.connect(token, timeout_s)
         self._token = token
-        self._timeout_s = timeout_s
         self._private = private
         self._patience_s = patience_s
         self._first_pause_s = first_pause_s

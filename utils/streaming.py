@@ -22,6 +22,7 @@ from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
 from utils.ids import IdSet
+from utils.names import LONGEST_NAME_BYTES, file_name_of
 from utils.publisher import Publisher, open_publisher
 from utils.schema import LANGUAGE, AudioCell, Reject, Sample
 from utils.shards import ShardLimits, build_part, next_cut
@@ -107,6 +108,8 @@ class SplitUploader:
 def upload_checkpoint_path(folder: Path, target_name: str, split: str) -> Path:
     """Where the uploaded IDs of a target's split are written."""
     safe = target_name.strip("/").replace("/", "_")
+    if len(safe.encode()) > LONGEST_NAME_BYTES:
+        safe = file_name_of(target_name)
     return folder / f"{safe}_{split}_upload_checkpoint.json"
 
 

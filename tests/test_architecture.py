@@ -85,6 +85,51 @@ def test_utils_has_never_heard_of_a_corpus() -> None:
     assert heard == set()
 
 
+OUTSIDE_THE_WRITE_LAYER = {
+    "utils/durable.py": "it is the layer",
+    "utils/hash_index.py": "scratch files of --verify, in a temporary folder",
+    "utils/audio_file.py": "a file in memory",
+    "pipeline/logs.py": "the log, which no promise rests on",
+    "processors/demo.py": "the demo's made-up sources, which are made anew",
+    "processors/processed_voice_th.py": "the demo's made-up sources, which are made anew",
+}
+DISK_EFFECTS = {
+    *("write_bytes", "write_text", "unlink", "rename", "mkdir", "rmdir", "touch", "symlink_to", "hardlink_to"),
+    *("makedirs", "rmtree", "copyfile", "copy2", "move", "truncate"),
+}
+
+
+def disk_effects(path: Path) -> Iterator[str]:
+    """The calls in a file that change the disk, but for those that stand in a block of `step`."""
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.With) and any("step(" in ast.unparse(item.context_expr) for item in node.items):
+            return
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name, given = node.func.attr, [ast.unparse(argument) for argument in node.args]
+            writes = name == "open" and any(mode[:1] in "'" and set(mode) & set("wax+") for mode in given)
+            if writes or name in DISK_EFFECTS or (name == "replace" and "os" in ast.unparse(node.func.value)):
+                yield f"{path.relative_to(PROJECT)}:{node.lineno} {ast.unparse(node.func)}"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_all_writing_goes_through_one_layer() -> None:
+    """What is written, renamed or deleted elsewhere, the crash tests would not know of."""
+    found = [
+        effect
+        for floor in FLOORS
+        for path in modules(floor)
+        if path.relative_to(PROJECT).as_posix() not in OUTSIDE_THE_WRITE_LAYER
+        for effect in disk_effects(path)
+    ]
+
+    assert found == []
+    assert any(disk_effects(PROJECT / "utils/hash_index.py"))  # it is able to find them
+
+
 LATE = ("huggingface_hub", "datasets", "pythainlp", "torch", "pandas", "matplotlib")
 
 

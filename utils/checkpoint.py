@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from utils.durable import write_atomically
+from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
 from utils.state import Progress, checked_json, json_with_checksum
@@ -134,7 +134,7 @@ def _free_history_path(folder: Path, source: str, timestamp: int) -> Path:
 
 def _prune_history(folder: Path, source: str) -> None:
     for path in history(folder, source)[:-KEPT_HISTORY]:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _as_unified(raw: bytes) -> dict[str, Any]:

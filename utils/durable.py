@@ -1,19 +1,148 @@
 """The one layer through which durable things are written: fsync before rename, the folder after it.
 
 A reader sees the old file or the new one, never half of one, also after a power cut.
+
+Every effect on the disk is a *step* (create, write, truncate, fsync, rename, delete, mkdir, link, lock, index): whoever
+`watch`es sees each one before and after it happens, and may let it fail. So the crash tests enumerate the
+steps of a run instead of guessing them, and no file is written anywhere else (a test sees to that).
 """
 
+import io
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 TEMPORARY_SUFFIX = ".tmp"
+BUFFER_BYTES = 2**20
+
+
+class Watcher(Protocol):
+    """Sees the steps of this process; what its methods raise, the step raises."""
+
+    def before(self, kind: str, path: Path, data: memoryview | None) -> None:
+        """A step is about to happen. `data`: what a write is going to write."""
+
+    def after(self, kind: str, path: Path) -> None:
+        """It has happened."""
+
+
+_watchers: list[Watcher] = []
+
+
+def watch(watcher: Watcher) -> None:
+    """Show every further step of this process to `watcher`: for tests."""
+    _watchers.append(watcher)
+
+
+@contextmanager
+def step(kind: str, path: Path, data: memoryview | None = None) -> Iterator[None]:
+    """One effect on the disk, which happens inside the block."""
+    for watcher in _watchers:
+        watcher.before(kind, path, data)
+    yield
+    for watcher in _watchers:
+        watcher.after(kind, path)
+
+
+class NewFile(io.RawIOBase):
+    """A file that is being written, through a buffer. Leaving the block without an error fsyncs it.
+
+    One that is given up (an error, or nobody finished it) takes what is still written to it and drops it:
+    a writer of Parquet files writes its footer whatever happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._waiting = bytearray()
+        self._descriptor: int | None = None
+        with step("create", path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.abandon()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take `data`; what was taken is in the file once `finish` has returned."""
+        with memoryview(data).cast("B") as view:
+            if self._descriptor is not None:
+                if len(self._waiting) + len(view) > BUFFER_BYTES:
+                    self._write_waiting()
+                if len(view) > BUFFER_BYTES:
+                    _write_all(self._descriptor, self.path, view)
+                else:
+                    self._waiting += view
+            return len(view)
+
+    def finish(self) -> None:
+        """Write what waits, fsync, close."""
+        if self._descriptor is not None:
+            self._write_waiting()
+            with step("fsync", self.path):
+                os.fsync(self._descriptor)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without another write."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """What Python calls when nobody holds the file any more."""
+        self.abandon()
+        super().close()
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, bytearray()
+        if waiting and self._descriptor is not None:
+            with memoryview(waiting) as view:
+                _write_all(self._descriptor, self.path, view)
+
+
+class AppendedFile(io.FileIO):
+    """A file, made where there is none, that is written at its end, without a buffer; not fsynced."""
+
+    def __init__(self, path: Path) -> None:
+        with step("create", path):
+            super().__init__(path, "ab")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        with memoryview(data).cast("B") as view:
+            _write_all(self.fileno(), self._path, view)
+            return len(view)
+
+
+def _write_all(descriptor: int, path: Path, view: memoryview) -> None:
+    with step("write", path, view):
+        written = 0
+        while written < len(view):  # the system may take only a part at a time
+            written += os.write(descriptor, view[written:])
 
 
 def fsync_file(path: Path) -> None:
     """Flush a written file's bytes to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with step("fsync", path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -28,14 +157,15 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    with step("mkdir", folder):
+        folder.mkdir(exist_ok=True)
     fsync_folder(folder.parent)
 
 
 def publish_file(temporary: Path, final: Path) -> None:
     """Give a completely written file its final name; durable when this returns."""
     fsync_file(temporary)
-    temporary.replace(final)
+    rename(temporary, final)
     fsync_folder(final.parent)
 
 
@@ -44,8 +174,42 @@ def write_atomically(path: Path, content: bytes) -> None:
     make_folder(path.parent)
     # Named after the process: runs with different targets may write the same mirror of their progress.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    temporary.write_bytes(content)
-    publish_file(temporary, path)
+    with NewFile(temporary) as new:
+        new.write(content)
+    rename(temporary, path)
+    fsync_folder(path.parent)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename a file or folder, replacing a file that is there; durable once the folders are fsynced."""
+    with step("rename", new):
+        old.replace(new)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there. A power cut may bring it back: for what does no harm if it comes back."""
+    if path.exists():
+        with step("delete", path):
+            path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete an empty folder."""
+    with step("delete", folder):
+        folder.rmdir()
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    if folder.exists():
+        with step("delete", folder):
+            shutil.rmtree(folder)
+
+
+def link(old: Path, new: Path) -> None:
+    """The same file under a second name."""
+    with step("link", new):
+        os.link(old, new)
 
 
 def rename_aside(path: Path, new_path: Path) -> Path:
@@ -55,7 +219,14 @@ def rename_aside(path: Path, new_path: Path) -> Path:
     while free.exists():
         number += 1
         free = new_path.with_name(f"{new_path.name}-{number}")
-    path.rename(free)
+    with step("rename", free):
+        path.rename(free)
     fsync_folder(free.parent)
     fsync_folder(path.parent)
     return free
+
+
+def copy_file(old: Path, new: Path) -> None:
+    """A durable copy of a file."""
+    with old.open("rb") as content, NewFile(new) as copy:
+        shutil.copyfileobj(content, copy, BUFFER_BYTES)

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.durable import make_folder, remove, step
 from utils.errors import TargetRefused
 
 
 @contextmanager
 def hold_lock(path: Path, target: str) -> Iterator[None]:
     """Hold the lock file `path` for as long as the block runs. TargetRefused where another run holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor = _locked(path, target)
     try:
-        _sign(descriptor)
+        with step("lock", path):
+            _sign(descriptor)
         yield
     finally:
-        path.unlink(missing_ok=True)  # while we hold it: who opened it meanwhile sees that it is gone
+        remove(path)  # while we hold it: who opened it meanwhile sees that it is gone
         os.close(descriptor)
 
 

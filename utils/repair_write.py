@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from utils.audio import AudioOptions, standardize_audio
 from utils.audio_probe import AudioRejected
+from utils.durable import NewFile, make_folder
 from utils.hash_index import Place
 from utils.ids import IdSet, Range, number_of
 from utils.repair_scan import Row, Scan, Scanner, audio_bytes, text_of
@@ -53,7 +54,7 @@ class Rewriter:
         self.told: list[str] = []
         self._scanner, self._found, self._folder = scanner, found, folder
         self._schema = published_schema(sample_rate_hz)
-        folder.mkdir(parents=True)
+        make_folder(folder)
 
     def figures(self, file: int) -> Figures:
         """What stays in a file under its own ID."""
@@ -158,7 +159,8 @@ class _Writer:
     def __init__(self, local: Path, name: str, schema: pa.Schema) -> None:
         self.shard = WrittenShard(name=name, local=local)
         self._schema = schema
-        self._writer = pq.ParquetWriter(local, schema, **shard_options(schema))
+        self._new = NewFile(local)
+        self._writer = pq.ParquetWriter(self._new, schema, **shard_options(schema))
         self._rows: list[Row] = []
         self._bytes = 0
 
@@ -170,7 +172,10 @@ class _Writer:
     ) -> None:
         if kind is None:
             self._write()
-        self._writer.close()
+            self._writer.close()
+            self._new.finish()
+        else:
+            self._new.abandon()
 
     def add(self, row: Row) -> None:
         self.shard.add(row)

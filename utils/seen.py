@@ -12,6 +12,7 @@ from pathlib import Path
 
 import xxhash
 
+from utils.durable import make_folder, remove, step
 from utils.schema import Reject, RejectReason, Skip
 
 PUBLISHED = 0
@@ -23,7 +24,8 @@ class SeenIds:
 
     def __init__(self, path: Path, identity: str) -> None:
         """Open or make the index. One made for another generation (`identity`) is emptied."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        self._path = path
         self._db = _open(path)
         if self._meta("identity") != identity:
             self.clear(identity)
@@ -33,7 +35,7 @@ class SeenIds:
         self._db.close()
 
     def clear(self, identity: str) -> None:
-        with self._db:
+        with step("index", self._path), self._db:
             self._db.execute("DELETE FROM seen")
             self._db.execute("DELETE FROM meta")
             self._db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
@@ -46,7 +48,7 @@ class SeenIds:
 
     def note_covered(self, split: str, ordinal: int, revision_number: int) -> None:
         """Make the entries durable; they reach up to `ordinal`. Call before the clips themselves become durable."""
-        with self._db:
+        with step("index", self._path), self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 (f"covered/{revision_number}/{split}", str(ordinal)),
@@ -55,7 +57,7 @@ class SeenIds:
     def add_known(self, source_ids: Iterable[str], split: str, revision_number: int) -> None:
         """Enter ids that are published or staged already."""
         rows = ((_hash(source_id), revision_number, split, PUBLISHED) for source_id in source_ids)
-        with self._db:
+        with step("index", self._path), self._db:
             self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", rows)
 
     def admit(self, source_id: str, split: str, ordinal: int, revision_number: int) -> Skip | Reject | None:
@@ -83,7 +85,7 @@ def _open(path: Path) -> sqlite3.Connection:
         return _connect(path)
     except sqlite3.DatabaseError:
         for leftover in path.parent.glob(f"{path.name}*"):
-            leftover.unlink()
+            remove(leftover)
         return _connect(path)
 
 

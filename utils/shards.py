@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from utils.durable import NewFile, make_folder
 from utils.ids import IdSet, Range, id_of
 from utils.schema import REJECTED_SCHEMA, published_schema
 from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Segment
@@ -90,7 +91,7 @@ def build_part(
     key = segments[0].key
     name = part_name(key.source, published.parts)
     rows = len(cut.row_sizes)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     shard, rejected = folder / f"data-{key.split}-{name}", folder / f"rejected-{key.split}-{name}"
     written = _write_shard(shard, cut, segments, next_id, sample_rate_hz) if rows else _NOTHING_WRITTEN
     has_rejects = _write_rejects(rejected, cut, segments)
@@ -123,7 +124,7 @@ def _write_shard(
 ) -> _Written:
     schema = published_schema(sample_rate_hz)
     ids, duration_s = IdSet(), 0.0
-    with pq.ParquetWriter(path, schema, **shard_options(schema)) as writer:
+    with NewFile(path) as new, pq.ParquetWriter(new, schema, **shard_options(schema)) as writer:
         for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
             named = _with_ids(group, next_id)
             next_id += group.num_rows
@@ -210,5 +211,6 @@ def _write_rejects(path: Path, cut: Cut, segments: Sequence[Segment]) -> bool:
         if cut.first_ordinal < staged.ordinal <= cut.progress.read
     ]
     if rejects:
-        pq.write_table(pa.Table.from_pylist(rejects, schema=REJECTED_SCHEMA), path, compression="zstd")
+        with NewFile(path) as new:
+            pq.write_table(pa.Table.from_pylist(rejects, schema=REJECTED_SCHEMA), new, compression="zstd")
     return bool(rejects)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from utils.durable import publish_file
+from utils.durable import AppendedFile, make_folder, publish_file, remove, remove_folder, step
 from utils.errors import Interrupted, SourceError, Stopped
 from utils.remote_file import RemoteFile
 
@@ -80,10 +80,12 @@ class FileCache:
         if file.size_bytes > self.max_bytes:
             raise SourceError(_too_large(file, self.max_bytes))
         partial = self._revision_folder(file) / PARTIAL / file.name
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self._revision_folder(file) / MARK).touch()
-        with partial.open("ab") as out:
+        make_folder(partial.parent)
+        make_folder(path.parent)
+        mark = self._revision_folder(file) / MARK
+        with step("create", mark):
+            mark.touch()
+        with AppendedFile(partial) as out:
             _lock_alone(out, file)
             # Another run may have finished the same file, or given it up, while we waited for the lock.
             if _still_named(out, partial) and not path.exists():
@@ -93,17 +95,17 @@ class FileCache:
     def _fill(self, file: RemoteFile, partial: Path, out: BinaryIO) -> None:
         """Bring a partial file to its full length and verify it. A damaged one is emptied and begun anew, once."""
         for begin_at in (min(os.fstat(out.fileno()).st_size, file.size_bytes), 0):
-            out.truncate(begin_at)
+            with step("truncate", partial):
+                out.truncate(begin_at)
             self._make_room(file, file.size_bytes - begin_at)
             log.info("downloading %s/%s from byte %d of %d", file.repo_id, file.name, begin_at, file.size_bytes)
             for piece in file.stream(begin_at, file.size_bytes):
                 out.write(piece)
                 if file.stop_requested():
                     raise Interrupted(f"Stopped on request, while downloading {file.name}; what is here is kept.")
-            out.flush()
             if _is_sound(partial, file):
                 return
-        partial.unlink()
+        remove(partial)
         raise SourceError(
             f"{file.name} of {file.repo_id} came damaged twice (its SHA-256 differs), so it was not used. "
             "Run again with --resume; if it stays so, report it on the dataset's page."
@@ -134,7 +136,7 @@ def clear_cache(folder: Path) -> int:
     freed = sum(_delete_if_unused(path) for _, _, path in list(_cached_files(folder)))
     for revision in list(_revision_folders(folder)):
         if not any(_files_below(revision)):
-            (revision / MARK).unlink()
+            remove(revision / MARK)
             _remove_empty_folders(revision, folder)
     return freed
 
@@ -169,7 +171,7 @@ def _open_shared(path: Path, size_bytes: int) -> BinaryIO | None:
     if status.st_nlink and status.st_size == size_bytes:
         return opened
     opened.close()  # deleted before we had the lock, or cut short by something that is not us
-    path.unlink(missing_ok=True)
+    remove(path)
     return None
 
 
@@ -179,7 +181,7 @@ def _delete_if_unused(path: Path) -> int:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size_bytes = os.fstat(file.fileno()).st_size
-            path.unlink()
+            remove(path)
     except (BlockingIOError, FileNotFoundError):  # in use, or deleted by another run
         return 0
     log.info("deleted %s from the cache", path)
@@ -233,10 +235,10 @@ def _remove_empty_folders(revision: Path, cache_folder: Path) -> None:
     for folder, _, _ in os.walk(revision, topdown=False):
         if any(Path(folder).iterdir()):  # a link, which is not ours
             return
-        Path(folder).rmdir()
+        remove_folder(Path(folder))
     for parent in (revision.parent, revision.parent.parent):
         if parent != cache_folder and not any(parent.iterdir()):
-            parent.rmdir()
+            remove_folder(parent)
 
 
 def _too_large(file: RemoteFile, max_bytes: int) -> str:

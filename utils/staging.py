@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from utils.durable import fsync_folder, make_folder, publish_file, rename_aside
+from utils.durable import NewFile, fsync_folder, make_folder, remove, rename, rename_aside
 from utils.errors import TargetRefused
 from utils.schema import AUDIO_TYPE, Reject, Sample, published_schema
 from utils.state import Progress, Step
@@ -114,12 +114,12 @@ class Staging:
         """Take over what an earlier run staged after `published`; returns the progress to read on from."""
         self._progress = published
         self.segments = []
-        (self.folder / "segment.tmp").unlink(missing_ok=True)
+        remove(self.folder / "segment.tmp")
         for segment in read_segments(self.folder, self._put_aside):
             if segment.key != self.key:
                 self._put_aside(segment.path, "it belongs to another generation, revision or set of options")
             elif _covers(published, segment):
-                segment.path.unlink()
+                remove(segment.path)
             elif not self._continues(segment, published):
                 self._put_aside(segment.path, f"it does not continue clip {self._progress.read}")
             else:
@@ -146,7 +146,8 @@ class Staging:
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
         final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{_digest(pending.path)}.parquet"
-        publish_file(pending.path, final)
+        rename(pending.path, final)
+        fsync_folder(final.parent)
         self.segments.append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
         self._open = None
         self._progress = progress
@@ -155,7 +156,7 @@ class Staging:
         """Delete the segments that the target's state covers."""
         covered = [segment for segment in self.segments if _covers(published, segment)]
         for segment in covered:
-            segment.path.unlink(missing_ok=True)
+            remove(segment.path)
         if covered:
             self.segments = [segment for segment in self.segments if segment not in covered]
             fsync_folder(self.folder)
@@ -247,8 +248,9 @@ class _OpenSegment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rejects: list[StagedReject] = []
+        self._new = NewFile(path)
         self._writer = pq.ParquetWriter(
-            path, STAGED_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self._new, STAGED_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
@@ -279,10 +281,11 @@ class _OpenSegment:
             self._rows, self._bytes = [], 0
 
     def finish(self, footer: Mapping[str, Any]) -> int:
-        """Write the rest and the footer; returns the number of rows."""
+        """Write the rest and the footer, and fsync; returns the number of rows."""
         self._write_rows()
         self._writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer, ensure_ascii=False)})
         self._writer.close()
+        self._new.finish()
         return int(pq.read_metadata(self.path).num_rows)
 
 

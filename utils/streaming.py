@@ -18,7 +18,7 @@ from typing import Any
 
 from utils import hub
 from utils.audio import audio_from_array
-from utils.durable import write_atomically
+from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
 from utils.ids import IdSet
@@ -52,7 +52,7 @@ class SplitUploader:
         self._limits = limits
         self._built_folder = staging_folder / "built"
         for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
-            leftover.unlink()  # of a run that died after building; a part is always built anew
+            remove(leftover)  # of a run that died after building; a part is always built anew
         declared = publisher.state.sources[source]
         key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
         self.staging = Staging(staging_folder, key)
@@ -101,7 +101,7 @@ class SplitUploader:
             remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name)
             self.staging.drop_published(self._published.progress)
             for local in built.files.values():
-                local.unlink(missing_ok=True)
+                remove(local)
         self._checked = len(self.staging.segments)
 
 

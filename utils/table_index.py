@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import xxhash
 
-from utils.durable import TEMPORARY_SUFFIX, publish_file
+from utils.durable import TEMPORARY_SUFFIX, make_folder, publish_file, remove, step
 from utils.errors import SourceError, Stopped
 
 Entry: TypeAlias = tuple[str, str, str]
@@ -57,7 +57,7 @@ def open_table_index(
     existing = _open_sound(path, identity, tables)
     if existing is not None:
         return existing
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _lock(path.with_suffix(".lock")):
         existing = _open_sound(path, identity, tables)  # another process may have built it while we waited
         if existing is not None:
@@ -121,7 +121,7 @@ class TableIndex:
             yield from self._db.execute(statement, parameters)
         except sqlite3.DatabaseError as error:
             self._db.close()
-            self._path.unlink(missing_ok=True)
+            remove(self._path)
             raise SourceError(
                 f"The transcript index {self._path} is damaged ({error}) and was removed. What was read before is "
                 "safe. Run again with --resume: the index is made anew."
@@ -145,9 +145,10 @@ def _open_sound(path: Path, identity: str, tables: Sequence[str]) -> TableIndex 
 
 def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[Entry]]) -> None:
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    temporary.unlink(missing_ok=True)  # a killed run's; the lock says that nobody writes it now
+    remove(temporary)  # a killed run's; the lock says that nobody writes it now
     try:
-        _fill(temporary, identity, tables, entries)
+        with step("index", temporary):
+            _fill(temporary, identity, tables, entries)
         publish_file(temporary, path)
     except (sqlite3.Error, OSError) as error:
         raise Stopped(
@@ -155,7 +156,7 @@ def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[
             "choose another cache folder, then run again with --resume."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 def clear_indexes(folder: Path) -> int:
@@ -163,7 +164,7 @@ def clear_indexes(folder: Path) -> int:
     freed = 0
     for path in sorted(folder.glob("*.sqlite*")) if folder.is_dir() else []:
         freed += path.stat().st_size
-        path.unlink()
+        remove(path)
     return freed
 
 

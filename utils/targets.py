@@ -12,7 +12,6 @@ import errno
 import hashlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -25,7 +24,16 @@ import pyarrow.parquet as pq
 
 from utils.card import render_card
 from utils.card_text import BEGIN
-from utils.durable import TEMPORARY_SUFFIX, fsync_file, make_folder, publish_file, rename_aside, write_atomically
+from utils.durable import (
+    TEMPORARY_SUFFIX,
+    copy_file,
+    link,
+    make_folder,
+    publish_file,
+    remove_tree,
+    rename_aside,
+    write_atomically,
+)
 from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.names import file_name_of
@@ -189,7 +197,7 @@ class LocalTarget:
             )
         self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
         draft = LocalTarget(self._draft)
-        shutil.rmtree(draft.folder, ignore_errors=True)
+        remove_tree(draft.folder)
         gone = {*change.removed, *change.files}
         for path in self.list_files("", since):
             if path not in gone:
@@ -317,12 +325,11 @@ def _link(old: Path, new: Path) -> None:
     """The same file under a second name; a copy where the file system has no such thing."""
     make_folder(new.parent)
     try:
-        os.link(old, new)
+        link(old, new)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
             raise
-        shutil.copyfile(old, new)
-        fsync_file(new)
+        copy_file(old, new)
 
 
 def _move_durably(local: Path, final: Path) -> None:
@@ -334,5 +341,5 @@ def _move_durably(local: Path, final: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
-        shutil.copyfile(local, temporary)
+        copy_file(local, temporary)
         publish_file(temporary, final)

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -20,13 +21,25 @@ TEMPORARY_SUFFIX = ".tmp"
 BUFFER_BYTES = 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One change of the disk."""
+
+    kind: str
+    path: Path
+    data: memoryview | None = None
+    """What a write is going to write."""
+    old: Path | None = None
+    """What a rename or a link is made from."""
+
+
 class Watcher(Protocol):
     """Sees the steps of this process; what its methods raise, the step raises."""
 
-    def before(self, kind: str, path: Path, data: memoryview | None) -> None:
-        """A step is about to happen. `data`: what a write is going to write."""
+    def before(self, effect: Effect) -> None:
+        """It is about to happen."""
 
-    def after(self, kind: str, path: Path) -> None:
+    def after(self, effect: Effect) -> None:
         """It has happened."""
 
 
@@ -38,14 +51,20 @@ def watch(watcher: Watcher) -> None:
     _watchers.append(watcher)
 
 
+def unwatch(watcher: Watcher) -> None:
+    """Show it no more of them."""
+    _watchers.remove(watcher)
+
+
 @contextmanager
-def step(kind: str, path: Path, data: memoryview | None = None) -> Iterator[None]:
+def step(kind: str, path: Path, data: memoryview | None = None, old: Path | None = None) -> Iterator[None]:
     """One effect on the disk, which happens inside the block."""
+    effect = Effect(kind, path, data, old)
     for watcher in _watchers:
-        watcher.before(kind, path, data)
+        watcher.before(effect)
     yield
     for watcher in _watchers:
-        watcher.after(kind, path)
+        watcher.after(effect)
 
 
 class NewFile(io.RawIOBase):
@@ -182,7 +201,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def rename(old: Path, new: Path) -> None:
     """Rename a file or folder, replacing a file that is there; durable once the folders are fsynced."""
-    with step("rename", new):
+    with step("rename", new, old=old):
         old.replace(new)
 
 
@@ -208,7 +227,7 @@ def remove_tree(folder: Path) -> None:
 
 def link(old: Path, new: Path) -> None:
     """The same file under a second name."""
-    with step("link", new):
+    with step("link", new, old=old):
         os.link(old, new)
 
 
@@ -219,7 +238,7 @@ def rename_aside(path: Path, new_path: Path) -> Path:
     while free.exists():
         number += 1
         free = new_path.with_name(f"{new_path.name}-{number}")
-    with step("rename", free):
+    with step("rename", free, old=path):
         path.rename(free)
     fsync_folder(free.parent)
     fsync_folder(path.parent)

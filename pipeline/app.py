@@ -15,6 +15,7 @@ from pipeline.failures import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
+from pipeline.prune import prune_quietly, run_prune
 from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.verify import run_verify
@@ -79,6 +80,7 @@ def _run(options: Options, token: str | None, arguments: Sequence[str], stop: St
         log.info("The demo's sources are in %s", options.demo_dir)
         write_demo_sources(options.demo_dir)
     result = run(options, make_target(options, token, stop), token, stop)
+    prune_quietly(options)
     _say("\n" + _summary(options, result, arguments))
     if result.interrupted:
         return INTERRUPTED
@@ -147,6 +149,11 @@ def _repair(options: Options, token: str | None, arguments: Sequence[str], stop:
     return 0
 
 
+def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    _say(run_prune(options))
+    return 0
+
+
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
     _say(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
@@ -159,5 +166,6 @@ _COMMANDS = {
     Command.STATUS: _status,
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,
+    Command.PRUNE: _prune,
     Command.CLEAR_CACHE: _clear_cache,
 }

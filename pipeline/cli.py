@@ -25,6 +25,7 @@ examples:
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
+  python main.py --prune --dry-run                       which old files of earlier runs may go
 
 exit codes:
   0 done   1 our bug   2 usage   3 authentication   4 a source could not be read (the others are done)
@@ -87,9 +88,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="command: remove copies of rows, mend the books; the old data stays reachable",
     )
-    group.add_argument("--dry-run", action="store_true", help="with --repair: only say what it would do")
+    group.add_argument("--dry-run", action="store_true", help="with --repair or --prune: only say what it would do")
     group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
+    )
+    group.add_argument(
+        "--prune",
+        action="store_true",
+        help="command: delete old checkpoints, archives, set-aside files and logs, as each run does at its end",
     )
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
 
@@ -153,6 +159,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bound of the download cache (%(default)s)",
     )
+    group.add_argument(
+        "--min-free-gb",
+        type=_not_negative_float,
+        metavar="N",
+        help="stop cleanly where less is free on the disk (2, or a tenth of one under 20 GB; 0: never)",
+    )
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -210,20 +222,24 @@ def _command(given: argparse.Namespace) -> Command:
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
+            (Command.PRUNE, given.prune),
             (Command.CLEAR_CACHE, given.clear_cache),
         )
         if flag
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair and --clear-cache are commands of their own: give one of them."
+            "--list, --status, --verify, --repair, --prune and --clear-cache are commands of their own: give one of "
+            "them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
     if (given.deep or given.json) and not given.verify:
         raise UsageError("--deep and --json belong to --verify.")
-    if (given.dry_run or given.same_audio) and not given.repair:
-        raise UsageError("--dry-run and --same-audio belong to --repair.")
+    if given.dry_run and not (given.repair or given.prune):
+        raise UsageError("--dry-run belongs to --repair or --prune.")
+    if given.same_audio and not given.repair:
+        raise UsageError("--same-audio belongs to --repair.")
     return asked[0] if asked else Command.RUN
 
 
@@ -278,6 +294,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         ),
         accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
+        min_free_gb=given.min_free_gb,
         patience_minutes=given.patience,
         timeout_s=given.timeout,
         deep=given.deep,
@@ -322,4 +339,11 @@ def _positive_float(text: str) -> float:
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _not_negative_float(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number

@@ -47,8 +47,8 @@ def _of_the_system(error: OSError) -> Stopped | None:
 
 def _disk(what: str) -> Stopped:
     return Stopped(
-        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space, then repeat "
-        "this command with --resume."
+        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space (`python "
+        "main.py --prune --dry-run` shows old files that may go), then repeat this command with --resume."
     )
 
 

@@ -5,7 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from utils.audio import AudioOptions
-from utils.names import file_name_of
+from utils.names import staging_name
 
 
 class Command(Enum):
@@ -16,6 +16,7 @@ class Command(Enum):
     STATUS = "status"
     VERIFY = "verify"
     REPAIR = "repair"
+    PRUNE = "prune"
     CLEAR_CACHE = "clear-cache"
 
 
@@ -47,6 +48,8 @@ class Options:
     audio: AudioOptions = field(default_factory=AudioOptions)
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
+    min_free_gb: float | None = None
+    """What must stay free on the disks of the staging and of a target folder. None: as utils/disk.py has it."""
     patience_minutes: float = 10.0
     """How long an unreachable Hub is tried again."""
     timeout_s: float = 60.0
@@ -55,7 +58,7 @@ class Options:
     """--verify decodes every clip."""
     as_json: bool = False
     dry_run: bool = False
-    """--repair only says what it would do."""
+    """--repair and --prune only say what they would do."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False
@@ -81,9 +84,8 @@ class Options:
     @property
     def staging_dir(self) -> Path:
         """The staging folder of this target."""
-        kind = "hub" if self.hf_repo else "local"
         place = self.hf_repo or str(self.output.resolve())
-        return self.data_dir / "staging" / f"{kind}-{file_name_of(place)}"
+        return self.data_dir / "staging" / staging_name(place, on_hub=self.hf_repo is not None)
 
     @property
     def published_rate_hz(self) -> int | None:

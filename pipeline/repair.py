@@ -16,8 +16,8 @@ from utils.verify_state import ranges_text
 
 def run_repair(options: Options, target: Target, stop: StopRequest) -> str:
     """Repair the target, or with `dry_run` only look; returns what to tell."""
-    refuse_where_nothing_is(target)
     with target.lock(), tempfile.TemporaryDirectory(prefix="repair-") as scratch:
+        refuse_where_nothing_is(target)
         if isinstance(target, HubTarget) and not options.dry_run:
             target.open()
         repair = plan_repair(

@@ -20,15 +20,15 @@ from pipeline.source_run import SourceRun, fingerprint, newer_begun
 from processors import create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
-from utils.durable import rename_aside
+from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, UsageError
 from utils.hub_target import HubTarget
 from utils.publisher import Publisher, open_publisher
 from utils.sources import SourceAccess
-from utils.staging import refuse_other_fingerprint, staged_key
+from utils.staging import Staging, StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import Progress, SourceState, State
-from utils.streaming import upload_checkpoint_path
 from utils.targets import LocalTarget, Target
+from utils.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +59,34 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
         target.require_token()
     with target.lock():
         refuse_restricted_terms(options, target)
-        begins = options.fresh and not options.resume
-        if begins:
+        if options.fresh and not options.resume:
             refuse_unreadable_sources(options, token, stop)
         if isinstance(target, HubTarget):
             target.open()
+        begins = _begins_anew(options, target)
+        sweep_temporaries(options.checkpoint_dir, alone=False)
         publisher = open_publisher(target, begins, options.published_rate_hz)
         if begins:
-            archive_local(options)
+            archive_local(options, time.localtime())
+        remove(_fresh_mark(options))
         _check_sample_rate(options, publisher.state)
         return _Run(options, publisher, token, stop, checkpoint).all()
+
+
+def _begins_anew(options: Options, target: Target) -> bool:
+    """Whether a new generation is to begin: `--fresh`, or the resume of a `--fresh` that died before it could."""
+    mark = _fresh_mark(options)
+    if not options.fresh:
+        return False
+    if options.resume:
+        return mark.exists() and mark.read_text() == target.head()
+    write_atomically(mark, target.head().encode())
+    return True
+
+
+def _fresh_mark(options: Options) -> Path:
+    """Holds the target's head as it was when a fresh start was asked for, until it has begun."""
+    return options.staging_dir / "fresh-since"
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,8 @@ class _Run:
 
     def _open_all(self) -> dict[str, SourceRun]:
         sources: dict[str, SourceRun] = {}
+        for leftover in (self._options.staging_dir / "built").glob("*.parquet"):
+            remove(leftover)  # of a run that died after building; a part is always built anew
         for name in self._options.sources:
             published = self._publisher.state.sources.get(name)
             if published and self._is_done(name, published):
@@ -146,7 +166,14 @@ class _Run:
         if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
         refuse_other_fingerprint(name, fingerprint(self._options, name), published.fingerprint)
+        self._tidy(name, published)
         return True
+
+    def _tidy(self, name: str, published: SourceState) -> None:
+        """Delete the segments of a finished source: of a run that died right after its last commit."""
+        for split, known in published.splits.items():
+            key = StagingKey(self._publisher.state.generation, name, split, published.revision, published.fingerprint)
+            Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
         processor = create(name, processor_config(self._options, name, self._token, self._stop))
@@ -275,10 +302,10 @@ def _check_sample_rate(options: Options, state: State) -> None:
         )
 
 
-def archive_local(options: Options) -> None:
-    """After a fresh start: what an older generation left here is put away, never deleted."""
-    place = f"before-fresh-{time.strftime('%Y%m%d-%H%M%S')}"
-    staged = [path for path in options.staging_dir.glob("*") if path.name != "lock"]
+def archive_local(options: Options, now: time.struct_time) -> None:
+    """After a fresh start: what an older generation left here is put away; `--prune` has the last word on it."""
+    place = f"before-fresh-{time.strftime('%Y%m%d-%H%M%S', now)}"
+    staged = [path for path in options.staging_dir.glob("*") if path.name not in ("lock", _fresh_mark(options).name)]
     mirrors = [
         path
         for name in options.sources

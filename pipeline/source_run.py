@@ -7,15 +7,17 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
+from utils.disk import DiskFloor
 from utils.publisher import Publisher
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
+from utils.split_uploader import SplitUploader
 from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import SourceState, SplitState
-from utils.streaming import SplitUploader, upload_checkpoint_path
 from utils.targets import DATA_FOLDERS
 from utils.text import TEXT_VERSION
+from utils.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +167,7 @@ class SourceRun:
             options.staging_dir,
             upload_checkpoint_path(options.checkpoint_dir, options.target_name, split),
             ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
+            DiskFloor([options.staging_dir, *([] if options.hf_repo else [options.output])], options.min_free_gb),
         )
 
     @property

@@ -75,8 +75,9 @@ def _check_lines(check: Check) -> list[str]:
     if check.why_not:
         lines.append(f"    not checked: {check.why_not}")
     lines += [f"    {one_line(offender)}" for offender in check.offenders]
-    more = check.found - len(check.offenders)
-    return [*lines, f"    ({check.found:,} in all)"] if check.offenders and more > 0 else lines
+    if 0 < len(check.offenders) < check.found:
+        lines.append(f"    ({check.found:,} in all)")
+    return lines + [f"    {told}" for told in check.remedy]
 
 
 def _conclusion(verdict: Verdict) -> str:

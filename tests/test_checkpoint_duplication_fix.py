@@ -12,8 +12,9 @@ from tests.hub_server import TOKEN, HubServer
 from tests.support import published_ids, sample
 from utils.errors import Stopped, UsageError
 from utils.hub_target import HubTarget
-from utils.streaming import StreamingUploader, load_uploaded
+from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
+from utils.upload_checkpoint import load_uploaded
 
 
 def uploader(folder: Path, **options: object) -> StreamingUploader:

@@ -66,6 +66,10 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--fresh", "--all", "--hf-repo", "me/a..b"], "USER/NAME"),
         (["--status", "--fresh", "--all"], "command of its own"),
         (["--status", "--list"], "give one of them"),
+        (["--prune", "--append", "--all"], "command of its own"),
+        (["--prune", "--clear-cache"], "give one of them"),
+        (["--fresh", "--all", "--dry-run"], "--repair or --prune"),
+        (["--prune", "--same-audio"], "belongs to --repair"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_out_is_refused_before_anything_runs(

@@ -101,7 +101,7 @@ def test_state_is_last_and_everything_is_durable_before_it(tmp_path: Path) -> No
     with dying_at(None) as taken:
         target.commit(planned, snapshot)
 
-    names = [*(Path(path).name for path in planned.files), CARD_PATH, "state.json"]
+    names = [*(Path(path).name for path in planned.files), CARD_PATH, "state.previous.json", "state.json"]
     assert [step for step in taken if step.startswith("replace")] == [f"replace {name}" for name in names]
     renames = [at for at, step in enumerate(taken) if step.startswith("replace")]
     assert all(taken[at - 1].startswith("fsync") and taken[at + 1].startswith("fsync") for at in renames)

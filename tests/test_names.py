@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from utils.names import file_name_of
-from utils.streaming import upload_checkpoint_path
+from utils.upload_checkpoint import upload_checkpoint_path
 
 
 @pytest.mark.parametrize("text", ["/a/b", "a_b", "a/b", "../x", "..", ".hidden", "เสียง" * 60, "x\0y", "a b", ""])

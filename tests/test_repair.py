@@ -139,6 +139,7 @@ def test_older_dataset_can_be_added_to_once_it_is_repaired(made: Path, tmp_path:
         "me/x", append_mode=True, checkpoint_path=tmp_path / "c.json", target=LocalTarget(folder), staging_dir=tmp_path
     )
     assert uploader.upload_batch([sample(3), sample(4)]) == 1
+    uploader.close()
     arguments = [
         "--append",
         SOURCE,
@@ -391,9 +392,14 @@ def test_dataset_that_changed_since_it_was_read_is_not_repaired(local: Path) -> 
     assert tree(local.parent, "dataset") == before
 
 
-def test_repair_that_died_at_its_last_step_is_told(local: Path) -> None:
-    """Between two renames the folder has no name: no command takes it for empty."""
+def test_repair_that_died_at_its_last_step_is_told_and_finished(local: Path) -> None:
+    """Between two renames the folder has no name: no command takes it for empty, the next one that writes ends it."""
+    before = tree(local.parent, "dataset")
     local.rename(local.with_name("dataset.repairing"))
+    target = LocalTarget(local)
 
-    with pytest.raises(TargetRefused, match="rename"):
-        LocalTarget(local).snapshot()
+    with pytest.raises(TargetRefused, match="repeat"):
+        target.snapshot()
+    with target.lock():
+        assert target.snapshot().holds_data
+    assert tree(local.parent, "dataset") == before

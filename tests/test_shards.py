@@ -149,6 +149,16 @@ def test_interval_changes_no_byte_of_a_large_shard(interval: int) -> None:
     assert cut_often.files == publish(taken, ShardLimits(max_rows=220)).files
 
 
+def test_interval_does_not_show_where_a_row_group_has_many_pages() -> None:
+    """Parquet looks whether a page is full at the end of each piece that it is given: it is given whole row groups."""
+    taken = [
+        Step(step.progress, {**step.outcome, "transcript_raw": f"{step.ordinal} " * 10_000})
+        for step in steps("k" * 110, size=30_000)
+    ]
+
+    assert publish(taken, MANY, borders=range(1, 110)).files == publish(taken, MANY).files
+
+
 def test_rows_are_published_as_they_were_converted() -> None:
     """All columns pass unchanged, but for the ID and the audio's file name, which is named after it."""
     out = publish(steps("kk"), MANY)

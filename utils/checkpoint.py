@@ -7,21 +7,26 @@ can't be understood is an error, never "start at zero".
 
 import json
 import logging
+import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
+from utils.retention import superseded
 from utils.state import Progress, checked_json, json_with_checksum
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_VERSION = "2.0"
-KEPT_HISTORY = 20
+
+_HISTORY_NAME = re.compile(r"(.+?)_([0-9]+)(?:_([0-9]{1,9}))?")
+"""Source, seconds since 1970, and a number that tells apart and puts in order what would have one name."""
 
 
 class DamagedCheckpoint(UsageError):
@@ -33,12 +38,17 @@ def latest_path(folder: Path, source: str) -> Path:
 
 
 def save_checkpoint(folder: Path, source: str, content: Mapping[str, Any]) -> Path:
-    """Write the latest checkpoint and one for the history; returns the latest's path."""
+    """Write the latest checkpoint and one for the history; returns the latest's path.
+
+    What the history then has too many of (utils/retention.py) is deleted.
+    """
     raw = json_with_checksum({"mode": "unified", "version": CHECKPOINT_VERSION, **content})
-    write_atomically(_free_history_path(folder, source, int(content["timestamp"])), raw)
+    timestamp = int(content["timestamp"])
+    write_atomically(_next_history_path(folder, source, timestamp), raw)
     latest = latest_path(folder, source)
     write_atomically(latest, raw)
-    _prune_history(folder, source)
+    for path in _superseded(_histories(folder).get(source, []), timestamp):
+        remove(path)
     return latest
 
 
@@ -85,16 +95,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_latest(folder: Path, source: str) -> dict[str, Any] | None:
     """The newest sound checkpoint of a source; None where there is none at all.
 
-    A damaged one is reported and the next older one tried; where all are damaged, DamagedCheckpoint.
+    A damaged one is reported, and which older one is used; where all are damaged, DamagedCheckpoint.
     """
     candidates = [latest_path(folder, source), *reversed(history(folder, source))]
     damage: DamagedCheckpoint | None = None
     for path in filter(Path.exists, candidates):
         try:
-            return load_checkpoint(path)
+            found = load_checkpoint(path)
         except DamagedCheckpoint as error:
             log.warning("%s Trying the one before it.", error)
             damage = damage or error
+        else:
+            if damage:
+                log.warning("Going on from %s, the newest checkpoint that is sound.", path)
+            return found
     if damage:
         raise damage
     return None
@@ -114,27 +128,42 @@ def splits_as_json(splits: Mapping[str, Progress]) -> dict[str, Any]:
 
 
 def history(folder: Path, source: str) -> list[Path]:
-    """The timestamped checkpoints of a source, oldest first."""
-    stamped = []
-    for path in folder.glob(f"{source}_*.json"):
-        stamp, _, again = path.stem.removeprefix(f"{source}_").partition("_")
-        if stamp.isdigit() and (not again or again.isdigit()):
-            stamped.append((int(stamp), int(again or 0), path))
-    return [path for _, _, path in sorted(stamped)]
+    """The timestamped checkpoints of a source, in the order in which they were written."""
+    return [stamped.path for stamped in _histories(folder).get(source, [])]
 
 
-def _free_history_path(folder: Path, source: str, timestamp: int) -> Path:
-    """Two checkpoints in one second get two names."""
-    path, again = folder / f"{source}_{timestamp}.json", 0
-    while path.exists():
-        again += 1
-        path = folder / f"{source}_{timestamp}_{again}.json"
-    return path
+def superseded_history(folder: Path, now_s: float) -> list[Path]:
+    """The timestamped checkpoints of all sources that need not be kept any longer."""
+    return [path for written in _histories(folder).values() for path in _superseded(written, now_s)]
 
 
-def _prune_history(folder: Path, source: str) -> None:
-    for path in history(folder, source)[:-KEPT_HISTORY]:
-        remove(path)
+class _Stamped(NamedTuple):
+    """A checkpoint of the history; these sort in the order of writing."""
+
+    timestamp: int
+    again: int
+    path: Path
+
+
+def _histories(folder: Path) -> dict[str, list[_Stamped]]:
+    """The history of each source, in the order of writing."""
+    named = defaultdict(list)
+    for path in folder.glob("*.json"):
+        if (parts := _HISTORY_NAME.fullmatch(path.stem)) and not path.is_symlink():
+            named[parts[1]].append(_Stamped(int(parts[2]), int(parts[3] or 0), path))
+    return {source: sorted(written) for source, written in named.items()}
+
+
+def _superseded(written: list[_Stamped], now_s: float) -> list[Path]:
+    return superseded([(stamped.timestamp, stamped.path) for stamped in written], now_s)
+
+
+def _next_history_path(folder: Path, source: str, timestamp: int) -> Path:
+    """Names only go up: after two in one second, or a clock that jumped back, they count on from the newest."""
+    written = _histories(folder).get(source, [])
+    if written and written[-1].timestamp >= timestamp:
+        return folder / f"{source}_{written[-1].timestamp}_{written[-1].again + 1}.json"
+    return folder / f"{source}_{max(timestamp, 0)}.json"
 
 
 def _as_unified(raw: bytes) -> dict[str, Any]:

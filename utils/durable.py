@@ -9,10 +9,14 @@ steps of a run instead of guessing them, and no file is written anywhere else (a
 
 import io
 import os
+import re
 import shutil
+import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -192,11 +196,44 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file so that its name never stands for anything but all of `content` or what was there."""
     make_folder(path.parent)
     # Named after the process: runs with different targets may write the same mirror of their progress.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    with NewFile(temporary) as new:
-        new.write(content)
-    rename(temporary, path)
+    temporary = path.with_name(f"{path.name}.{_host()}-{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        with NewFile(temporary) as new:
+            new.write(content)
+        rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_folder(path.parent)
+
+
+def sweep_temporaries(folder: Path, alone: bool) -> None:
+    """Delete what `write_atomically` left in a folder when it was killed.
+
+    `alone`: nobody else writes there (a lock says so); otherwise only what dead processes of this machine left.
+    """
+    for path in folder.glob(f"*{TEMPORARY_SUFFIX}"):
+        match = _TEMPORARY.search(path.name)
+        if match and (alone or (match[1] == _host() and not _is_alive(int(match[2])))):
+            remove(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+_TEMPORARY = re.compile(rf"\.([0-9a-f]{{8}})-(\d+){re.escape(TEMPORARY_SUFFIX)}$")
+
+
+@cache
+def _host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def rename(old: Path, new: Path) -> None:

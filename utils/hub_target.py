@@ -11,6 +11,7 @@ the commit. So after a commit without a clear yes we look at what is there (law 
 import hashlib
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,10 +24,11 @@ import pyarrow.parquet as pq
 
 from utils import hub
 from utils.card import render_card
+from utils.card_text import one_line
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.state import STATE_PATH, State
-from utils.targets import CARD_PATH, Change, Snapshot, StoredFile, batch_rows
+from utils.targets import CARD_PATH, Change, Revision, Snapshot, StoredFile, batch_rows
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +63,10 @@ class HubTarget:
         self._patience_s = patience_s
         self._first_pause_s = first_pause_s
         self._stop_requested = stop_requested
-        self._lock_path = lock_folder / "lock"
+        self.lock_path = lock_folder / "lock"
 
     def lock(self) -> AbstractContextManager[None]:
-        return hold_lock(self._lock_path, self.name)
+        return hold_lock(self.lock_path, self.name)
 
     def open(self) -> None:
         """Make ready for writing: create the repo where there is none.
@@ -177,6 +179,20 @@ class HubTarget:
             return [StoredFile(file.path, file.size, file.lfs.sha256 if file.lfs else None) for file in files]
 
         return sorted(self._ask("list the repo", tree), key=lambda file: file.path)
+
+    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
+        list_them = partial(self._api.list_repo_commits, self.name, repo_type="dataset", revision=snapshot.head)
+        for commit in self._ask("list the commits", list_them)[1:]:
+            content = self._ask(f"read {path}", partial(self._read, path, commit.commit_id))
+            of_dataset, commit_id = ["--repo-type", "dataset"], one_line(commit.commit_id)
+            down = ["hf", "download", self.name, path, *of_dataset, "--revision", commit_id]
+            up = ["hf", "upload", self.name, f"restored/{path}", path, *of_dataset]
+            yield Revision(
+                f"commit {commit_id}",
+                f"{commit.created_at:%Y-%m-%d %H:%M:%S} UTC, {commit.title!r}",
+                content,
+                (shlex.join([*down, "--local-dir", "restored"]), shlex.join(up)),
+            )
 
     def sha256(self, path: str, snapshot: Snapshot) -> str:
         """The bytes are held in memory: meant for the small files, of which the Hub's listing does not say it."""

@@ -49,7 +49,7 @@ class IdSet(MutableSet[str]):
     def __iter__(self) -> Iterator[str]:
         for first, last in self.ranges:
             yield from map(id_of, range(first, last + 1))
-        yield from sorted(self._others)
+        yield from self.others
 
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self.ranges) + len(self._others)
@@ -60,6 +60,16 @@ class IdSet(MutableSet[str]):
     @property
     def ranges(self) -> list[Range]:
         return list(zip(self._starts, self._ends, strict=True))
+
+    @property
+    def others(self) -> list[str]:
+        """The IDs that are no `S<n>`, sorted."""
+        return sorted(self._others)
+
+    @property
+    def weight(self) -> int:
+        """What its size follows: ranges, and other IDs."""
+        return len(self._starts) + len(self._others)
 
     def add(self, value: str) -> None:
         number = number_of(value)
@@ -95,7 +105,7 @@ class IdSet(MutableSet[str]):
 
     def to_json(self) -> list[str | list[str]]:
         """Ranges as `["S1", "S5000"]`, other IDs as plain strings."""
-        return [*([id_of(first), id_of(last)] for first, last in self.ranges), *sorted(self._others)]
+        return [*([id_of(first), id_of(last)] for first, last in self.ranges), *self.others]
 
     @classmethod
     def from_json(cls, items: Iterable[object]) -> "IdSet":

@@ -50,7 +50,8 @@ class Ledger:
         if state.ledger_bytes and hashlib.sha256(known.raw).hexdigest() != state.ledger_sha256:
             raise TargetRefused(
                 f"The target's {LEDGER_PATH} is damaged: it is not what its state names. Nothing was changed. Restore "
-                "it from the target's previous revision, then repeat this command."
+                "it from the target's previous revision (`python main.py --verify`, with the same --hf-repo or "
+                "--output, says which one and how), then repeat this command."
             )
         return known
 

@@ -1,6 +1,13 @@
-"""One writer on this machine (law 5): a lock that the kernel releases when its holder dies, however it dies."""
+"""One writer on this machine (law 5): a lock that the kernel releases when its holder dies, however it dies.
 
+The lock is the kernel's, the file is only where it hangs and who signed it: a file that is left over (SIGKILL, a
+power cut, another boot) is nobody's lock and is taken over. On a folder that machines share, a file server that
+knows locks (NFS) holds them across machines, and lets go of a dead machine's after a while.
+"""
+
+import errno
 import fcntl
+import logging
 import os
 import socket
 import time
@@ -11,19 +18,29 @@ from pathlib import Path
 from utils.durable import make_folder, remove, step
 from utils.errors import TargetRefused
 
+log = logging.getLogger(__name__)
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 @contextmanager
 def hold_lock(path: Path, target: str) -> Iterator[None]:
     """Hold the lock file `path` for as long as the block runs. TargetRefused where another run holds it."""
     make_folder(path.parent)
     descriptor = _locked(path, target)
+    holder = os.getpid()
     try:
+        if left_by := _signature(descriptor):
+            log.info("Took over the lock on %s from a run that is gone: %s", target, left_by)
         with step("lock", path):
             _sign(descriptor)
         yield
     finally:
-        remove(path)  # while we hold it: who opened it meanwhile sees that it is gone
-        os.close(descriptor)
+        try:
+            if os.getpid() == holder:  # a process that we forked has a copy of this block, but the lock is ours
+                remove(path)  # while we hold it: who opened it meanwhile sees that it is gone
+        finally:
+            os.close(descriptor)
 
 
 def _locked(path: Path, target: str) -> int:
@@ -33,11 +50,17 @@ def _locked(path: Path, target: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip() or "unknown"
+            holder = _signature(descriptor)
             os.close(descriptor)
+            raise TargetRefused(_held(path, target, holder)) from error
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in _NO_LOCKS:
+                raise
             raise TargetRefused(
-                f"Another run is writing to {target} ({holder}). Nothing was changed. "
-                "Wait for it or stop it, then repeat this command."
+                f"The file system of {path.parent} can't lock files ({error.strerror}), so a second run could not be "
+                f"kept from writing to {target}. Nothing was changed. Run in a folder on a local disk, and name an "
+                "--output on one."
             ) from error
         if _is_still(path, descriptor):
             return descriptor
@@ -51,7 +74,24 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
+def _held(path: Path, target: str, holder: str) -> str:
+    """Why this run is refused; where the holder is on another machine, what to do should that one be gone."""
+    told = f"Another run is writing to {target} ({holder or 'unknown'}). Nothing was changed. "
+    if holder and not holder.startswith(f"host {socket.gethostname()},"):
+        return told + (
+            "It is on another machine that shares this folder: wait for it or stop it there, then repeat this command. "
+            f"If that machine is gone, the file server lets go of {path} by itself after a while."
+        )
+    return told + "Wait for it or stop it, then repeat this command."
+
+
+def _signature(descriptor: int) -> str:
+    """Who signed the lock file last, in one line; empty where nobody did."""
+    signed = os.pread(descriptor, 500, 0).decode(errors="replace").partition("\n")[0]
+    return "".join(letter for letter in signed if letter.isprintable()).strip()
+
+
 def _sign(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     os.pwrite(descriptor, f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n".encode(), 0)

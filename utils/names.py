@@ -7,6 +7,11 @@ import xxhash
 LONGEST_NAME_BYTES = 100
 
 
+def staging_name(place: str, on_hub: bool) -> str:
+    """The name of the folder in which runs stage for a target: a repo, or the full path of a folder."""
+    return f"{'hub' if on_hub else 'local'}-{file_name_of(place)}"
+
+
 def file_name_of(text: str) -> str:
     """A file name for `text`: the same for the same text only, 120 bytes at most."""
     plain = re.sub(r"[^\w.-]", "_", text.strip("/"))

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from utils.errors import TargetRefused
-from utils.ledger import LEDGER_PATH, Ledger
+from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, SourceState, State
 from utils.targets import DATA_FOLDERS, Change, Snapshot, Target
@@ -54,10 +54,12 @@ class Publisher:
 
     def published_files(self, folder: str, source: str, split: str) -> list[tuple[int, str]]:
         """Part number and path of each published file of a split, from the ledger. `folder`: data or rejected."""
+        return [(number, record.path) for number, record in self.published_records(folder, source, split)]
+
+    def published_records(self, folder: str, source: str, split: str) -> list[tuple[int, FileRecord]]:
+        """The same with what the ledger says of each file."""
         named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
-        return [
-            (int(match[1]), record.path) for record in self._ledger.records() if (match := named.fullmatch(record.path))
-        ]
+        return [(int(match[1]), record) for record in self._ledger.records() if (match := named.fullmatch(record.path))]
 
     def refuse_missing_files(self) -> None:
         """TargetRefused where files are gone that were published; a warning where others lie among them."""

@@ -22,11 +22,11 @@ from utils.repair_scan import Scan, Scanner
 from utils.repair_write import Rewriter, WrittenShard
 from utils.schema import SPLITS
 from utils.shards import ShardLimits
-from utils.state import Progress, SourceState, SplitState, State, part_name
+from utils.state import STATE_PATH, Progress, SourceState, SplitState, State, part_name
 from utils.streaming import ABOUT_SAMPLES, StreamingUploader
 from utils.targets import CARD_PATH, DATA_FOLDERS, STATE_FOLDER, Change, Snapshot, StoredFile, Target
 from utils.verify_rows import SPLITS_OF_OTHERS, split_of
-from utils.verify_state import carries_own_ids, kept_in_all, split_books, subtract
+from utils.verify_state import kept_in_all, split_books, subtract
 
 LIMITS = ShardLimits()
 
@@ -73,6 +73,13 @@ def plan_repair(
     scanner = Scanner(target, snapshot, scratch / "indexes", stop_requested)
     stored = {file.path: file for file in target.stored_files(snapshot)}
     if snapshot.state is None:
+        if LEDGER_PATH in stored:
+            raise TargetRefused(
+                f"{target.name} has {LEDGER_PATH}, but the {STATE_PATH} that signed it is gone: it was made by this "
+                "program, and where its sources were read to can't be told from its rows. Nothing was changed. "
+                f"--verify says how to restore it; without a backup, delete {LEDGER_PATH}, and --repair treats all "
+                "rows as samples of unknown sources."
+            )
         return _adopt(snapshot, scanner, stored, scratch, same_audio)
     return _Mending(target, snapshot, snapshot.state, scanner, stored, scratch, same_audio, repo_id).plan()
 
@@ -106,6 +113,8 @@ def _adopt(
     source = SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES, splits=splits)
     ids = merge_ranges([ids for books in splits.values() for ids in books.ids])
     highest = max((last for _, last in (*ids, *holes)), default=0)
+    named = {split: replace(books, ids=source.ids_named(split, books.ids)) for split, books in splits.items()}
+    source = replace(source, splits=named)
     state = replace(state, next_id=highest + 1, holes=tuple(holes)).with_source(StreamingUploader.SOURCE, source)
     removed = tuple(path for path in paths if path not in draft.files)
     change = _change("Repair: give the dataset its state", state, draft, removed)
@@ -192,8 +201,7 @@ class _Mending:
         for source, split, books in split_books(self.state):
             for number in range(books.parts):
                 both = [f"{folder}/{split}/{part_name(source, number)}" for folder in DATA_FOLDERS]
-                here = [path for path in both if path in self.stored]
-                named += here or both[:1]
+                named += [path for path in both if path in self.stored]  # a part may have neither; `old` knows
         named = [*old, *(path for path in named if path not in old)]
         if missing := [path for path in named if path not in self.stored]:
             raise TargetRefused(
@@ -247,14 +255,15 @@ class _Mending:
                 books,
                 parts=books.parts + len(more),
                 published=sum(one.rows for one in (*mine, *more)),
-                ids=merge_ranges(ids for one in (*mine, *more) for ids in one.ids),
+                ids=self.state.sources[source].ids_named(split, (ids for one in (*mine, *more) for ids in one.ids)),
                 duration_s=round(sum(one.duration_s for one in (*mine, *more)), 6),
                 size_bytes=sum(draft.records[path].size_bytes for path in sized if path in draft.records),
             )
             if abs(mended.duration_s - books.duration_s) < 0.001:
                 mended = replace(mended, duration_s=books.duration_s)  # summed in another order
             state = state.with_split(source, split, mended)
-        highest = max((last for _, _, books in split_books(state) for _, last in books.ids), default=0)
+        ranges = [*(books.ids for _, _, books in split_books(state)), *(shard.ids for shard in extra.values())]
+        highest = max((last for ids in ranges for _, last in ids), default=0)
         holes = merge_ranges([*self.state.holes, *_vanished(found)])
         state = replace(state, next_id=max(self.state.next_id, highest + 1), holes=holes)
         self._refuse_wrong_books(state)
@@ -262,7 +271,7 @@ class _Mending:
 
     def _refuse_disorder(self, found: Scan, rewriter: Rewriter) -> None:
         """Shards that stand for each other are all there, but to sign them so would make a lie of the order."""
-        own = {name for name, source in self.state.sources.items() if carries_own_ids(source)}
+        own = {name for name, source in self.state.sources.items() if source.carries_own_ids}
         last = 0
         for number, path in enumerate(found.paths):
             ids = rewriter.figures(number).ids

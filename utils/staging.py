@@ -127,6 +127,11 @@ class Staging:
                 self._progress = segment.progress
         return self._progress
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a segment is being written."""
+        return self._open is not None
+
     def add(self, step: Step) -> None:
         """Take one step; durable only once `close` has returned."""
         if self._open is None:

@@ -7,7 +7,7 @@ files and becomes ours only when that commit has landed (law 1).
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,12 @@ from utils.schema import START, Outcome, Position, Reject, Skip
 
 STATE_PATH = ".ingest/state.json"
 STATE_VERSION = 1
+MAX_OWN_RANGES = 64
+"""Of IDs that a script chose: what the state names of a split at most, so that it does not grow with samples."""
+
+
+class DamagedState(TargetRefused):
+    """The target's state is not what was written: a changed byte, half a file, somebody's edit."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class SplitState:
     published: int = 0
     """Rows published, those of earlier revisions included."""
     ids: tuple[Range, ...] = ()
-    """Numbers of the published IDs."""
+    """Numbers of the published IDs; none where a script's lie too scattered to be named (`SourceState.ids_named`)."""
     duration_s: float = 0.0
     size_bytes: int = 0
     """Total size of the shards."""
@@ -99,6 +105,20 @@ class SourceState:
     @property
     def finished(self) -> bool:
         return bool(self.splits) and all(split.progress.finished for split in self.splits.values())
+
+    @property
+    def carries_own_ids(self) -> bool:
+        """Whether a script chose its IDs: they need neither order nor succession. A run has a fingerprint."""
+        return not self.fingerprint
+
+    def ids_named(self, split: str, ids: Iterable[Range]) -> tuple[Range, ...]:
+        """What the state names of a split's published numbers: all of them, in ranges.
+
+        Nothing where a script scatters them over more than 64 ranges, and from then on: the shards name them.
+        """
+        named, before = merge_ranges(ids), self.splits.get(split, SplitState())
+        scattered = len(named) > MAX_OWN_RANGES or bool(before.published and not before.ids)
+        return () if self.carries_own_ids and scattered else named
 
 
 @dataclass(frozen=True)
@@ -171,7 +191,7 @@ class State:
             progress=part.progress,
             parts=part.number + 1,
             published=before.published + part.rows,
-            ids=merge_ranges((*before.ids, *part.ids)),
+            ids=self.sources[part.source].ids_named(part.split, (*before.ids, *part.ids)),
             duration_s=round(before.duration_s + part.duration_s, 6),
             size_bytes=before.size_bytes + part.size_bytes,
         )
@@ -192,16 +212,17 @@ class State:
 
     @classmethod
     def from_json(cls, raw: bytes) -> "State":
-        """Read `to_json`'s form. TargetRefused where it is damaged or of a later version: never a guess."""
+        """Read `to_json`'s form. DamagedState, or TargetRefused where it is of a later version: never a guess."""
         try:
             content = checked_json(raw)
             if content.pop("version") != STATE_VERSION:
                 raise TargetRefused("The target's state was written by another version of this program. Use that one.")
             return _state(content)
-        except (ValueError, KeyError, TypeError) as error:
-            raise TargetRefused(
-                f"The target's {STATE_PATH} is damaged ({error}). Nothing was changed. Restore it from the "
-                "target's previous revision, then repeat this command."
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise DamagedState(
+                f"The target's {STATE_PATH} is damaged ({error}). Nothing was changed. Restore it from the target's "
+                "previous revision (`python main.py --verify`, with the same --hf-repo or --output, says which one "
+                "and how), then repeat this command."
             ) from error
 
 

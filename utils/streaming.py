@@ -1,152 +1,34 @@
-"""Uploaders: samples in, committed shards out.
+"""`StreamingUploader`: for scripts that bring their own samples with their own IDs.
 
-`SplitUploader` takes the steps of one split of one source:
-
-    add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready
-    publish_ready: staged rows -> part (utils/shards) -> commit (utils/publisher) -> then, and only then:
-    the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted
-
-`StreamingUploader` is the same for a script that brings its own samples with their own IDs.
+It is the uploader of a run (utils/split_uploader.py), with one source, `samples`, whose rows keep the IDs that they
+carry. What is uploaded is known from the target (utils/uploaded_ids.py); it holds the lock that a run holds.
 """
 
-import json
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from utils import hub
 from utils.audio import audio_from_array
-from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
-from utils.ids import IdSet
-from utils.names import LONGEST_NAME_BYTES, file_name_of
+from utils.names import staging_name
 from utils.publisher import Publisher, open_publisher
-from utils.schema import LANGUAGE, AudioCell, Reject, Sample
-from utils.shards import ShardLimits, build_part, next_cut
-from utils.staging import Staging, StagingKey
-from utils.state import Progress, SourceState, SplitState, State, Step
+from utils.schema import LANGUAGE, AudioCell, Sample
+from utils.shards import ShardLimits
+from utils.shared_lock import is_held, share_lock, was_shared
+from utils.split_uploader import SplitUploader
+from utils.state import SourceState, Step
 from utils.targets import Target
+from utils.upload_checkpoint import load_uploaded, remember_uploaded, upload_checkpoint_path
+from utils.uploaded_ids import UploadedIds
 
-log = logging.getLogger(__name__)
-
-
-class SplitUploader:
-    """One split of one source on its way into the target."""
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        source: str,
-        split: str,
-        staging_folder: Path,
-        checkpoint_path: Path,
-        limits: ShardLimits,
-    ) -> None:
-        self.publisher = publisher
-        self.source = source
-        self.split = split
-        self.checkpoint_path = checkpoint_path
-        self._limits = limits
-        self._built_folder = staging_folder / "built"
-        for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
-            remove(leftover)  # of a run that died after building; a part is always built anew
-        declared = publisher.state.sources[source]
-        key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
-        self.staging = Staging(staging_folder, key)
-        self.progress = self.staging.recover(self._published.progress)
-        """After the last step taken, staged ones included."""
-        self._checked = 0
-        self.reject_reasons = Counter(
-            staged.reject.reason
-            for segment in self.staging.segments
-            for staged in segment.rejects
-            if staged.ordinal > self._published.progress.read
-        )
-        remember_uploaded(checkpoint_path, publisher.committed, split, publisher.target.name)
-
-    @property
-    def _published(self) -> SplitState:
-        return self.publisher.state.split(self.source, self.split)
-
-    def add_step(self, step: Step) -> None:
-        """Take the next step; durable only after `make_durable`."""
-        self.staging.add(step)
-        self.progress = step.progress
-        if isinstance(step.outcome, Reject):
-            self.reject_reasons[step.outcome.reason] += 1
-
-    def make_durable(self, progress: Progress) -> None:
-        """Close the segment: all steps taken so far survive whatever comes."""
-        self.staging.close(progress)
-        self.progress = progress
-
-    def publish_ready(self, flush: bool = False) -> None:
-        """Build and commit every part that the closed segments hold in full; with `flush`, what is left too."""
-        if len(self.staging.segments) == self._checked and not flush:
-            return
-        while cut := next_cut(self.staging.segments, self._published, self._limits, flush):
-            state = self.publisher.state
-            built = build_part(
-                cut,
-                self.staging.segments,
-                self._published,
-                state.next_id,
-                state.sample_rate_hz,
-                self._built_folder,
-            )
-            self.publisher.publish(built)
-            remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name)
-            self.staging.drop_published(self._published.progress)
-            for local in built.files.values():
-                remove(local)
-        self._checked = len(self.staging.segments)
-
-
-def upload_checkpoint_path(folder: Path, target_name: str, split: str) -> Path:
-    """Where the uploaded IDs of a target's split are written."""
-    safe = target_name.strip("/").replace("/", "_")
-    if len(safe.encode()) > LONGEST_NAME_BYTES:
-        safe = file_name_of(target_name)
-    return folder / f"{safe}_{split}_upload_checkpoint.json"
-
-
-def remember_uploaded(path: Path, state: State, split: str, dataset_name: str) -> None:
-    """Write the uploaded-IDs checkpoint of a split from the committed state; nothing where it says so already."""
-    splits = [source.splits[split] for source in state.sources.values() if split in source.splits]
-    content = {
-        "shard_index": sum(known.parts for known in splits),
-        "samples_uploaded": sum(known.published for known in splits),
-        "uploaded_ids": IdSet(ranges=(ids for known in splits for ids in known.ids)).to_json(),
-        "split": split,
-        "dataset_name": dataset_name,
-        "generation": state.generation,
-    }
-    raw = (json.dumps(content, ensure_ascii=False) + "\n").encode()
-    if not path.exists() or path.read_bytes() != raw:
-        write_atomically(path, raw)
-
-
-def load_uploaded(path: Path) -> dict[str, Any] | None:
-    """An uploaded-IDs checkpoint: its fields, `uploaded_ids` as an `IdSet`. Plain lists of older versions load too.
-
-    None where there is none; UsageError where it can't be read.
-    """
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, list):
-            content = {"uploaded_ids": content}
-        ids = IdSet.from_json(content.get("uploaded_ids", []))
-        return {"shard_index": 0, "samples_uploaded": len(ids), **content, "uploaded_ids": ids}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"The upload checkpoint {path} is damaged ({error}). Nothing was changed. Delete it: it is written anew "
-            "from the dataset itself."
-        ) from error
+_newest: weakref.WeakValueDictionary[tuple[Path, str], "StreamingUploader"] = weakref.WeakValueDictionary()
+"""The uploader of each target's split that has its staging: the one that was made last."""
 
 
 class StreamingUploader(SplitUploader):
@@ -157,7 +39,11 @@ class StreamingUploader(SplitUploader):
 
     `repo_id`: `user/name` on the Hub; or pass `target`, such as `LocalTarget(folder)`. `append_mode` goes on
     with the dataset that is there; without it a new one is begun (the old one stays reachable), unless
-    `checkpoint_path` shows that it was this uploader's run that began the dataset that is there.
+    `checkpoint_path` shows that it was this uploader's run that began the dataset that is there, or another uploader
+    of this process is at work on it.
+
+    It holds the target's lock, together with other uploaders of this process: one for each split. `close` lets go of
+    it, and so does the end of the object or of the process. As a context manager it uploads what waits, then closes.
     """
 
     SOURCE = "samples"
@@ -179,53 +65,120 @@ class StreamingUploader(SplitUploader):
     ) -> None:
         staging = Path(staging_dir) / clean_name(repo_id)
         path = Path(checkpoint_path or upload_checkpoint_path(Path("checkpoints"), repo_id, split))
-        goal = target or _open_hub(repo_id, token, private, staging)
-        publisher = open_publisher(goal, not (append_mode or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
-        if self.SOURCE not in publisher.state.sources:
-            publisher.declare(self.SOURCE, SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES))
-        super().__init__(publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size))
-        self.batch_size = upload_batch_size
-        self._uploaded = _published_ids(publisher, self.SOURCE, split)
-        self._pending = IdSet(sample_id for segment in self.staging.segments for sample_id in segment.ids())
+        goal = target or _hub_target(repo_id, token, private, Path(staging_dir))
+        with ExitStack() as held:
+            goes_on = append_mode or is_held(goal)
+            held.enter_context(share_lock(goal))
+            if isinstance(goal, HubTarget) and target is None:
+                goal.open()
+            publisher = open_publisher(goal, not (goes_on or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
+            _declare_samples(publisher)
+            self._uploaded = UploadedIds(publisher, self.SOURCE, split, staging / "ids" / split)
+            held.callback(self._uploaded.close)
+            self._entered = publisher.state.split(self.SOURCE, split).published
+            self._pending: dict[str, None] = {}
+            super().__init__(publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size))
+            self._pending.update(dict.fromkeys(self._staged_ids()))
+            self.batch_size = upload_batch_size
+            self._newest_key = (goal.lock_path.absolute(), split)
+            _newest[self._newest_key] = self
+            self._let_go = weakref.finalize(self, held.pop_all().close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the target; `flush` first. What waits is dropped, but for what a failed upload has staged."""
+        self._let_go()
 
     @property
-    def uploaded_ids(self) -> IdSet:
+    def uploaded_ids(self) -> Set[str]:
         """The IDs whose commit has landed."""
         return self._uploaded
 
     def add_sample(self, sample: Mapping[str, Any]) -> bool:
         """Take a sample; False where its ID is uploaded, or waits for it, already. Uploads when a batch is full."""
+        self._refuse_if_over()
         row = _complete_row(sample, self.split)
-        if row["ID"] in self._uploaded or row["ID"] in self._pending:
+        if row["ID"] in self._pending or row["ID"] in self._uploaded:
             return False
         self.add_step(Step(self.progress.after({"index": self.progress.read + 1}, row), row))
-        self._pending.add(row["ID"])
+        self._pending[row["ID"]] = None
         if len(self._pending) >= self.batch_size:
             self.upload_batch()
         return True
 
     def upload_batch(self, samples: Iterable[Mapping[str, Any]] = ()) -> int:
         """Upload `samples` and all that wait; returns how many rows were uploaded."""
+        self._refuse_if_over()
+        self._enter_published()  # of a batch that was committed, but the disk failed us after that
+        before = self._published.published
         for sample in samples:
             self.add_sample(sample)
         self.make_durable(self.progress)
-        before = self._published.published
-        try:
-            self.publish_ready(flush=True)
-        finally:
-            self._settle()
+        self._catch_up()
+        self.publish_ready(flush=True)
         return self._published.published - before
 
     def flush(self) -> int:
         """Upload all that waits."""
         return self.upload_batch()
 
-    def _settle(self) -> None:
-        """What is not staged any more has been committed."""
-        staged = IdSet(sample_id for segment in self.staging.segments for sample_id in segment.ids())
-        for sample_id in [sample_id for sample_id in self._pending if sample_id not in staged]:
-            self._pending.discard(sample_id)
-            self._uploaded.add(sample_id)
+    def remember(self) -> None:
+        """Enter the IDs of what was just committed, then write the uploaded-IDs checkpoint."""
+        self._enter_published()
+        state, name = self.publisher.committed, self.publisher.target.name
+        remember_uploaded(self.checkpoint_path, state, self.split, name, self._uploaded.listed)
+
+    def _enter_published(self) -> None:
+        """Published rows leave the front of those that wait: rows are published in the order they came in."""
+        ids = list(islice(self._pending, self._published.published - self._entered))
+        if ids:
+            self._uploaded.add_published(ids)
+            self._entered += len(ids)
+            for sample_id in ids:
+                del self._pending[sample_id]
+
+    def _staged_ids(self) -> list[str]:
+        """The IDs of the staged rows that are not published, in order. Every step of ours is a row."""
+        done = self._published.progress.read
+        return [
+            sample_id
+            for segment in self.staging.segments
+            for sample_id in segment.ids()[max(0, done - segment.first_ordinal) :]
+        ]
+
+    def _catch_up(self) -> None:
+        """Go on from what another uploader of this process has published meanwhile, to another split."""
+        target = self.publisher.target
+        if not was_shared(target):
+            return
+        snapshot = target.snapshot()
+        if snapshot.state is None or snapshot.head == self.publisher.snapshot.head:
+            return
+        now = Publisher(target, snapshot)
+        _declare_samples(now)
+        same_split = now.state.split(self.SOURCE, self.split) == self._published
+        if same_split and now.state.generation == self.publisher.state.generation:
+            self.publisher = self._uploaded.publisher = now
+
+    def _refuse_if_over(self) -> None:
+        if not self._let_go.alive:
+            raise UsageError("This uploader is closed. Nothing was changed. Make a new one, with append_mode=True.")
+        if _newest.get(self._newest_key) is not self:
+            raise UsageError(
+                f"Another uploader to {self.publisher.target.name}, split {self.split}, was made in this process, and "
+                "has taken over. Nothing was changed. Use that one."
+            )
 
 
 ABOUT_SAMPLES = {
@@ -237,25 +190,21 @@ ABOUT_SAMPLES = {
 }
 
 
-def _open_hub(repo_id: str, token: str | None, private: bool, lock_folder: Path) -> HubTarget:
-    target = HubTarget(repo_id, token or hub.find_token(Path()), lock_folder, private=private)
-    target.open()
-    return target
+def _hub_target(repo_id: str, token: str | None, private: bool, staging: Path) -> HubTarget:
+    """The repo, with the very lock file that a run of `main.py` has for it."""
+    lock_folder = staging / staging_name(repo_id, on_hub=True)
+    return HubTarget(repo_id, token or hub.find_token(Path()), lock_folder, private=private)
+
+
+def _declare_samples(publisher: Publisher) -> None:
+    if StreamingUploader.SOURCE not in publisher.state.sources:
+        publisher.declare(StreamingUploader.SOURCE, SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES))
 
 
 def _is_ours(target: Target, uploaded: Mapping[str, Any] | None) -> bool:
     """Whether the dataset that is there is the one that the upload checkpoint tells of."""
     state = target.snapshot().state
     return state is not None and uploaded is not None and uploaded.get("generation") == state.generation
-
-
-def _published_ids(publisher: Publisher, source: str, split: str) -> IdSet:
-    """The IDs of the published rows, read from the shards themselves (law 3)."""
-    ids = IdSet()
-    for _, path in publisher.published_files("data", source, split):
-        for sample_id in publisher.target.read_columns(path, ["ID"], publisher.snapshot)["ID"].to_pylist():
-            ids.add(sample_id)
-    return ids
 
 
 def _complete_row(sample: Mapping[str, Any], split: str) -> Sample:

@@ -9,12 +9,14 @@ point*: files that the state does not name are leftovers of a run that died, set
 """
 
 import errno
+import glob
 import hashlib
 import logging
 import os
+import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -27,11 +29,14 @@ from utils.card_text import BEGIN
 from utils.durable import (
     TEMPORARY_SUFFIX,
     copy_file,
+    fsync_folder,
     link,
     make_folder,
     publish_file,
     remove_tree,
+    rename,
     rename_aside,
+    sweep_temporaries,
     write_atomically,
 )
 from utils.errors import TargetMoved, TargetRefused
@@ -43,6 +48,8 @@ log = logging.getLogger(__name__)
 
 CARD_PATH = "README.md"
 STATE_FOLDER = STATE_PATH.split("/")[0]
+PREVIOUS_STATE_PATH = f"{STATE_FOLDER}/state.previous.json"
+"""In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
 DATA_FOLDERS = ("data", "rejected")
 
 
@@ -68,6 +75,19 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Revision:
+    """A small file of the target as it was in an earlier revision."""
+
+    name: str
+    """A commit on the Hub, a path beside or in a folder."""
+    about: str
+    """When that was, and what was done; may be others' text."""
+    content: bytes | None
+    restore: tuple[str, ...]
+    """What to type to go back to it."""
+
+
+@dataclass(frozen=True)
 class Change:
     """One atomic change: new files, and the state that names them. The card follows from the state."""
 
@@ -84,6 +104,10 @@ class Target(Protocol):
 
     name: str
     """`user/name` on the Hub, or the folder's path: for messages and names of files."""
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that `lock` locks."""
 
     def lock(self) -> AbstractContextManager[None]: ...
 
@@ -117,6 +141,9 @@ class Target(Protocol):
     def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
         """All files of the target, sorted by path."""
 
+    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
+        """A small file in the revisions before this one, the newest first."""
+
     def sha256(self, path: str, snapshot: Snapshot) -> str:
         """The sha256 of a file's bytes, hex, from reading it."""
 
@@ -135,16 +162,26 @@ class LocalTarget:
         self.folder = folder.resolve()
         self.name = str(folder)
 
-    def lock(self) -> AbstractContextManager[None]:
+    @property
+    def lock_path(self) -> Path:
+        return self.folder.parent / f".{file_name_of(self.folder.name)}.lock"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         self._refuse_a_file()
-        return hold_lock(self.folder.parent / f".{file_name_of(self.folder.name)}.lock", self.name)
+        with hold_lock(self.lock_path, self.name):
+            if self._died_between_names():
+                rename(self._draft, self.folder)
+                fsync_folder(self.folder.parent)
+                log.info("Finished a repair of %s that had died at its very last step", self.name)
+            yield
 
     def snapshot(self) -> Snapshot:
         self._refuse_a_file()
-        if not self.folder.exists() and (self._draft / STATE_PATH).exists():
+        if self._died_between_names():
             raise TargetRefused(
-                f"A repair of {self.name} died at its very last step. Nothing is lost: rename {self._draft} to "
-                f"{self.folder}, then repeat this command."
+                f"A repair of {self.name} died at its very last step. Nothing is lost: repeat the --repair, which "
+                "finishes it."
             )
         raw = self._read(STATE_PATH)
         # `.ingest` without a state is what a first start leaves that died before its commit: not data.
@@ -156,6 +193,8 @@ class LocalTarget:
     def heal(self, snapshot: Snapshot) -> None:
         if snapshot.state is None:
             return
+        for folder in (self.folder, self.folder / STATE_FOLDER):
+            sweep_temporaries(folder, alone=True)
         named = set(published_files(snapshot.state))
         for path in self.list_files("", snapshot):
             if path.split("/")[0] in DATA_FOLDERS and path not in named:
@@ -186,6 +225,8 @@ class LocalTarget:
             else:
                 _move_durably(content, self.folder / path)
         self._write_card(change.planned)
+        if (before := self._read(STATE_PATH)) is not None:
+            write_atomically(self.folder / PREVIOUS_STATE_PATH, before)
         return self._put_state(change.planned)
 
     def mend(self, change: Change, since: Snapshot) -> str:
@@ -198,10 +239,12 @@ class LocalTarget:
         self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
         draft = LocalTarget(self._draft)
         remove_tree(draft.folder)
-        gone = {*change.removed, *change.files}
+        gone = {*change.removed, *change.files, PREVIOUS_STATE_PATH}
         for path in self.list_files("", since):
             if path not in gone:
                 _link(self.folder / path, draft.folder / path)
+        for folder, _, _ in os.walk(draft.folder):
+            fsync_folder(Path(folder))
         for path, content in change.files.items():
             if isinstance(content, bytes):
                 write_atomically(draft.folder / path, content)
@@ -217,6 +260,10 @@ class LocalTarget:
     @property
     def _draft(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.repairing")
+
+    def _died_between_names(self) -> bool:
+        """Whether a repair put the old folder away, and died before it gave the whole new one its name."""
+        return not self.folder.exists() and (self._draft / STATE_PATH).exists()
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
         return self._read(path)
@@ -238,6 +285,16 @@ class LocalTarget:
 
     def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
         return [StoredFile(path, (self.folder / path).stat().st_size) for path in self.list_files("", snapshot)]
+
+    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
+        """A folder keeps the state before the last commit; a repair, all of the dataset as it was."""
+        if path == STATE_PATH and (before := self._read(PREVIOUS_STATE_PATH)) is not None:
+            copy = shlex.join(["cp", str(self.folder / PREVIOUS_STATE_PATH), str(self.folder / path)])
+            yield Revision(PREVIOUS_STATE_PATH, "as it was before the last commit", before, (copy,))
+        for old in sorted(self.folder.parent.glob(f"{glob.escape(self.folder.name)}.before-repair-*"), reverse=True):
+            swap = ((self.folder, self.folder.with_name(f"{self.folder.name}.damaged")), (old, self.folder))
+            moves = tuple(shlex.join(["mv", str(here), str(there)]) for here, there in swap)
+            yield Revision(str(old), "all of the dataset, before it was repaired", LocalTarget(old)._read(path), moves)
 
     def sha256(self, path: str, snapshot: Snapshot) -> str:
         with (self.folder / path).open("rb") as file:

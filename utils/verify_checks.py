@@ -27,6 +27,8 @@ class Check:
     """The first few of those, in words."""
     why_not: str = ""
     """Why it could not be checked; empty where it was."""
+    remedy: tuple[str, ...] = ()
+    """What to do about what was found, and what to type, a line each."""
     is_advice: bool = False
     """True for what a sound dataset may have, but a reader may want to know."""
 
@@ -85,6 +87,7 @@ class Verdict:
                 "found": check.found,
                 "first": check.offenders,
                 "why_not_checked": check.why_not,
+                "remedy": list(check.remedy),
             }
             for check in self.checks
         ]

@@ -6,14 +6,16 @@ checked".
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from utils.card import render_card
 from utils.errors import TargetRefused
 from utils.ids import Range, id_of, merge_ranges
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.state import STATE_PATH, SourceState, SplitState, State, part_name
+from utils.state import STATE_PATH, DamagedState, SourceState, SplitState, State, part_name
 from utils.targets import CARD_PATH, DATA_FOLDERS, Snapshot, StoredFile, Target, published_files
 from utils.verify_checks import Check
+from utils.verify_history import how_to_restore
 from utils.verify_rows import FileFacts
 
 _NO_STATE = f"there is no {STATE_PATH}: this program did not make it"
@@ -54,19 +56,24 @@ class StateChecks:
 
     def read(self, target: Target, snapshot: Snapshot) -> None:
         """Read the state and the ledger."""
-        raw = target.read_file(STATE_PATH, snapshot)
-        if raw is None:
+        raw, raw_ledger = (target.read_file(path, snapshot) for path in (STATE_PATH, LEDGER_PATH))
+        if raw is None and raw_ledger is None:
             self.state_check.skip(_NO_STATE)
             self.skip_all(_NO_STATE)
             return
         self.state_check.checked = 1
         try:
-            self.state = State.from_json(raw)
+            self.state = _state_of(raw)
         except TargetRefused as error:
             self.state_check.offend(str(error))
+            if isinstance(error, DamagedState):
+                self.state_check.remedy = how_to_restore(target, STATE_PATH, snapshot, State.from_json)
             self.skip_all("the state can't be read")
             return
-        self._read_ledger(target.read_file(LEDGER_PATH, snapshot), self.state)
+        self._read_ledger(raw_ledger, self.state)
+        if self.ledger_check.found and self.records is None:
+            names_it = partial(Ledger.checked, state=self.state)
+            self.ledger_check.remedy = how_to_restore(target, LEDGER_PATH, snapshot, names_it)
 
     def _read_ledger(self, raw: bytes | None, state: State) -> None:
         if not state.ledger_bytes:
@@ -105,7 +112,8 @@ class StateChecks:
                 self._check_content(there[path], record, target, snapshot)
 
     def _check_names(self, there: set[str], state: State) -> None:
-        for source, split, books in split_books(state):
+        # The last part of a split may have no file at all: only the ledger tells that from one that is missing.
+        for source, split, books in split_books(state) if self.records is None and state.ledger_bytes else ():
             for number in range(books.parts):
                 name = f"{split}/{part_name(source, number)}"
                 if not there & {f"{folder}/{name}" for folder in DATA_FOLDERS}:
@@ -147,7 +155,7 @@ class StateChecks:
                 self.counts.checked += 1
                 if abs(told - found) > (_DURATION_TOLERANCE_S if what == "seconds" else 0):
                     self.counts.offend(f"{source}/{split}: {told:,} {what} by the state, {found:,} in its files")
-            self._check_ids_of_split(f"{source}/{split}", books, mine)
+            self._check_ids_of_split(f"{source}/{split}", self.state.sources[source], split, mine)
         self._check_removed(self.state)
         for facts in (*shards, *rejects):
             record = (self.records or {}).get(facts.path)
@@ -167,9 +175,10 @@ class StateChecks:
         if kept != published + removed and not self.books.found:
             self.books.offend(f"kept {kept:,} in all, but published {published:,} and removed {removed:,}")
 
-    def _check_ids_of_split(self, name: str, books: SplitState, shards: Sequence[FileFacts]) -> None:
+    def _check_ids_of_split(self, name: str, source: SourceState, split: str, shards: Sequence[FileFacts]) -> None:
+        books = source.splits[split]
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
-        if found != merge_ranges(books.ids):
+        if found != merge_ranges(books.ids) and (books.ids or source.ids_named(split, found)):
             told, seen = ranges_text(books.ids), ranges_text(found)
             self.order.offend(f"{name}: IDs {told} by the state, {seen} in its files")
 
@@ -183,7 +192,7 @@ class StateChecks:
         self.order.checked = state.next_id - 1
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
         expected = subtract([(1, state.next_id - 1)] if state.next_id > 1 else [], state.holes)
-        if not any(carries_own_ids(source) for source in state.sources.values()):
+        if not any(source.carries_own_ids for source in state.sources.values()):
             for missing in subtract(expected, found):
                 self.order.offend(f"{ranges_text([missing])} missing, and not named as a hole", _size(missing))
             self._check_increasing(shards, state)
@@ -233,6 +242,12 @@ class StateChecks:
             self.card.offend(_first_difference(text, due))
 
 
+def _state_of(raw: bytes | None) -> State:
+    if raw is None:
+        raise DamagedState(f"{STATE_PATH} is gone: {LEDGER_PATH}, which lies beside it, was signed by one.")
+    return State.from_json(raw)
+
+
 def split_books(state: State) -> list[tuple[str, str, SplitState]]:
     """Every split of every source: source, split, its books."""
     return [(name, split, books) for name, source in state.sources.items() for split, books in source.splits.items()]
@@ -241,11 +256,6 @@ def split_books(state: State) -> list[tuple[str, str, SplitState]]:
 def kept_in_all(books: SplitState) -> int:
     """Clips kept, over all revisions of the source."""
     return books.progress.kept + sum(earlier.kept for earlier in books.earlier)
-
-
-def carries_own_ids(source: SourceState) -> bool:
-    """Whether a script chose the IDs of a source: they need neither order nor succession. A run has a fingerprint."""
-    return not source.fingerprint
 
 
 def subtract(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:

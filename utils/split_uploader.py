@@ -1,0 +1,99 @@
+"""The uploader of one split of one source: steps in, committed shards out.
+
+add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready
+publish_ready: staged rows -> part (utils/shards) -> commit (utils/publisher) -> then, and only then:
+the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from utils.disk import DiskFloor
+from utils.durable import remove
+from utils.publisher import Publisher
+from utils.schema import Reject
+from utils.shards import ShardLimits, build_part, next_cut
+from utils.staging import Staging, StagingKey
+from utils.state import Progress, SplitState, Step
+from utils.upload_checkpoint import remember_uploaded
+
+
+class SplitUploader:
+    """One split of one source on its way into the target."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        source: str,
+        split: str,
+        staging_folder: Path,
+        checkpoint_path: Path,
+        limits: ShardLimits,
+        floor: DiskFloor = DiskFloor(),  # noqa: B008 - a frozen value: no floor
+    ) -> None:
+        self.publisher = publisher
+        self.source = source
+        self.split = split
+        self.checkpoint_path = checkpoint_path
+        self._limits = limits
+        self._floor = floor
+        self._built_folder = staging_folder / "built"
+        for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
+            remove(leftover)  # of a run that died after building; a part is always built anew
+        declared = publisher.state.sources[source]
+        key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
+        self.staging = Staging(staging_folder, key)
+        self.progress = self.staging.recover(self._published.progress)
+        """After the last step taken, staged ones included."""
+        self._checked = 0
+        self.reject_reasons = Counter(
+            staged.reject.reason
+            for segment in self.staging.segments
+            for staged in segment.rejects
+            if staged.ordinal > self._published.progress.read
+        )
+        self.remember()
+
+    @property
+    def _published(self) -> SplitState:
+        return self.publisher.state.split(self.source, self.split)
+
+    def add_step(self, step: Step) -> None:
+        """Take the next step; durable only after `make_durable`. Stopped where the disk has no room for a segment."""
+        if not self.staging.is_open:
+            self._floor.check()
+        self.staging.add(step)
+        self.progress = step.progress
+        if isinstance(step.outcome, Reject):
+            self.reject_reasons[step.outcome.reason] += 1
+
+    def make_durable(self, progress: Progress) -> None:
+        """Close the segment: all steps taken so far survive whatever comes."""
+        self.staging.close(progress)
+        self.progress = progress
+
+    def publish_ready(self, flush: bool = False) -> None:
+        """Build and commit every part that the closed segments hold in full; with `flush`, what is left too."""
+        if len(self.staging.segments) == self._checked and not flush:
+            return
+        while cut := next_cut(self.staging.segments, self._published, self._limits, flush):
+            self._floor.check()
+            state = self.publisher.state
+            built = build_part(
+                cut,
+                self.staging.segments,
+                self._published,
+                state.next_id,
+                state.sample_rate_hz,
+                self._built_folder,
+            )
+            self.publisher.publish(built)
+            self.remember()
+            self.staging.drop_published(self._published.progress)
+            for local in built.files.values():
+                remove(local)
+        self._checked = len(self.staging.segments)
+
+    def remember(self) -> None:
+        """Write down what is committed: only ever after it has landed (law 1)."""
+        remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name)

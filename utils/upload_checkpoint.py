@@ -1,0 +1,110 @@
+"""The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
+
+`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation}`. `uploaded_ids` lists the IDs, those
+of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
+where they are listed, `{"count": 10000000, "listed_in": "data/train/*.parquet, column ID"}`: so the file stays small,
+and writing it takes the same time, however many samples there are.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from utils.durable import write_atomically
+from utils.errors import UsageError
+from utils.ids import IdSet
+from utils.names import LONGEST_NAME_BYTES, file_name_of
+from utils.state import State
+
+LISTED_BYTES = 16_000
+
+
+@dataclass(frozen=True)
+class IdsElsewhere(Collection[str]):
+    """IDs that are too many to be listed: their number is known, and asking for one is an error, not a no."""
+
+    count: int
+    listed_in: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[str]:
+        raise self._not_here()
+
+    def __contains__(self, sample_id: object) -> bool:
+        raise self._not_here()
+
+    def _not_here(self) -> UsageError:
+        return UsageError(
+            f"The {self.count:,} uploaded IDs are not in the checkpoint, but in {self.listed_in} of the dataset. Ask "
+            "`uploaded_ids` of a `StreamingUploader`, which knows them."
+        )
+
+
+def upload_checkpoint_path(folder: Path, target_name: str, split: str) -> Path:
+    """Where the uploaded IDs of a target's split are written."""
+    safe = target_name.strip("/").replace("/", "_")
+    if len(safe.encode()) > LONGEST_NAME_BYTES:
+        safe = file_name_of(target_name)
+    return folder / f"{safe}_{split}_upload_checkpoint.json"
+
+
+def remember_uploaded(path: Path, state: State, split: str, dataset_name: str, own: IdSet | None = None) -> None:
+    """Write the uploaded-IDs checkpoint of a split from the committed state; nothing where it says so already.
+
+    `own`: IDs that a script chose, as far as they can be listed; the state has ranges of numbers only.
+    """
+    splits = [source.splits[split] for source in state.sources.values() if split in source.splits]
+    published = sum(known.published for known in splits)
+    own = own or IdSet()
+    ids = IdSet(own.others, ranges=chain(own.ranges, *(known.ids for known in splits)))
+    content = {
+        "shard_index": sum(known.parts for known in splits),
+        "samples_uploaded": published,
+        "uploaded_ids": _listed(ids, published, split),
+        "split": split,
+        "dataset_name": dataset_name,
+        "generation": state.generation,
+    }
+    raw = (json.dumps(content, ensure_ascii=False) + "\n").encode()
+    if not path.exists() or path.read_bytes() != raw:
+        write_atomically(path, raw)
+
+
+def load_uploaded(path: Path) -> dict[str, Any] | None:
+    """An uploaded-IDs checkpoint: its fields, `uploaded_ids` as an `IdSet`; `IdsElsewhere` where they are not listed.
+
+    Plain lists of older versions load too. None where there is no file; UsageError where it can't be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, list):
+            content = {"uploaded_ids": content}
+        ids = _ids_from(content.get("uploaded_ids", []))
+        return {"shard_index": 0, "samples_uploaded": len(ids), **content, "uploaded_ids": ids}
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise UsageError(
+            f"The upload checkpoint {path} is damaged ({error}). Nothing was changed. Delete it: it is written anew "
+            "from the dataset itself."
+        ) from error
+
+
+def _listed(ids: IdSet, published: int, split: str) -> object:
+    """All published IDs in full where they are known and few; never some of them, which would look like all."""
+    if len(ids) == published:
+        listed = ids.to_json()
+        if len(json.dumps(listed, ensure_ascii=False).encode()) <= LISTED_BYTES:
+            return listed
+    return {"count": published, "listed_in": f"data/{split}/*.parquet, column ID"}
+
+
+def _ids_from(written: Any) -> IdSet | IdsElsewhere:
+    if isinstance(written, dict):
+        return IdsElsewhere(int(written["count"]), str(written["listed_in"]))
+    return IdSet.from_json(written)

@@ -10,6 +10,7 @@
 | `POST /_control/release`  | lets held requests go on                                         |
 | `POST /_control/held`     | `{count, timeout_s}`: waits until so many are held               |
 | `POST /_control/done`     | `{step, count, timeout_s}`: waits until so many are done         |
+| `POST /_control/settled` | `{timeout_s}`: waits until every request so far is done              |
 | `POST /_control/client`   | `{pid}`: the process that `kill` rules strike                    |
 
 These requests are not themselves recorded, and no fault strikes them.
@@ -47,6 +48,8 @@ def control(faults: FaultBook, ledger: Ledger, request: Request) -> Answer:
             return json_answer({"happened": faults.wait_until_held(**order)})
         case "POST", "done":
             return json_answer({"happened": ledger.wait_for(**order)})
+        case "POST", "settled":
+            return json_answer({"happened": ledger.wait_until_settled(**order)})
         case "POST", "client":
             faults.set_client_pid(order["pid"])
         case _:

@@ -156,8 +156,8 @@ class FaultBook:
         """Wait until `count` requests are held back at once; False when that did not happen in time."""
         return self._wait(lambda: self._held >= count, timeout_s)
 
-    def set_client_pid(self, pid: int) -> None:
-        """Name the process that `kill` rules without a pid strike."""
+    def set_client_pid(self, pid: int | None) -> None:
+        """Name the process that `kill` rules without a pid strike; None: not known yet."""
         with self._changed:
             self._client_pid = pid
             self._changed.notify_all()

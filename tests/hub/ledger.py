@@ -53,6 +53,11 @@ class Ledger:
         with self._changed:
             self._requests.clear()
 
+    def wait_until_settled(self, *, timeout_s: float = 30.0) -> bool:
+        """Wait until every request so far is done; False when that did not happen in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: all(seen.done for seen in self._requests), timeout=timeout_s)
+
     def wait_for(self, step: str, count: int = 1, *, timeout_s: float = 30.0) -> bool:
         """Wait until `count` requests of a step are done; False when that did not happen in time."""
 

@@ -103,8 +103,14 @@ class HubProcess(Inspected):
         order = {"step": step, "count": count, "timeout_s": timeout_s}
         return bool(self.order("POST", "done", order)["happened"])
 
-    def set_client_pid(self, pid: int) -> None:
-        """Name the process that `kill` rules strike."""
+    def settle(self, *, timeout_s: float = 30.0) -> None:
+        """Let held requests go on, and wait until every request so far is done with."""
+        self.release()
+        if not self.order("POST", "settled", {"timeout_s": timeout_s})["happened"]:
+            raise TimeoutError("the Hub is still busy with a request")
+
+    def set_client_pid(self, pid: int | None) -> None:
+        """Name the process that `kill` rules strike; None: not known yet."""
         self.order("POST", "client", {"pid": pid})
 
     def order(self, method: str, order: str, document: object = None) -> Any:

@@ -1,0 +1,90 @@
+"""What must hold after an attack: published bytes, books, what is left lying about."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.crash.warm import BUG
+
+STATE = ".ingest/state.json"
+STATES = (STATE, ".ingest/state.previous.json")
+DIFFERING = ("checksum", "generation", "run_id", "sequence", "committed_at")
+PROMISED = frozenset({0, 2, 3, 4, 5, 6, 7, 130, -9})
+"""Exit codes that a disturbed run may have: the documented ones, and that of the kill."""
+OWN = ("data/", "rejected/", ".ingest/", "README.md")
+
+Files = Mapping[str, bytes]
+"""Path in the target -> content."""
+
+
+def differences(ours: Files, undisturbed: Files) -> Iterator[str]:
+    """How a finished dataset differs from the undisturbed run's: in any byte, but for who wrote the state and when."""
+    for path in sorted({*ours, *undisturbed}):
+        if path not in ours:
+            yield f"{path} is missing"
+        elif path not in undisturbed:
+            yield f"{path} is too much"
+        elif path in STATES:
+            if _content(ours[path]) != _content(undisturbed[path]):
+                yield f"{path} differs"
+        elif ours[path] != undisturbed[path]:
+            yield f"{path} differs"
+
+
+def broken_promises(committed: Files, undisturbed: Files) -> Iterator[str]:
+    """What is wrong with a dataset in the middle: all that its state names must be there, and as it will stay."""
+    if STATE not in committed:
+        return
+    state = json.loads(committed[STATE])
+    if state["replaces_old_data"]:
+        return
+    for path in named_files(state):
+        if path in undisturbed and committed.get(path) != undisturbed[path]:
+            yield f"the state names {path}, which is missing or another than the undisturbed run's"
+    for path in named_files(state):
+        if path not in undisturbed and path in committed:
+            yield f"{path} is published, but an undisturbed run has no such file"
+    yield from _unbalanced(state)
+
+
+def named_files(state: Mapping[str, Any]) -> Iterator[str]:
+    for source, about in state["sources"].items():
+        for split, books in about["splits"].items():
+            for number in range(books["parts"]):
+                for folder in ("data", "rejected"):
+                    yield f"{folder}/{split}/{source}-{number:05d}.parquet"
+
+
+def _unbalanced(state: Mapping[str, Any]) -> Iterator[str]:
+    numbers: list[int] = []
+    for source, about in state["sources"].items():
+        for split, books in about["splits"].items():
+            progress = books["progress"]
+            parts = progress["kept"] + progress["rejected"] + progress["unselected"] + progress["known"]
+            if progress["read"] != parts or books["published"] != progress["kept"]:
+                yield f"the books of {source}/{split} do not balance"
+            numbers += [number for first, last in books["ids"] for number in range(first, last + 1)]
+    if sorted(numbers) != list(range(1, state["next_id"])):
+        yield "IDs are missing, or used twice"
+
+
+def complaints(code: int | None, told: str) -> Iterator[str]:
+    """What is wrong with how a run ended: an exit code that is not documented, a traceback, a bug of ours."""
+    if code == BUG or "Traceback" in told or "bug of ours" in told or "Exception ignored" in told:
+        yield f"a traceback:\n{told}"
+    elif code not in PROMISED:
+        yield f"exit code {code}:\n{told}"
+
+
+def left_lying(machine: Path) -> Iterator[str]:
+    """What a finished run must not leave on its machine."""
+    staging = machine / "data" / "staging"
+    for path in [*staging.rglob("*.parquet"), *staging.rglob("*.tmp"), *(machine / "checkpoints").glob("*.tmp")]:
+        if "set-aside" not in path.parts and "archive" not in path.parts:
+            yield f"{path.relative_to(machine)} was left"
+
+
+def _content(state: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(state)
+    return {name: value for name, value in content.items() if name not in DIFFERING}

@@ -1,0 +1,152 @@
+"""What is run under attack: small sources, and the commands on them."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from processors import describe
+from processors.demo import write_table, write_tar_gz
+from tests.crash.warm import TIMEOUT_S
+from tests.support import tone
+from utils.schema import AUDIO_TYPE
+
+HUB, FOLDER = "hub", "folder"
+REPO = "me/thai-voice"
+OUTPUT = "../target/out"
+SOURCES = "../sources"
+CUTS = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet")
+MIRRORS = ("--source-dir", SOURCES, *CUTS, "--accept-terms", "GigaSpeech2")
+PARQUET_REPO = "Porameht/processed-voice-th-169k"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command to be disturbed, on what `before` has made, and `then`, which goes on until all is done.
+
+    Commands are without their target.
+    """
+
+    name: str
+    target: str
+    command: tuple[str, ...]
+    then: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...] = ()
+    duplicated: bool = False
+    """What `before` has made is turned into what retries would have made of it."""
+    keeps: str = ""
+    """How the data that was there before is kept: the name of a folder, or of a tag, begins like this."""
+
+
+def arguments(command: Sequence[str], target: str) -> list[str]:
+    """A command with its target."""
+    where = ["--hf-repo", REPO, "--timeout", str(TIMEOUT_S)] if target == HUB else ["--output", OUTPUT]
+    return [*command, *where]
+
+
+def scenarios() -> list[Scenario]:
+    """All scenarios: both targets; fresh, over older data, appending, repairing; sources from a mirror and the Hub."""
+    giga, parquet = ("GigaSpeech2", *MIRRORS), ("ProcessedVoiceTH", *MIRRORS)
+    hub_source = ("ProcessedVoiceTH", *CUTS, "--timeout", str(TIMEOUT_S))
+    found = []
+    for target in (FOLDER, HUB):
+        kept = "before-fresh-" if target == HUB else "out.before-fresh-"
+        found += [
+            Scenario(f"fresh, {target}", target, ("--fresh", *giga), ("--fresh", "--resume", *giga)),
+            Scenario(
+                f"fresh over older data, {target}",
+                target,
+                ("--fresh", *giga),
+                ("--fresh", "--resume", *giga),
+                before=(("--fresh", *parquet),),
+                keeps=kept,
+            ),
+            Scenario(
+                f"append, {target}",
+                target,
+                ("--append", *parquet),
+                ("--append", *parquet),
+                before=(("--fresh", *giga),),
+            ),
+        ]
+        found.append(
+            Scenario(
+                f"repair, {target}",
+                target,
+                ("--repair",),
+                ("--repair",),
+                before=(("--fresh", *parquet),),
+                duplicated=True,
+                keeps="before-repair-" if target == HUB else "out.before-repair-",
+            )
+        )
+    for more in ((), ("--streaming",)):
+        found.append(
+            Scenario(
+                f"source on the Hub{', streamed' if more else ''}, folder",
+                FOLDER,
+                ("--fresh", *hub_source, *more),
+                ("--fresh", "--resume", *hub_source, *more),
+            )
+        )
+    return found
+
+
+def write_sources(folder: Path) -> None:
+    """Two small sources: 7 clips in archives, 5 in Parquet, each with rejects; made once, the same every time."""
+    giga = folder / describe("GigaSpeech2").mirror / "data/th"
+    split_ids = {
+        "train/0": [f"0-100-{number}" for number in range(3)],
+        "train/1": [f"1-101-{number}" for number in range(2)],
+        "dev": ["900-1000-0"],
+        "test": ["901-1001-0"],
+    }
+    for number, (archive, ids) in enumerate(split_ids.items()):
+        root = "dev/" if archive == "dev" else ""
+        members = [
+            (f"{root}{'/'.join(clip_id.split('-')[:2])}/{clip_id}.wav", _clip(10 * number + at))
+            for at, clip_id in enumerate(ids)
+        ]
+        write_tar_gz(giga / f"{archive}.tar.gz", members)
+    train = [clip_id for archive, ids in split_ids.items() if archive.startswith("train") for clip_id in ids]
+    write_table(giga / "train_raw.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in train])
+    # One clip is not in the table that is read: unselected.
+    write_table(giga / "train_refined.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in train[:3] + train[4:]])
+    for name in ("dev", "test"):
+        write_table(giga / f"{name}.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in split_ids[name]])
+    _write_parquet(folder / PARQUET_REPO)
+
+
+def _write_parquet(folder: Path) -> None:
+    schema = pa.schema([("audio", AUDIO_TYPE), ("sentence", pa.string())])
+    for name, numbers in {"train": range(50, 53), "dev": range(60, 61), "test": range(70, 71)}.items():
+        rows = [
+            {"audio": {"bytes": _clip(number), "path": f"common_voice_th_{number}.wav"}, "sentence": f"คำ {number}"}
+            for number in numbers
+        ]
+        path = folder / f"data/{name}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=2)
+
+
+SILENT, BROKEN = (1,), (51,)
+
+
+def _clip(number: int) -> bytes:
+    """A short clip unlike any other; some are silent, some are no audio: rejects."""
+    if number in BROKEN:
+        return b"<html>503</html>"
+    audio = tone(number, duration_s=0.15)
+    return audio[:44] + bytes(len(audio) - 44) if number in SILENT else audio
+
+
+def duplicate(folder: Path, copies: int = 3) -> None:
+    """Turn a published folder into what retries made of one: the same rows several times, and no state."""
+    for path in sorted(folder.glob("data/*/*.parquet")):
+        table = pq.read_table(path, partitioning=None)
+        for number in range(1, copies):
+            pq.write_table(table, path.with_name(f"{path.stem}-again-{number}.parquet"))
+    shutil.rmtree(folder / ".ingest")

@@ -21,7 +21,7 @@ from processors import create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
-from utils.errors import Interrupted, SourceError, UsageError
+from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
 from utils.publisher import Publisher, open_publisher
 from utils.sources import SourceAccess
@@ -63,6 +63,7 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
             refuse_unreadable_sources(options, token, stop)
         if isinstance(target, HubTarget):
             target.open()
+        sweep_temporaries(options.staging_dir, alone=True)
         begins = _begins_anew(options, target)
         sweep_temporaries(options.checkpoint_dir, alone=False)
         publisher = open_publisher(target, begins, options.published_rate_hz)
@@ -80,7 +81,14 @@ def _begins_anew(options: Options, target: Target) -> bool:
         return False
     if options.resume:
         return mark.exists() and mark.read_text() == target.head()
-    write_atomically(mark, target.head().encode())
+    head = target.head()
+    try:
+        write_atomically(mark, head.encode())
+    except OSError as error:
+        raise Stopped(
+            f"The new dataset could not be begun: {mark.parent} can't be written ({error.strerror}). Nothing was "
+            "changed. Mend that, then repeat this command."
+        ) from error
     return True
 
 

@@ -25,6 +25,8 @@ from tests.runs import start
 
 SAME, EMPTY = "the same folder", "an empty folder"
 MOST_RESUMES = 3
+MARKS = "data/staging/*/fresh-since"
+"""Where a run that is to begin anew says so, until it has."""
 
 HTTP_ACTIONS: dict[str, dict[str, Any]] = {
     "kill before": {"action": "kill", "when": "before"},
@@ -163,13 +165,13 @@ class Campaign:
             ended, hit = self._disturbed(scenario, command, fault, schedule.seed + number)
             struck += hit
             problems += oracle.complaints(ended.code, ended.told)
-            problems += oracle.broken_promises(self._published(scenario), recording.published)
+            published = self._published(scenario)
+            if published != recording.before:
+                problems += oracle.broken_promises(published, recording.published)
             if schedule.resume_in == EMPTY:
                 shutil.rmtree(self._machine)
-                # Nothing anywhere tells of a fresh start that did not come to its first step: it is asked for again.
-                begun = self._published(scenario) != recording.before
-            else:
-                begun = True
+            # Nothing anywhere tells of a fresh start that did not come to its first step: it is asked for again.
+            begun = any(self._machine.glob(MARKS)) or published != recording.before
         problems += self._resume(scenario, scenario.then if begun else scenario.command)
         problems += self._aftermath(scenario)
         return Outcome(schedule, struck, tuple(problems))
@@ -187,8 +189,12 @@ class Campaign:
             process.kill()
         _, told = process.communicate()
         problems = list(oracle.complaints(process.returncode, told))
-        problems += oracle.broken_promises(self._published(scenario), recording.published)
-        resumed = run_to_the_end(arguments(scenario.then, scenario.target), run.machine, run.environment)
+        published = self._published(scenario)
+        if published != recording.before:
+            problems += oracle.broken_promises(published, recording.published)
+        begun = published != recording.before or any(self._machine.glob(MARKS))
+        command = scenario.then if begun else scenario.command
+        resumed = run_to_the_end(arguments(command, scenario.target), run.machine, run.environment)
         problems += oracle.complaints(resumed.returncode, resumed.stderr)
         problems += self._aftermath(scenario)
         fault = Fault("outside", seed, "killed from outside")
@@ -242,9 +248,9 @@ class Campaign:
             return
         if scenario.target == HUB:
             tags = self._hub.store.refs(REPO, "tags")
-            kept = [_files_at(self._hub, tag) for tag in tags if tag.startswith(scenario.keeps)]
+            kept = [files_at(self._hub, tag) for tag in tags if tag.startswith(scenario.keeps)]
         else:
-            kept = [_tree(folder) for folder in self._target.glob(f"{scenario.keeps}*")]
+            kept = [tree(folder) for folder in self._target.glob(f"{scenario.keeps}*")]
         if self._recordings[scenario.name].before not in kept:
             yield "the old data was not kept"
 
@@ -254,15 +260,13 @@ class Campaign:
         return self._warm.run(replace(self._the_run(scenario, command), **more))
 
     def _the_run(self, scenario: Scenario, command: Sequence[str]) -> Run:
-        environment = {"HF_ENDPOINT": self._hub.endpoint, "TMPDIR": str(self._place / "tmp")}
-        environment |= {"HF_TOKEN": TOKEN, "HOME": str(self._place), "HF_HUB_DISABLE_XET": "1"}
-        environment |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+        environment = environment_of(self._hub, self._place)
         return Run(arguments(command, scenario.target), self._machine, environment)
 
     def _published(self, scenario: Scenario) -> oracle.Files:
         if scenario.target == HUB:
-            return _files_at(self._hub, "main") if self._hub.store.settings(REPO) else {}
-        return _tree(self._target / "out")
+            return files_at(self._hub, "main") if self._hub.store.settings(REPO) else {}
+        return tree(self._target / "out")
 
     @property
     def _repo(self) -> Path:
@@ -321,7 +325,20 @@ def pairs(scenario: Scenario, recording: Recording, random: Random) -> Iterator[
         yield Schedule(scenario, chosen, random.choice((SAME, EMPTY)), random.randrange(2**31))
 
 
-def _tree(folder: Path) -> dict[str, bytes]:
+def environment_of(hub: HubProcess, place: Path) -> dict[str, str]:
+    """What runs below `place` that speak with `hub` need."""
+    return {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_DISABLE_XET": "1",
+        "HOME": str(place),
+        "TMPDIR": str(place / "tmp"),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def tree(folder: Path) -> dict[str, bytes]:
     """Path -> content of all files below a folder; of nothing where there is none."""
     found = {}
     for parent, _, names in os.walk(folder):
@@ -331,5 +348,5 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def _files_at(hub: HubProcess, revision: str) -> dict[str, bytes]:
+def files_at(hub: HubProcess, revision: str) -> dict[str, bytes]:
     return {path: hub.read(REPO, path, revision) for path in hub.files(REPO, revision)}

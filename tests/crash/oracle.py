@@ -45,7 +45,7 @@ def broken_promises(committed: Files, undisturbed: Files) -> Iterator[str]:
     for path in named_files(state):
         if path not in undisturbed and path in committed:
             yield f"{path} is published, but an undisturbed run has no such file"
-    yield from _unbalanced(state)
+    yield from unbalanced(state)
 
 
 def named_files(state: Mapping[str, Any]) -> Iterator[str]:
@@ -56,7 +56,7 @@ def named_files(state: Mapping[str, Any]) -> Iterator[str]:
                     yield f"{folder}/{split}/{source}-{number:05d}.parquet"
 
 
-def _unbalanced(state: Mapping[str, Any]) -> Iterator[str]:
+def unbalanced(state: Mapping[str, Any]) -> Iterator[str]:
     numbers: list[int] = []
     for source, about in state["sources"].items():
         for split, books in about["splits"].items():

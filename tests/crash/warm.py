@@ -88,7 +88,7 @@ class Warm:
     def wait(self, pid: int, run: Run) -> Ended:
         """Until the run ends or stands still."""
         code = self._ask({"wait": pid})["code"]
-        return Ended(code, output_of(run.machine, pid))
+        return Ended(code, output_of(run.machine, pid) if code is not None else "")
 
     def go_on(self, pid: int) -> None:
         """Let a run that stands still go on."""

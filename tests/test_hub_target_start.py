@@ -90,6 +90,22 @@ def test_fresh_start_survives_lost_answers(hub: HubServer, tmp_path: Path, step:
     assert publisher.state.generation == State.from_json(hub.read(REPO, STATE_PATH)).generation
 
 
+@pytest.mark.parametrize("times", [1, None])
+def test_tag_that_is_only_said_to_be_there_is_made(hub: HubServer, tmp_path: Path, times: int | None) -> None:
+    """A 409 is no proof of a tag: it is looked for, and nothing is replaced while the old data has none."""
+    old_head = with_old_data(hub, tmp_path)
+    target = target_on(tmp_path)
+    hub.fault("status", status=409, step="tag", times=times)
+
+    if times is None:
+        with pytest.raises(Stopped):
+            target.begin(Change("Begin", begun_state()), target.snapshot())
+        assert hub.head(REPO) == old_head
+    else:
+        target.begin(Change("Begin", begun_state()), target.snapshot())
+        assert list(hub.store.refs(REPO, "tags").values()) == [old_head]
+
+
 @pytest.mark.parametrize("action", ["lost_after", "status_applied"])
 def test_replacing_commit_whose_answer_was_lost_deletes_once(hub: HubServer, tmp_path: Path, action: str) -> None:
     """Its deletions would be refused the second time; looking first avoids that."""

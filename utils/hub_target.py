@@ -123,9 +123,18 @@ class HubTarget:
         def create() -> None:
             self._api.create_tag(self.name, tag=tag, revision=since.head, repo_type="dataset", exist_ok=True)
 
-        self._ask("tag the old head", create)
-        log.info("The old dataset stays reachable as revision %s", tag)
-        return tag
+        for pause_s in self._pauses():
+            self._ask("tag the old head", create)
+            # To the client a 409 means that the tag is there; the Hub says it of a busy repo too.
+            if self._ask("read the tags", self._tags).get(tag) == since.head:
+                log.info("The old dataset stays reachable as revision %s", tag)
+                return tag
+            self._wait(pause_s)
+        raise self._gave_up("tag the old head")
+
+    def _tags(self) -> dict[str, str]:
+        refs = self._api.list_repo_refs(self.name, repo_type="dataset")
+        return {tag.name: tag.target_commit for tag in refs.tags}
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         base = since

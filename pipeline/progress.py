@@ -1,23 +1,27 @@
 """The progress bar of a split: clips, audio hours, rejects, MB published. None where the output is no terminal."""
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
+from utils.schema import SPEECH, RowSchema
 from utils.state import Step
 
 
 class SplitBar:
     """A bar for one split; use as a context manager."""
 
-    def __init__(self, name: str, done: int, total: int | None, shown: bool) -> None:
+    def __init__(self, name: str, done: int, total: int | None, shown: bool, rows: RowSchema = SPEECH) -> None:
+        self._row_schema = rows
         self._seconds = 0.0
         self._bar = tqdm(
             desc=name,
             initial=done,
             total=total,
-            unit=" clips",
+            unit=f" {rows.unit}",
             unit_scale=False,
             dynamic_ncols=True,
             leave=False,
@@ -36,11 +40,12 @@ class SplitBar:
         """Show one more step."""
         if self._bar.disable:
             return
-        if isinstance(step.outcome, dict):
-            self._seconds += step.outcome["length"]
-        self._bar.set_postfix_str(
-            f"{self._seconds / 3600:.2f} h audio, {step.progress.rejected} rejects, "
-            f"{bytes_published / 1e6:.0f} MB published",
-            refresh=False,
-        )
+        hours = ""
+        if self._row_schema.has_audio:
+            if isinstance(step.outcome, dict):
+                row: Mapping[str, Any] = step.outcome
+                self._seconds += row["length"]
+            hours = f"{self._seconds / 3600:.2f} h audio, "
+        told = f"{hours}{step.progress.rejected} rejects, {bytes_published / 1e6:.0f} MB published"
+        self._bar.set_postfix_str(told, refresh=False)
         self._bar.update()

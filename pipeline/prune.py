@@ -15,6 +15,7 @@ from pipeline.options import Options
 from utils.card_text import one_line
 from utils.checkpoint import superseded_history
 from utils.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, Place, delete, expired, measured
+from utils.schema import DATA_FOLDERS
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _STAMP = r"\d{8}-\d{6}"
 _AGAIN = r"(-\d+)?"  # what a name gets where it was taken
 _ARCHIVE = re.compile(rf"before-fresh-{_STAMP}")
 _SEGMENT = re.compile(rf"[^/]+\.parquet{_AGAIN}")
-_PART = re.compile(rf"(data|rejected)/[^/]+/[^/]+-\d{{5}}\.parquet(\.[0-9a-f-]+)?(\.tmp)?{_AGAIN}")
+_PART = re.compile(rf"({'|'.join(DATA_FOLDERS)})/[^/]+/[^/]+-\d{{5}}\.parquet(\.[0-9a-f-]+)?(\.tmp)?{_AGAIN}")
 _HALF_WRITTEN = re.compile(r"[^/]+\.json\.[0-9a-f-]+\.tmp")
 _LOG = re.compile(rf"run-{_STAMP}-\d+\.log")
 _PUT_AWAY = re.compile(rf".+\.before-(fresh|repair)-{_STAMP}{_AGAIN}")

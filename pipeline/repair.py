@@ -45,6 +45,8 @@ def _plan_lines(repair: Repair, where: str) -> list[str]:
         lines.append("Its state, its ledger and its card are brought in line with what is there.")
     if repair.holes:
         lines.append(f"IDs that stand for nothing from now on: {ranges_text(repair.holes)}.")
+    if repair.left_alone:
+        lines.append(f"Rows that are no clips stay as they are: {_listed(repair.left_alone)}.")
     lines += [f"Another ID, as the audio differs: {one_line(told)}" for told in repair.renamed]
     if repair.changed_files:
         lines.append(

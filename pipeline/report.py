@@ -7,12 +7,12 @@ broken. Text of others (names, terms, error messages) loses control characters, 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from processors.base_processor import SourceInfo
 from utils.card_text import duration_text, one_line
-from utils.schema import SPLITS
+from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 from utils.state import Progress, SplitState, State
 
 WIDTH = 100
@@ -41,11 +41,12 @@ def status_report(
     where: str,
     staged: Mapping[SplitOfSource, int] | None = None,
     read: Mapping[SplitOfSource, Progress] | None = None,
+    without_audio: Collection[str] = (),
 ) -> str:
     """What a target holds, per source and split.
 
     `staged` has the samples that wait on this machine, `read` how far it has read where that is further
-    than what is published.
+    than what is published, `without_audio` names sources of text of which the state may not know yet.
     """
     staged = staged or {}
     if state is None:
@@ -58,7 +59,7 @@ def status_report(
     splits = _in_order({*_splits_of(state), *(place for place, rows in staged.items() if rows)})
     if not splits:
         return "\n".join([*parts, "", "No source has been read yet."])
-    return "\n".join([*parts, "", *_status_table(state, splits, staged, read or {})])
+    return "\n".join([*parts, "", *_status_table(state, splits, staged, read or {}, _of_text(state, without_audio))])
 
 
 def summary(
@@ -69,16 +70,18 @@ def summary(
     next_command: str | None = None,
     *,
     reasons: Mapping[SplitOfSource, Counter[str]] | None = None,
+    without_audio: Collection[str] = (),
     nothing_to_do: bool = False,
     colour: bool = False,
 ) -> str:
     """The last words of a run: the books, the dataset, what failed, what to type next.
 
     `where` is what `load_dataset` takes. `this_run` has the progress of the splits that the run had in
-    hand, clips that are staged but not yet published included; other splits are told from the state.
+    hand, clips that are staged but not yet published included; other splits are told from the state. `without_audio`
+    names sources of text, of which the state may not know yet.
     `failures` says of each source that could not be read what happened and what to do.
     """
-    books = _all_books(state, this_run)
+    books = _all_books(state, this_run, _of_text(state, without_audio))
     paragraphs = [
         "Nothing to do: everything is published already." if nothing_to_do else "",
         "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
@@ -117,6 +120,7 @@ def _status_table(
     splits: Sequence[SplitOfSource],
     staged: Mapping[SplitOfSource, int],
     read: Mapping[SplitOfSource, Progress],
+    of_text: Collection[str],
 ) -> list[str]:
     rows: list[_Row] = []
     notes: dict[int, list[str]] = {}
@@ -126,7 +130,8 @@ def _status_table(
         rows += _heading(rows, place[0])
         counts = [split.published, split.rejected, _sum_of("unselected", split), staged.get(place, 0)]
         word = "finished" if progress.finished else "unfinished"
-        rows.append(_Row(place, [*(f"{count:,}" for count in counts), duration_text(split.duration_s), word]))
+        duration = _NO_DURATION if place[0] in of_text else duration_text(split.duration_s)
+        rows.append(_Row(place, [*(f"{count:,}" for count in counts), duration, word]))
         if not progress.finished:
             notes[len(rows) - 1] = _wrapped(f"next position: {_compact(progress.position)}", indent=4)
     titles = ["published", "rejected", "unselected", "staged", "duration", "reading"]
@@ -139,13 +144,35 @@ def _compact(position: Mapping[str, object]) -> str:
 
 def _holdings(state: State) -> str:
     """What is published, in one line."""
-    splits = [state.split(*place) for place in _splits_of(state)]
-    clips = sum(split.published for split in splits)
-    if not clips:
-        return "no clips yet"
+    held = [_holdings_of(state, rows) for rows in ROW_SCHEMAS.values()]
+    return "; and ".join(filter(None, held)) or "no clips yet"
+
+
+def _holdings_of(state: State, rows: RowSchema) -> str:
+    """`349 clips, 5.3 min, 5.9 MB, IDs S1 to S349`; "" where there are none of this kind."""
+    splits = _published(state, rows)
+    if not splits:
+        return ""
     size, duration = sum(split.size_bytes for split in splits), sum(split.duration_s for split in splits)
-    holes = f" but for {_removed(state):,}" if state.holes else ""
-    return f"{clips:,} clips, {duration_text(duration)}, {_size_text(size)}, IDs S1 to S{state.next_id - 1}{holes}"
+    first, last = (f"{rows.id_prefix}{number}" for number in (1, state.next_id_of(rows) - 1))
+    holes = f" but for {_removed(state):,}" if rows is SPEECH and state.holes else ""
+    facts = [f"{sum(split.published for split in splits):,} {rows.unit}", *([duration_text(duration)] * rows.has_audio)]
+    return f"{', '.join(facts)}, {_size_text(size)}, IDs {first} to {last}{holes}"
+
+
+def _published(state: State, rows: RowSchema) -> list[SplitState]:
+    """The splits with rows of a kind."""
+    sources = state.sources_of(rows).values()
+    return [split for source in sources for split in source.splits.values() if split.published]
+
+
+_NO_DURATION = "-"
+"""Of rows without audio."""
+
+
+def _of_text(state: State, more: Iterable[str]) -> set[str]:
+    """The sources whose rows have no audio."""
+    return {*more, *(name for name, source in state.sources.items() if not source.row_schema.has_audio)}
 
 
 def _size_text(size_bytes: int) -> str:
@@ -166,24 +193,28 @@ class _Books:
     """Clips of a split by what became of them, over all revisions of its source; sums of such."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    duration_s: float = 0.0
+    duration_s: float | None = None
+    """None: nothing of it has audio."""
 
     def __add__(self, other: "_Books") -> "_Books":
-        return _Books(Counter(self.counts) + other.counts, self.duration_s + other.duration_s)
+        durations = [books.duration_s for books in (self, other) if books.duration_s is not None]
+        return _Books(Counter(self.counts) + other.counts, sum(durations) if durations else None)
 
 
-def _all_books(state: State, this_run: Mapping[SplitOfSource, Progress]) -> dict[SplitOfSource, _Books]:
+def _all_books(
+    state: State, this_run: Mapping[SplitOfSource, Progress], of_text: Collection[str]
+) -> dict[SplitOfSource, _Books]:
     places = _in_order({*_splits_of(state), *this_run})
-    return {place: _books(state.split(*place), this_run.get(place)) for place in places}
+    return {place: _books(state.split(*place), this_run.get(place), place[0] not in of_text) for place in places}
 
 
-def _books(split: SplitState, latest: Progress | None) -> _Books:
+def _books(split: SplitState, latest: Progress | None, has_audio: bool) -> _Books:
     """A split's books up to `latest`. What was kept since the state's position is staged."""
     latest = latest or split.progress
     counts = Counter({name: getattr(latest, name) + _sum_of_earlier(name, split) for name in _COUNTS})
     counts["published"] = split.published
     counts["staged"] = max(0, latest.kept - split.progress.kept)
-    return _Books(counts, split.duration_s)
+    return _Books(counts, split.duration_s if has_audio else None)
 
 
 def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[str]:
@@ -198,7 +229,8 @@ def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[
 
 
 def _cells(books: _Books, shown: Iterable[str]) -> list[str]:
-    return [*(f"{books.counts[name]:,}" for name in shown), duration_text(books.duration_s)]
+    duration = _NO_DURATION if books.duration_s is None else duration_text(books.duration_s)
+    return [*(f"{books.counts[name]:,}" for name in shown), duration]
 
 
 def _balance(state: State, books: Mapping[SplitOfSource, _Books], colour: bool) -> list[str]:
@@ -242,10 +274,14 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
 
 def _where_text(state: State, where: str) -> list[str]:
     lines = [f"The dataset is in {one_line(where)}: {_holdings(state)}."]
-    if any(state.split(*place).published for place in _splits_of(state)):
-        load = f"dataset = load_dataset({json.dumps(where, ensure_ascii=False)})"
+    named = json.dumps(where, ensure_ascii=False)
+    speech, dialogue = (bool(_published(state, rows)) for rows in (SPEECH, DIALOGUE))
+    if speech:
         lines += ["In Python, without torch:", "", "    from datasets import Audio, load_dataset"]
-        lines += [f'    {load}.cast_column("audio", Audio(decode=False))']
+        lines += [f'    dataset = load_dataset({named}).cast_column("audio", Audio(decode=False))']
+    if dialogue:
+        lines += [] if speech else ["In Python:", "", "    from datasets import load_dataset"]
+        lines += [f'    pairs = load_dataset({named}, "{DIALOGUE.name}")']
     return [*lines, *(_wrapped(_OLD_DATA) if state.replaces_old_data else [])]
 
 

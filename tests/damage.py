@@ -43,7 +43,8 @@ def sign(folder: Path) -> None:
     state = Ledger(raw).signed(state_of(folder))
     for name, source in state.sources.items():
         for split, books in source.splits.items():
-            mine = [record for record in records if record.path.startswith(f"data/{split}/{name}-")]
+            shards = f"{source.row_schema.folder}/{split}/{name}-"
+            mine = [record for record in records if record.path.startswith(shards)]
             size = sum(record.size_bytes for record in mine)
             state = state.with_split(name, split, replace(books, size_bytes=size))
     put_state(folder, state)

@@ -12,6 +12,7 @@ The content comes from the data alone (no times, no run ids), so the same state 
 Whatever a source says of itself is shown as it stands and never becomes markup.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from glob import escape as literal
@@ -30,7 +31,7 @@ from utils.card_text import (
     published_splits,
     safe_url,
 )
-from utils.schema import hf_features
+from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, RowSchema, hf_features
 from utils.state import SourceState, State
 
 DEFAULT_CONFIG = "default"
@@ -48,6 +49,10 @@ OUR_KEYS = (
     "configs",
     "dataset_info",
 )
+
+MOST_YAML = 256 * 1024
+"""Characters at the top of a card that are read as YAML, which takes 10 us each. Longer ones stay as text."""
+MOST_YAML_VALUES = 100_000
 
 # The Hub's own idea of where the YAML ends, but for an empty block and a byte order mark, which we take too.
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:(?<=\n)|\r?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -67,6 +72,8 @@ def render_card(state: State, existing: str | None, repo_id: str | None = None) 
         return existing
     theirs, text = _parted(existing or "")
     front_matter = _front_matter(_metadata(state, repo_id), theirs)
+    if theirs and len(front_matter) > MOST_YAML:  # it could not be read again
+        text, front_matter = existing or "", _front_matter(_metadata(state, repo_id), "")
     return f"---\n{front_matter}---\n{_with_block(text, block_for_people(state, repo_id))}"
 
 
@@ -84,13 +91,28 @@ def _parted(existing: str) -> tuple[str, str]:
 
 def _mapping(source: str) -> dict[Any, Any] | None:
     """What YAML source says, {} where it says nothing, None where it can't be read or is no mapping."""
+    if len(source) > MOST_YAML:
+        return None
     try:
+        if _size_written_out(yaml.compose(source, yaml.SafeLoader), {}) > MOST_YAML_VALUES:
+            return None
         content = yaml.safe_load(source)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, TypeError, RecursionError):
         return None  # the others are what PyYAML raises for a value that its tag doesn't fit (`!!bool maybe`)
     if content is None:
         return {}
     return content if isinstance(content, dict) else None
+
+
+def _size_written_out(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """The values in a piece of YAML with every alias written out: ten lines of them may stand for billions."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # where it holds itself
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_size_written_out(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _with_block(text: str, block: str) -> str:
@@ -154,17 +176,26 @@ def _dump(content: Mapping[str, Any]) -> str:
 def _metadata(state: State, repo_id: str | None) -> dict[str, Any]:
     published = published_sources(state)
     repos = [str(source.about["repo_id"]) for source in published.values() if source.about.get("repo_id")]
-    configs = _configs(published)
+    configs = _configs(state)
     return {
         "pretty_name": TITLE,
         "language": ["th"],
         **_licence(list(published.values()), repo_id),
-        "task_categories": ["automatic-speech-recognition", "text-to-speech"],
+        "task_categories": _tasks(state),
         "size_categories": [_size_category(clip_count(state))],
         **({"source_datasets": repos} if repos else {}),
         "tags": list(TAGS),
-        **({"configs": configs, "dataset_info": _dataset_info(state, published)} if configs else {}),
+        **({"configs": configs, "dataset_info": _dataset_info(state)} if configs else {}),
     }
+
+
+def _tasks(state: State) -> list[str]:
+    dialogue = published_sources(state, DIALOGUE)
+    speech = published_sources(state, SPEECH) or not dialogue
+    return [
+        *(["automatic-speech-recognition", "text-to-speech"] if speech else []),
+        *(["text-generation"] if dialogue else []),
+    ]
 
 
 def _licence(published: Sequence[SourceState], repo_id: str | None) -> dict[str, str]:
@@ -198,18 +229,33 @@ def _size_category(clips: int) -> str:
     return f"n>{bounds[-1]}"
 
 
-def _configs(published: Mapping[str, SourceState]) -> list[dict[str, Any]]:
-    """One config for everything and one per source. They name `data/` alone: rejects and state stay out."""
-    if not published:
-        return []
-    splits = published_splits(published.values())
-    everything = [{"split": split, "path": f"data/{split}/*.parquet"} for split in splits]
-    configs: list[dict[str, Any]] = [{"config_name": DEFAULT_CONFIG, "data_files": everything, "default": True}]
-    for name, source in published.items():
-        files = _shards_glob(name, published)
-        paths = [{"split": split, "path": f"data/{split}/{files}"} for split in published_splits([source])]
-        configs.append({"config_name": name, "data_files": paths})
+def _configs(state: State) -> list[dict[str, Any]]:
+    """The default config has all speech; then one per source of speech, one for each other kind of rows.
+
+    They name the folders of shards alone: rejects and state stay out.
+    """
+    configs: list[dict[str, Any]] = []
+    for rows in ROW_SCHEMAS.values():
+        published = published_sources(state, rows)
+        if not published:
+            continue
+        splits = published_splits(published.values())
+        everything = [{"split": split, "path": f"{rows.folder}/{split}/*.parquet"} for split in splits]
+        is_default = {"default": True} if rows is SPEECH else {}
+        configs.append({"config_name": _config_name(rows), "data_files": everything, **is_default})
+        for name, source in _with_own_config(rows, published).items():
+            files = _shards_glob(name, published)
+            paths = [{"split": split, "path": f"{rows.folder}/{split}/{files}"} for split in published_splits([source])]
+            configs.append({"config_name": name, "data_files": paths})
     return configs
+
+
+def _config_name(rows: RowSchema) -> str:
+    return DEFAULT_CONFIG if rows is SPEECH else rows.name
+
+
+def _with_own_config(rows: RowSchema, published: Mapping[str, SourceState]) -> Mapping[str, SourceState]:
+    return published if rows is SPEECH else {}
 
 
 def _shards_glob(name: str, others: Iterable[str]) -> str:
@@ -218,12 +264,17 @@ def _shards_glob(name: str, others: Iterable[str]) -> str:
     return f"{literal(name)}-{'?????' if is_prefix else '*'}.parquet"
 
 
-def _dataset_info(state: State, published: Mapping[str, SourceState]) -> list[dict[str, Any]]:
-    everything = _config_info(state, DEFAULT_CONFIG, list(published.values()))
-    return [everything, *(_config_info(state, name, [source]) for name, source in published.items())]
+def _dataset_info(state: State) -> list[dict[str, Any]]:
+    infos: list[dict[str, Any]] = []
+    for rows in ROW_SCHEMAS.values():
+        if published := published_sources(state, rows):
+            infos.append(_config_info(state, _config_name(rows), rows, list(published.values())))
+            own = _with_own_config(rows, published)
+            infos += [_config_info(state, name, rows, [source]) for name, source in own.items()]
+    return infos
 
 
-def _config_info(state: State, config: str, sources: Sequence[SourceState]) -> dict[str, Any]:
+def _config_info(state: State, config: str, rows: RowSchema, sources: Sequence[SourceState]) -> dict[str, Any]:
     """Sizes and features of one config. `datasets` compares num_examples; sizes are those of the shards."""
     splits: list[dict[str, Any]] = []
     for name in published_splits(sources):
@@ -234,17 +285,17 @@ def _config_info(state: State, config: str, sources: Sequence[SourceState]) -> d
     total_bytes = sum(split["num_bytes"] for split in splits)
     return {
         "config_name": config,
-        "features": _features(state.sample_rate_hz),
+        "features": _features(state.sample_rate_hz, rows),
         "splits": splits,
         "download_size": total_bytes,
         "dataset_size": total_bytes,
     }
 
 
-def _features(sample_rate_hz: int | None) -> list[dict[str, Any]]:
+def _features(sample_rate_hz: int | None, rows: RowSchema) -> list[dict[str, Any]]:
     """The features as `datasets` writes them in a card."""
     audio: Any = "audio" if sample_rate_hz is None else {"audio": {"sampling_rate": sample_rate_hz}}
     return [
         {"name": name, "dtype": audio if kind["_type"] == "Audio" else kind["dtype"]}
-        for name, kind in hf_features(sample_rate_hz).items()
+        for name, kind in hf_features(sample_rate_hz, rows).items()
     ]

@@ -15,11 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from utils.checked_types import check_types
 from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
 from utils.retention import superseded
+from utils.shown import shown
 from utils.state import Progress, checked_json, json_with_checksum
+from utils.state_checks import check_progress
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return _as_unified(raw)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(
-            f"Checkpoint {path} is damaged or of an unknown format ({error}). Nothing was changed. "
+            f"Checkpoint {path} is damaged or of an unknown format ({shown(error)}). Nothing was changed. "
             "Use --resume: it does not need this file."
         ) from error
 
@@ -116,11 +119,14 @@ def load_latest(folder: Path, source: str) -> dict[str, Any] | None:
 
 def progress_by_split(checkpoint: Mapping[str, Any]) -> dict[str, Progress]:
     """The exact progress of each split, where the checkpoint was written by this version; else empty."""
-    splits = checkpoint.get("dataset_specific", {}).get("splits", {})
     try:
-        return {split: Progress(**fields) for split, fields in splits.items()}
-    except (TypeError, ValueError) as error:
-        raise DamagedCheckpoint(f"The checkpoint's positions can't be read ({error}).") from error
+        splits = checkpoint.get("dataset_specific", {}).get("splits", {})
+        found = {split: Progress(**fields) for split, fields in splits.items()}
+        for split, progress in found.items():
+            check_progress(progress, split)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedCheckpoint(f"The checkpoint's positions can't be read ({shown(error)}).") from error
+    return found
 
 
 def splits_as_json(splits: Mapping[str, Progress]) -> dict[str, Any]:
@@ -181,13 +187,15 @@ def _as_unified(raw: bytes) -> dict[str, Any]:
 
 def _complete(content: dict[str, Any]) -> dict[str, Any]:
     """Defaults for the keys that a checkpoint of the seed's form may lack; the count must be there."""
-    count = int(content["samples_processed"])
-    if count < 0:
+    count, index = int(content["samples_processed"]), int(content.get("split_index") or 0)
+    if min(count, index) < 0:
         raise ValueError("a negative count")
+    check_types(content.get("current_split"), str | None, "current_split")
     defaults = unified(str(content.get("processor", "")), count, None, 0)
     complete = {**defaults, **{key: value for key, value in content.items() if value is not None}}
     complete["timestamp"] = content.get("timestamp", 0)
     complete["samples_processed"], complete["processor"] = count, str(complete["processor"])
+    complete["split_index"] = index
     return {**complete, "mode": "unified", "version": CHECKPOINT_VERSION}
 
 

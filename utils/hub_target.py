@@ -27,6 +27,7 @@ from utils.card import render_card
 from utils.card_text import one_line
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.lock import hold_lock
+from utils.parquet_file import ParquetFile
 from utils.state import STATE_PATH, State
 from utils.targets import CARD_PATH, Change, Revision, Snapshot, StoredFile, batch_rows
 
@@ -209,23 +210,23 @@ class HubTarget:
 
     def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
         with self._parquet(path, snapshot) as file:
-            return list(file.schema_arrow.names)
+            return list(file.schema.names)
 
     def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         with self._parquet(path, snapshot) as file:
-            for number in range(file.num_row_groups):
-                read = partial(file.read_row_group, number, columns=columns, use_threads=False)
+            for number in range(file.groups):
+                read = partial(file.read_group, number, columns)
                 table = self._ask(f"read {path}", read)
                 yield from table.to_batches(max_chunksize=batch_rows(columns))
 
     @contextmanager
-    def _parquet(self, path: str, snapshot: Snapshot) -> Iterator[pq.ParquetFile]:
+    def _parquet(self, path: str, snapshot: Snapshot) -> Iterator[ParquetFile]:
         """A Parquet file, read by ranges."""
 
-        def open_it() -> tuple[Any, pq.ParquetFile]:
+        def open_it() -> tuple[Any, ParquetFile]:
             files = hub.filesystem(self._token)
             raw = files.open(f"datasets/{self.name}/{path}", revision=snapshot.head, block_size=2**20)
-            return raw, pq.ParquetFile(raw, pre_buffer=False)
+            return raw, ParquetFile(raw)
 
         raw, parquet = self._ask(f"open {path}", open_it)
         with raw, parquet:

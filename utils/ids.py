@@ -1,23 +1,30 @@
-"""Public IDs: `S1, S2, ...`, and sets of IDs that stay small at ten million of them."""
+"""Public IDs: `S1, S2, ...`, and sets of IDs that stay small at ten million of them.
+
+Other kinds of rows (`utils/schema.py`) have another letter than `S`, and numbers of their own.
+"""
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, MutableSet
-
-_NUMBERED = re.compile(r"S([1-9][0-9]{0,17})")
+from functools import cache
 
 Range = tuple[int, int]
 """First and last number, both included."""
 
 
-def id_of(number: int) -> str:
-    return f"S{number}"
+def id_of(number: int, prefix: str = "S") -> str:
+    return f"{prefix}{number}"
 
 
-def number_of(sample_id: str) -> int | None:
+def number_of(sample_id: str, prefix: str = "S") -> int | None:
     """The number of an ID of the form `S<n>`, None for any other."""
-    match = _NUMBERED.fullmatch(sample_id)
+    match = _numbered(prefix).fullmatch(sample_id)
     return int(match[1]) if match else None
+
+
+@cache
+def _numbered(prefix: str) -> re.Pattern[str]:
+    return re.compile(rf"{prefix}([1-9][0-9]{{0,17}})")
 
 
 def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -26,9 +33,10 @@ def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 
 class IdSet(MutableSet[str]):
-    """A set of IDs: sorted ranges for `S<n>`, a plain set for IDs of any other form."""
+    """A set of IDs: sorted ranges for `S<n>` (or another `prefix`), a plain set for IDs of any other form."""
 
-    def __init__(self, ids: Iterable[str] = (), ranges: Iterable[Range] = ()) -> None:
+    def __init__(self, ids: Iterable[str] = (), ranges: Iterable[Range] = (), prefix: str = "S") -> None:
+        self._prefix = prefix
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._others: set[str] = set()
@@ -40,7 +48,7 @@ class IdSet(MutableSet[str]):
     def __contains__(self, sample_id: object) -> bool:
         if not isinstance(sample_id, str):
             return False
-        number = number_of(sample_id)
+        number = number_of(sample_id, self._prefix)
         if number is None:
             return sample_id in self._others
         at = bisect_right(self._starts, number) - 1
@@ -48,7 +56,7 @@ class IdSet(MutableSet[str]):
 
     def __iter__(self) -> Iterator[str]:
         for first, last in self.ranges:
-            yield from map(id_of, range(first, last + 1))
+            yield from (id_of(number, self._prefix) for number in range(first, last + 1))
         yield from self.others
 
     def __len__(self) -> int:
@@ -72,14 +80,14 @@ class IdSet(MutableSet[str]):
         return len(self._starts) + len(self._others)
 
     def add(self, value: str) -> None:
-        number = number_of(value)
+        number = number_of(value, self._prefix)
         if number is None:
             self._others.add(value)
         else:
             self._add_range(number, number)
 
     def discard(self, value: str) -> None:
-        number = number_of(value)
+        number = number_of(value, self._prefix)
         if number is None:
             self._others.discard(value)
             return
@@ -105,19 +113,19 @@ class IdSet(MutableSet[str]):
 
     def to_json(self) -> list[str | list[str]]:
         """Ranges as `["S1", "S5000"]`, other IDs as plain strings."""
-        return [*([id_of(first), id_of(last)] for first, last in self.ranges), *self.others]
+        return [*([id_of(first, self._prefix), id_of(last, self._prefix)] for first, last in self.ranges), *self.others]
 
     @classmethod
-    def from_json(cls, items: Iterable[object]) -> "IdSet":
+    def from_json(cls, items: Iterable[object], prefix: str = "S") -> "IdSet":
         """Read `to_json`'s form, or the plain list of IDs that older versions wrote. ValueError on anything else."""
-        result = cls()
+        result = cls(prefix=prefix)
         for item in items:
             if isinstance(item, str):
                 result.add(item)
                 continue
             match item:
                 case [str() as first_id, str() as last_id]:
-                    first, last = number_of(first_id), number_of(last_id)
+                    first, last = number_of(first_id, prefix), number_of(last_id, prefix)
                 case _:
                     first = last = None
             if first is None or last is None or last < first:

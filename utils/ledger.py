@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from utils.checked_types import check_types
 from utils.errors import TargetRefused
+from utils.shown import shown
 from utils.state import State
+from utils.state_checks import check_path
 
 LEDGER_PATH = ".ingest/files.jsonl"
 
@@ -70,5 +73,15 @@ class Ledger:
         return replace(state, ledger_bytes=len(self.raw), ledger_sha256=hashlib.sha256(self.raw).hexdigest())
 
     def records(self) -> Iterator[FileRecord]:
+        """One by one. TargetRefused where a line is not what we write, though the state's signature fits."""
         for line in self.raw.splitlines():
-            yield FileRecord(**json.loads(line))
+            try:
+                record = FileRecord(**json.loads(line))
+                check_types(record, FileRecord, "a file")
+                check_path(record.path)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise TargetRefused(
+                    f"The target's {LEDGER_PATH} holds a line that is none of ours ({shown(error)}). Nothing was "
+                    "changed. Restore it from the target's previous revision, then repeat this command."
+                ) from error
+            yield record

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.schema import DATA_FOLDERS, SPEECH
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, SourceState, State
-from utils.targets import DATA_FOLDERS, Change, Snapshot, Target
+from utils.targets import Change, Snapshot, Target
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Publisher:
         self._declared[name] = source
 
     def published_files(self, folder: str, source: str, split: str) -> list[tuple[int, str]]:
-        """Part number and path of each published file of a split, from the ledger. `folder`: data or rejected."""
+        """Part number and path of each published file of a split, from the ledger. `folder`: of its rows or rejects."""
         return [(number, record.path) for number, record in self.published_records(folder, source, split)]
 
     def published_records(self, folder: str, source: str, split: str) -> list[tuple[int, FileRecord]]:
@@ -80,7 +81,8 @@ class Publisher:
         part = built.part
         ledger = self._ledger.with_files(built.files)
         planned = self._signed(ledger.signed(self.state.after(part)))
-        message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} samples"
+        unit = "samples" if part.row_schema is SPEECH else part.row_schema.unit
+        message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} {unit}"
         files: dict[str, Path | bytes] = {**built.files, LEDGER_PATH: ledger.raw} if built.files else {}
         self.snapshot = self.target.commit(Change(message, planned, files), self.snapshot)
         self._ledger = ledger

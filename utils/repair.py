@@ -7,10 +7,14 @@
 With a state, only the shards with a row that goes or changes are written again; rows with a new ID move to a new part
 at the end, so that IDs still increase in published order. Without one, all rows are written again, with all columns, as
 the source `samples`, which is the one that a script's uploader goes on with.
+
+Only speech is mended: what copies are, its audio tells. Files of other rows, their books and their lines in the ledger
+stay as they are, so that `--verify` goes on to say what is wrong with them.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from utils.card import render_card
@@ -20,11 +24,11 @@ from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.publisher import begun_state, library_versions, utc_now
 from utils.repair_scan import Scan, Scanner
 from utils.repair_write import Rewriter, WrittenShard
-from utils.schema import SPLITS
+from utils.schema import REJECTED_FOLDER, SPEECH, SPLITS, rows_in
 from utils.shards import ShardLimits
-from utils.state import STATE_PATH, Progress, SourceState, SplitState, State, part_name
+from utils.state import STATE_PATH, Progress, SourceState, SplitState, State, part_name, part_path
 from utils.streaming import ABOUT_SAMPLES, StreamingUploader
-from utils.targets import CARD_PATH, DATA_FOLDERS, STATE_FOLDER, Change, Snapshot, StoredFile, Target
+from utils.targets import CARD_PATH, STATE_FOLDER, Change, Snapshot, StoredFile, Target, published_files
 from utils.verify_rows import SPLITS_OF_OTHERS, split_of
 from utils.verify_state import kept_in_all, split_books, subtract
 
@@ -49,6 +53,8 @@ class Repair:
     """Gives a dataset its state."""
     changed_files: tuple[str, ...] = ()
     """Files that are not as they were committed, but whose clips are: taken as they are."""
+    left_alone: tuple[str, ...] = ()
+    """Files of rows other than speech."""
 
 
 @dataclass
@@ -91,10 +97,13 @@ def _adopt(
     snapshot: Snapshot, scanner: Scanner, stored: dict[str, StoredFile], scratch: Path, same_audio: bool
 ) -> Repair:
     paths = [
-        path for path in stored if path.endswith(".parquet") and path.split("/")[0] not in ("rejected", STATE_FOLDER)
+        path
+        for path in stored
+        if path.endswith(".parquet") and path.split("/")[0] not in (REJECTED_FOLDER, STATE_FOLDER)
     ]
     if not paths:
         raise TargetRefused("There is no Parquet file in it, so there is nothing to repair. Nothing was changed.")
+    _refuse_rows_without_audio(scanner, [path for path in paths if rows_in(path) is not SPEECH])
     found = scanner.scan(paths, 1, same_audio=same_audio, suspects=set())
     (form,) = found.forms if len(found.forms) == 1 else [(0, 0)]
     state = begun_state(form[0] if form[1] == 1 else None)
@@ -123,6 +132,16 @@ def _adopt(
         change, snapshot, sum(found.rows), rows, tuple(paths), tuple(rewriter.told), found.unsettled, state.holes,
         mends_books=True, adopts=True,
     )  # fmt: skip
+
+
+def _refuse_rows_without_audio(scanner: Scanner, paths: list[str]) -> None:
+    """Of a dataset of ours that has lost its state: as clips, such rows would make no sense."""
+    for path in paths:
+        if not any("audio" in row for _, row in islice(scanner.rows_of(path, ["audio"]), 1)):
+            raise TargetRefused(
+                f"{path} has no audio, and --repair mends clips alone. Nothing was changed. Move the folder "
+                f"{path.split('/')[0]}/ out of the dataset, then repeat this command."
+            )
 
 
 def _split(path: str) -> str:
@@ -179,7 +198,9 @@ class _Mending:
         ledger = Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.state)
         old = {record.path: record for record in ledger.records()}
         paths = self._published_paths(old)
-        shards = [path for path in paths if path.startswith("data/")]
+        data = [path for path in paths if path.split("/")[0] != REJECTED_FOLDER]
+        shards = [path for path in data if rows_in(path) is SPEECH]
+        left_alone = tuple(path for path in data if path not in set(shards))
         now = {path: self._record(path, old.get(path)) for path in paths}
         suspects = {path for path in shards if now[path] != old.get(path)}
         found = self.scanner.scan(shards, self.state.next_id, same_audio=self.same_audio, suspects=suspects)
@@ -193,16 +214,13 @@ class _Mending:
         extra = self._write_renamed(rewriter, found, draft)
         planned = self._planned(found, rewriter, draft, extra)
         self._refuse_disorder(found, rewriter)
-        return replace(self._repair(found, rewriter, draft, planned), changed_files=tuple(sorted(suspects & set(old))))
+        repair = self._repair(found, rewriter, draft, planned)
+        return replace(repair, changed_files=tuple(sorted(suspects & set(old))), left_alone=left_alone)
 
     def _published_paths(self, old: dict[str, FileRecord]) -> list[str]:
         """The published files in published order. TargetRefused where one is missing."""
-        named: list[str] = []
-        for source, split, books in split_books(self.state):
-            for number in range(books.parts):
-                both = [f"{folder}/{split}/{part_name(source, number)}" for folder in DATA_FOLDERS]
-                named += [path for path in both if path in self.stored]  # a part may have neither; `old` knows
-        named = [*old, *(path for path in named if path not in old)]
+        named = published_files(self.state)  # a part may have neither; `old` knows
+        named = [*old, *(path for path in named if path in self.stored and path not in old)]
         if missing := [path for path in named if path not in self.stored]:
             raise TargetRefused(
                 f"{self.target.name} lacks {len(missing)} published files: {', '.join(missing[:3])}. Nothing was "
@@ -213,6 +231,8 @@ class _Mending:
 
     def _record(self, path: str, old: FileRecord | None) -> FileRecord:
         file = self.stored[path]
+        if old and rows_in(path) is not SPEECH:
+            return old
         sha256 = file.sha256 or self.target.sha256(path, self.snapshot)
         if old and (old.size_bytes, old.sha256) == (file.size_bytes, sha256):
             return old
@@ -221,7 +241,7 @@ class _Mending:
 
     def _refuse_lost_rows(self, found: Scan) -> None:
         there = merge_ranges(ids for split in found.old_ids.values() for ids in split.ranges)
-        named = merge_ranges(ids for _, _, books in split_books(self.state) for ids in books.ids)
+        named = merge_ranges(ids for _, _, books in _books_of_speech(self.state) for ids in books.ids)
         if lost := subtract(named, there):
             raise TargetRefused(
                 f"Published rows are gone from {self.target.name}, S{lost[0][0]} first. Nothing was changed: --repair "
@@ -231,11 +251,11 @@ class _Mending:
     def _write_renamed(self, rewriter: Rewriter, found: Scan, draft: _Draft) -> dict[tuple[str, str], WrittenShard]:
         """Rows with a new ID go to a part of their own at the end of their split."""
         extra: dict[tuple[str, str], WrittenShard] = {}
-        for source, split, books in split_books(self.state):
-            mine = {f"data/{split}/{part_name(source, at)}" for at in range(books.parts)}
+        for source, split, books in _books_of_speech(self.state):
+            mine = {_shard(source, split, at) for at in range(books.parts)}
             places = [place for place in sorted(found.renamed) if found.paths[place[0]] in mine]
             if places:
-                path = f"data/{split}/{part_name(source, books.parts)}"
+                path = _shard(source, split, books.parts)
                 extra[source, split] = shard = rewriter.write_renamed(places, part_name(source, books.parts), split)
                 draft.files[path] = shard.local
                 draft.records[path] = FileRecord.of(path, shard.local)
@@ -246,11 +266,11 @@ class _Mending:
     ) -> State:
         state = self.state
         figures = {path: rewriter.figures(number) for number, path in enumerate(found.paths)}
-        for source, split, books in split_books(self.state):
-            paths = [f"data/{split}/{part_name(source, at)}" for at in range(books.parts)]
+        for source, split, books in _books_of_speech(self.state):
+            paths = [_shard(source, split, at) for at in range(books.parts)]
             mine = [figures[path] for path in paths if path in figures]
             more = [extra[source, split]] if (source, split) in extra else []
-            sized = [*paths, *(f"data/{split}/{part_name(source, books.parts)}" for _ in more)]
+            sized = [*paths, *(_shard(source, split, books.parts) for _ in more)]
             mended = replace(
                 books,
                 parts=books.parts + len(more),
@@ -262,7 +282,7 @@ class _Mending:
             if abs(mended.duration_s - books.duration_s) < 0.001:
                 mended = replace(mended, duration_s=books.duration_s)  # summed in another order
             state = state.with_split(source, split, mended)
-        ranges = [*(books.ids for _, _, books in split_books(state)), *(shard.ids for shard in extra.values())]
+        ranges = [*(books.ids for _, _, books in _books_of_speech(state)), *(shard.ids for shard in extra.values())]
         highest = max((last for ids in ranges for _, last in ids), default=0)
         holes = merge_ranges([*self.state.holes, *_vanished(found)])
         state = replace(state, next_id=max(self.state.next_id, highest + 1), holes=holes)
@@ -286,7 +306,7 @@ class _Mending:
             last = ids[-1][1]
 
     def _refuse_wrong_books(self, state: State) -> None:
-        books = [books for _, _, books in split_books(state)]
+        books = [books for _, _, books in _books_of_speech(state)]
         kept = sum(map(kept_in_all, books))
         published, holes = sum(one.published for one in books), _count(state.holes)
         if kept != published + holes:
@@ -317,9 +337,18 @@ class _Mending:
         return bool(self.stored) and render_card(self.state, text, self.repo_id) != text
 
 
+def _books_of_speech(state: State) -> list[tuple[str, str, SplitState]]:
+    speech = state.sources_of(SPEECH)
+    return [(source, split, books) for source, split, books in split_books(state) if source in speech]
+
+
+def _shard(source: str, split: str, number: int) -> str:
+    return part_path(SPEECH.folder, source, split, number)
+
+
 def _take(draft: _Draft, shards: Iterable[WrittenShard], split: str) -> None:
     for shard in shards:
-        path = f"data/{split}/{shard.name}"
+        path = f"{SPEECH.folder}/{split}/{shard.name}"
         draft.files[path] = shard.local
         draft.records[path] = FileRecord.of(path, shard.local)
 

@@ -1,7 +1,8 @@
-"""What a clip is on its way: raw clip -> sample or reject, and the columns of what is published.
+"""What a clip is on its way: raw clip -> row or reject, and the columns of what is published.
 
-A processor reads `RawClip`s; converting one gives a `Sample` (a plain dict with the published
-columns) or a `Reject`. With the progress after it, that outcome is a `Step` (utils/state.py), the unit that is staged.
+A processor reads `RawClip`s; converting one gives a row (a plain dict with the published columns of the processor's
+`RowSchema`: a `Sample` of speech, a `Dialogue`) or a `Reject`. With the progress after it, that outcome is a
+`Step` (utils/state.py), the unit that is staged.
 """
 
 import json
@@ -45,8 +46,8 @@ class RawClip:
     """The source's own stable name of the clip, unique within its split (`0-685-9`)."""
     position: Position
     """The position after this clip."""
-    audio: bytes | None
-    """The bytes of its audio file, in any format; None where the source names a file that is not there."""
+    audio: bytes | None = None
+    """The bytes of its audio file, in any format; None where the source names a file that is not there, or has none."""
     audio_name: str = ""
     """The file's name in the source; only its ending is used, and messages show it."""
     transcript: str = ""
@@ -54,7 +55,7 @@ class RawClip:
     speaker: str | None = None
     """The source's own name of the speaker, None where it names none."""
     metadata: Mapping[str, Any] | None = None
-    """What else the source says of the clip (JSON values)."""
+    """What else the source says of the clip (JSON values); of a source without audio, the whole record."""
     declared_duration_s: float | None = None
     """The duration that the source's table states, in seconds."""
     selected: bool = True
@@ -69,7 +70,7 @@ class AudioCell(TypedDict):
 
 
 class Sample(TypedDict):
-    """One row of the published dataset, in the order of its columns."""
+    """One row of speech, in the order of its columns."""
 
     ID: str
     source_id: str
@@ -83,6 +84,27 @@ class Sample(TypedDict):
     confidence_score: float
     audio_hash: str
     source_metadata: str | None
+
+
+class Dialogue(TypedDict):
+    """One row of dialogue (a text and its answer), in the order of its columns. Names of people are in none."""
+
+    ID: str
+    source_id: str
+    dataset_name: str
+    prompt: str
+    response: str
+    query: str | None
+    author_hash: str | None
+    created_at: str | None
+    likes: int | None
+    replies: int | None
+    language: str
+    source_metadata: str | None
+
+
+Row: TypeAlias = Sample | Dialogue
+"""What is published of a clip; its `ID` is empty until it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +125,7 @@ class Skip(Enum):
     """An earlier revision of the source published or rejected it."""
 
 
-Outcome: TypeAlias = Sample | Reject | Skip
+Outcome: TypeAlias = Row | Reject | Skip
 """What becomes of a clip."""
 
 
@@ -120,40 +142,101 @@ def metadata_json(metadata: Mapping[str, Any] | None) -> str | None:
     return json.dumps(filled, ensure_ascii=False, sort_keys=True) if filled else None
 
 
-_STRING_COLUMNS_BEFORE_AUDIO = ("ID", "source_id", "dataset_name", "speaker_id", "Language")
+@dataclass(frozen=True, eq=False)
+class RowSchema:
+    """A kind of row that a dataset can hold: its columns, where its shards lie, how its IDs begin.
+
+    Each kind has its own configs and its own sequence of IDs. There is one object of each: see `ROW_SCHEMAS`.
+    """
+
+    name: str
+    """In the state; and the name of its config, but for speech, which has the default one and one per source."""
+    id_prefix: str
+    folder: str
+    """Of its shards, in the target."""
+    unit: str
+    """What people call its rows: `clips`."""
+    columns: Mapping[str, str]
+    """Name -> type: one of Arrow's, or `audio`. Every kind has `ID`, `source_id` and `dataset_name`."""
+
+    @property
+    def has_audio(self) -> bool:
+        return "audio" in self.columns
+
+    def payload_bytes(self, row: Mapping[str, Any]) -> int:
+        """What a row weighs, where shards and row groups are cut: its audio's bytes, or those of all its texts."""
+        if self.has_audio:
+            return len(row["audio"]["bytes"])
+        return sum(len(value.encode()) for name, value in row.items() if name != "ID" and isinstance(value, str))
 
 
-def hf_features(sample_rate_hz: int | None) -> dict[str, dict[str, Any]]:
-    """The dataset's features as `datasets` spells them in JSON. `sample_rate_hz` None: each clip keeps its own."""
-    string = {"dtype": "string", "_type": "Value"}
+SPEECH = RowSchema(
+    "speech",
+    id_prefix="S",
+    folder="data",
+    unit="clips",
+    columns={
+        **dict.fromkeys(("ID", "source_id", "dataset_name", "speaker_id", "Language"), "string"),
+        "audio": "audio",
+        "transcript": "string",
+        "transcript_raw": "string",
+        "length": "float64",
+        "confidence_score": "float32",
+        "audio_hash": "string",
+        "source_metadata": "string",
+    },
+)
+DIALOGUE = RowSchema(
+    "dialogue",
+    id_prefix="D",
+    folder="dialogue",
+    unit="pairs",
+    columns={
+        **dict.fromkeys(("ID", "source_id", "dataset_name", "prompt", "response"), "string"),
+        **dict.fromkeys(("query", "author_hash", "created_at"), "string"),
+        **dict.fromkeys(("likes", "replies"), "int64"),
+        **dict.fromkeys(("language", "source_metadata"), "string"),
+    },
+)
+ROW_SCHEMAS: Mapping[str, RowSchema] = {rows.name: rows for rows in (SPEECH, DIALOGUE)}
+
+REJECTED_FOLDER = "rejected"
+DATA_FOLDERS = (*(rows.folder for rows in ROW_SCHEMAS.values()), REJECTED_FOLDER)
+"""The folders of a target that hold published Parquet files."""
+
+
+def rows_in(path: str) -> RowSchema:
+    """The kind of the rows in a data file of a dataset of ours, by its folder; speech wherever that says nothing."""
+    folder = path.split("/")[0]
+    return next((rows for rows in ROW_SCHEMAS.values() if rows.folder == folder), SPEECH)
+
+
+def hf_features(sample_rate_hz: int | None, rows: RowSchema = SPEECH) -> dict[str, dict[str, Any]]:
+    """The features of rows as `datasets` spells them in JSON. `sample_rate_hz` None: each clip keeps its own."""
     audio = {"_type": "Audio"} if sample_rate_hz is None else {"sampling_rate": sample_rate_hz, "_type": "Audio"}
     return {
-        **dict.fromkeys(_STRING_COLUMNS_BEFORE_AUDIO, string),
-        "audio": audio,
-        "transcript": string,
-        "transcript_raw": string,
-        "length": {"dtype": "float64", "_type": "Value"},
-        "confidence_score": {"dtype": "float32", "_type": "Value"},
-        "audio_hash": string,
-        "source_metadata": string,
+        name: audio if kind == "audio" else {"dtype": kind, "_type": "Value"} for name, kind in rows.columns.items()
     }
 
 
 AUDIO_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_ARROW_TYPES = {"string": pa.string(), "float64": pa.float64(), "float32": pa.float32()}
+_ARROW_TYPES = {
+    "audio": AUDIO_TYPE,
+    "string": pa.string(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "int64": pa.int64(),
+}
 
 
-def published_schema(sample_rate_hz: int | None) -> pa.Schema:
+def published_schema(sample_rate_hz: int | None, rows: RowSchema = SPEECH) -> pa.Schema:
     """The Arrow schema of a shard, equal to `datasets.Features(...).arrow_schema` of the same features.
 
     Written here rather than taken from `datasets`, whose import costs 1.5 s and 80 MB of every run; a
     test holds the two together.
     """
-    features = hf_features(sample_rate_hz)
-    fields = [
-        (name, AUDIO_TYPE if kind["_type"] == "Audio" else _ARROW_TYPES[kind["dtype"]])
-        for name, kind in features.items()
-    ]
+    fields = [(name, _ARROW_TYPES[kind]) for name, kind in rows.columns.items()]
+    features = hf_features(sample_rate_hz, rows)
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 

@@ -1,9 +1,9 @@
 """Build: staged rows -> parts (a shard and its rejects), cut and numbered by the data alone.
 
-A shard closes at a number of rows or of bytes of audio, whichever is first, wherever the borders of
-segments lie; the end of a split closes the last one. Its bytes depend on nothing but the rows, their
-IDs and the library versions: an interrupted and resumed run writes the same files. IDs are given
-here, from the state that the part extends.
+A shard closes at a number of rows or of bytes of audio (of text, where rows have no audio), whichever is
+first, wherever the borders of segments lie; the end of a split closes the last one. Its bytes depend on
+nothing but the rows, their IDs and the library versions: an interrupted and resumed run writes the same
+files. IDs are given here, from the state that the part extends.
 """
 
 import json
@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 
 from utils.durable import NewFile, make_folder
 from utils.ids import IdSet, Range, id_of
-from utils.schema import REJECTED_SCHEMA, published_schema
+from utils.schema import REJECTED_FOLDER, REJECTED_SCHEMA, SPEECH, RowSchema, published_schema
 from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Segment
 from utils.state import Part, Progress, SplitState, part_name
 
 
 @dataclass(frozen=True)
 class ShardLimits:
-    """When a shard closes: at this many rows, or this much audio."""
+    """When a shard closes: at this many rows, or this much audio or text."""
 
     max_rows: int = 5000
     max_bytes: int = 400 * 1000**2
@@ -39,7 +39,7 @@ class Cut:
     first_ordinal: int
     progress: Progress
     row_sizes: tuple[int, ...]
-    """Bytes of audio of each row."""
+    """Bytes of payload of each row."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def next_cut(
             if len(sizes) >= limits.max_rows or total >= limits.max_bytes:
                 return Cut(done.read, Progress(**json.loads(progress.as_py())), tuple(sizes))
     last = segments[-1].progress if segments else done
-    if (last.finished and not done.finished) or (flush and sizes):
+    if (last.finished and not done.finished) or (flush and last.read > done.read):
         return Cut(done.read, last, tuple(sizes))
     return None
 
@@ -86,25 +86,27 @@ def build_part(
     next_id: int,
     sample_rate_hz: int | None,
     folder: Path,
+    rows: RowSchema = SPEECH,
 ) -> BuiltPart:
     """Write the part's files into `folder` and describe it. `segments` hold all its clips."""
     key = segments[0].key
     name = part_name(key.source, published.parts)
-    rows = len(cut.row_sizes)
     make_folder(folder)
-    shard, rejected = folder / f"data-{key.split}-{name}", folder / f"rejected-{key.split}-{name}"
-    written = _write_shard(shard, cut, segments, next_id, sample_rate_hz) if rows else _NOTHING_WRITTEN
+    shard, rejected = (folder / f"{kind}-{key.split}-{name}" for kind in (rows.folder, REJECTED_FOLDER))
+    has_rows = bool(cut.row_sizes)
+    written = _write_shard(shard, cut, segments, next_id, sample_rate_hz, rows) if has_rows else _NOTHING_WRITTEN
     has_rejects = _write_rejects(rejected, cut, segments)
     part = Part(
         source=key.source,
         split=key.split,
         number=published.parts,
         progress=cut.progress,
-        rows=rows,
+        rows=len(cut.row_sizes),
         ids=written.ids,
         duration_s=written.duration_s,
-        size_bytes=shard.stat().st_size if rows else 0,
+        size_bytes=shard.stat().st_size if has_rows else 0,
         has_rejects=has_rejects,
+        row_schema=rows,
     )
     files = {path: local for path, local in ((part.shard_path, shard), (part.rejected_path, rejected)) if path}
     return BuiltPart(part, files)
@@ -120,35 +122,41 @@ _NOTHING_WRITTEN = _Written((), 0.0)
 
 
 def _write_shard(
-    path: Path, cut: Cut, segments: Sequence[Segment], next_id: int, sample_rate_hz: int | None
+    path: Path, cut: Cut, segments: Sequence[Segment], next_id: int, sample_rate_hz: int | None, rows: RowSchema
 ) -> _Written:
-    schema = published_schema(sample_rate_hz)
-    ids, duration_s = IdSet(), 0.0
+    schema = published_schema(sample_rate_hz, rows)
+    ids, duration_s = IdSet(prefix=rows.id_prefix), 0.0
     with NewFile(path) as new, pq.ParquetWriter(new, schema, **shard_options(schema)) as writer:
         for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
-            named = _with_ids(group, next_id)
+            named = _with_ids(group, next_id, rows)
             next_id += group.num_rows
             for sample_id in named["ID"].to_pylist():
                 ids.add(sample_id)
-            duration_s += sum(named["length"].to_pylist())
+            if rows.has_audio:
+                duration_s += sum(named["length"].to_pylist())
             # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
             writer.write_table(named.select(schema.names).cast(schema).combine_chunks(), row_group_size=group.num_rows)
     return _Written(tuple(ids.ranges), duration_s)
 
 
+_REPETITIVE = ("dataset_name", "speaker_id", "Language", "query", "author_hash", "language")
+"""Columns of few values, each in many rows."""
+
+
 def shard_options(schema: pa.Schema) -> dict[str, Any]:
     """Audio is already compressed: plain, without statistics. All else zstd. Page index for the viewer."""
     leaves = [name for name in schema.names if name != "audio"]
+    audio = {"audio.bytes": "none", "audio.path": "zstd"} if "audio" in schema.names else {}
     return {
-        "compression": {**dict.fromkeys(leaves, "zstd"), "audio.bytes": "none", "audio.path": "zstd"},
-        "use_dictionary": ["dataset_name", "speaker_id", "Language"],
+        "compression": {**dict.fromkeys(leaves, "zstd"), **audio},
+        "use_dictionary": [name for name in _REPETITIVE if name in schema.names],
         "write_statistics": leaves,
         "write_page_index": True,
     }
 
 
 def group_sizes(row_sizes: Sequence[int]) -> list[int]:
-    """Rows in each row group: 100, or fewer where their audio reaches 32 MB."""
+    """Rows in each row group: 100, or fewer where their audio or text reaches 32 MB."""
     groups: list[int] = []
     rows = size = 0
     for row_size in row_sizes:
@@ -186,15 +194,17 @@ def _regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Ta
         pending, have = [merged.slice(size)], have - size
 
 
-def _with_ids(group: pa.Table, next_id: int) -> pa.Table:
+def _with_ids(group: pa.Table, next_id: int, rows: RowSchema) -> pa.Table:
     """The rows with their IDs (given here unless they carry their own), the audio's path named after them."""
     carried = group["ID"].to_pylist()
-    ids = [own or id_of(next_id + at) for at, own in enumerate(carried)]
+    ids = [own or id_of(next_id + at, rows.id_prefix) for at, own in enumerate(carried)]
+    with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
+    if not rows.has_audio:
+        return with_id
     audio = group["audio"].combine_chunks()
     endings = (path.rpartition(".")[2] for path in audio.field("path").to_pylist())
     paths = [f"{audio_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
     named = pa.StructArray.from_arrays([audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])
-    with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
     return with_id.set_column(with_id.schema.get_field_index("audio"), "audio", named)
 
 

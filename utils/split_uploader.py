@@ -42,7 +42,8 @@ class SplitUploader:
             remove(leftover)  # of a run that died after building; a part is always built anew
         declared = publisher.state.sources[source]
         key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
-        self.staging = Staging(staging_folder, key)
+        self.row_schema = declared.row_schema
+        self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
         self._checked = 0
@@ -83,9 +84,10 @@ class SplitUploader:
                 cut,
                 self.staging.segments,
                 self._published,
-                state.next_id,
+                state.next_id_of(self.row_schema),
                 state.sample_rate_hz,
                 self._built_folder,
+                self.row_schema,
             )
             self.publisher.publish(built)
             self.remember()
@@ -96,4 +98,5 @@ class SplitUploader:
 
     def remember(self) -> None:
         """Write down what is committed: only ever after it has landed (law 1)."""
-        remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, self.publisher.target.name)
+        name = self.publisher.target.name
+        remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, name, rows=self.row_schema)

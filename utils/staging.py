@@ -23,27 +23,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from utils.checked_types import check_types
 from utils.durable import NewFile, fsync_folder, make_folder, remove, rename, rename_aside
 from utils.errors import TargetRefused
-from utils.schema import AUDIO_TYPE, Reject, Sample, published_schema
+from utils.schema import AUDIO_TYPE, SPEECH, Reject, Row, RowSchema, published_schema
+from utils.shown import shown
 from utils.state import Progress, Step
+from utils.state_checks import check_progress
 
 log = logging.getLogger(__name__)
 
 FOOTER_KEY = b"ingest"
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2
-"""Audio a row group holds at most (but for a single longer clip): what bounds our memory."""
+"""Audio (or text) a row group holds at most (but for a single longer clip): what bounds our memory."""
 
-STAGED_SCHEMA = pa.schema(
-    [
-        *(column for column in published_schema(None) if column.name != "audio"),
-        ("audio", AUDIO_TYPE),
-        ("_ordinal", pa.int64()),
-        ("_audio_bytes", pa.int64()),
-        ("_progress", pa.string()),
-    ]
-)
+
+_OWN_COLUMNS = {"ID", "source_id", "_ordinal", "_audio_bytes", "_progress"}
+"""What is asked of every segment."""
+
+
+def staged_schema(rows: RowSchema) -> pa.Schema:
+    """The columns of a segment: those that are published, the audio last, and ours.
+
+    `_audio_bytes` is the payload of whatever kind; the name is that of segments that an older version has staged.
+    """
+    return pa.schema(
+        [
+            *(column for column in published_schema(None, rows) if column.name != "audio"),
+            *([("audio", AUDIO_TYPE)] if rows.has_audio else []),
+            ("_ordinal", pa.int64()),
+            ("_audio_bytes", pa.int64()),
+            ("_progress", pa.string()),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Segment:
 
     @cached_property
     def rows_index(self) -> pa.Table:
-        """Ordinal, audio size and progress of each row; reads no audio. Kept: it is asked for at every checkpoint."""
+        """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
         return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
 
     def row_groups(self) -> Iterator[pa.Table]:
@@ -102,9 +115,10 @@ class Segment:
 class Staging:
     """The segments of one split of one source: append, close, recover."""
 
-    def __init__(self, folder: Path, key: StagingKey) -> None:
+    def __init__(self, folder: Path, key: StagingKey, rows: RowSchema = SPEECH) -> None:
         self.folder = folder / key.source / key.split
         self.key = key
+        self.row_schema = rows
         self.segments: list[Segment] = []
         self._set_aside = folder / "set-aside"
         self._open: _OpenSegment | None = None
@@ -136,7 +150,7 @@ class Staging:
         """Take one step; durable only once `close` has returned."""
         if self._open is None:
             make_folder(self.folder)
-            self._open = _OpenSegment(self.folder / "segment.tmp")
+            self._open = _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         self._open.add(step)
 
     def close(self, progress: Progress) -> None:
@@ -145,7 +159,7 @@ class Staging:
             return
         if self._open is None:
             make_folder(self.folder)
-        pending = self._open or _OpenSegment(self.folder / "segment.tmp")
+        pending = self._open or _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         first = self._progress.read
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
@@ -187,13 +201,15 @@ def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
     for path in sorted(folder.glob("*.parquet")):
         try:
             yield _read_segment(path)
-        except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-            damaged(path, f"it is damaged ({error})")
+        except MemoryError:  # pyarrow's is one of its ArrowExceptions, too, and says nothing of the segment
+            raise
+        except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            damaged(path, f"it is damaged ({shown(error)})")
         except OSError as error:
             # Arrow tells of damage with OSErrors too, but those have no number: the disk's own errors do.
             if error.errno is not None:
                 raise
-            damaged(path, f"it is damaged ({error})")
+            damaged(path, f"it is damaged ({shown(error)})")
 
 
 def staged_key(folder: Path, source: str, generation: str) -> StagingKey | None:
@@ -237,7 +253,7 @@ def _read_segment(path: Path) -> Segment:
     rejects = tuple(
         StagedReject(staged["ordinal"], staged["position"], Reject(**staged["reject"])) for staged in footer["rejects"]
     )
-    return Segment(
+    segment = Segment(
         path,
         StagingKey(**footer["key"]),
         footer["first_ordinal"],
@@ -245,17 +261,23 @@ def _read_segment(path: Path) -> Segment:
         Progress(**footer["progress"]),
         rejects,
     )
+    check_types(segment, Segment, "the segment")
+    check_progress(segment.progress, "its progress")
+    if _OWN_COLUMNS - set(metadata.schema.names):
+        raise ValueError("it lacks columns")
+    return segment
 
 
 class _OpenSegment:
     """The segment that is being written, row group by row group."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: RowSchema) -> None:
         self.path = path
         self.rejects: list[StagedReject] = []
+        self._row_schema, self._schema = rows, staged_schema(rows)
         self._new = NewFile(path)
         self._writer = pq.ParquetWriter(
-            self._new, STAGED_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self._new, self._schema, compression="none", use_dictionary=False, write_statistics=False
         )
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
@@ -266,11 +288,11 @@ class _OpenSegment:
         elif isinstance(step.outcome, dict):
             self._add_row(step.outcome, step.progress)
 
-    def _add_row(self, sample: Sample, progress: Progress) -> None:
-        size = len(sample["audio"]["bytes"])
+    def _add_row(self, row: Row, progress: Progress) -> None:
+        size = self._row_schema.payload_bytes(row)
         self._rows.append(
             {
-                **sample,
+                **row,
                 "_ordinal": progress.read,
                 "_audio_bytes": size,
                 "_progress": json.dumps(asdict(progress), separators=(",", ":")),
@@ -282,7 +304,7 @@ class _OpenSegment:
 
     def _write_rows(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=STAGED_SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows, self._bytes = [], 0
 
     def finish(self, footer: Mapping[str, Any]) -> int:

@@ -3,6 +3,9 @@
 `.ingest/state.json` in the target is the sole truth on what is published (law 3). A `State` is a
 value: publishing a part makes a new one (`State.after`), which is committed together with the part's
 files and becomes ours only when that commit has landed (law 1).
+
+What is said of rows other than speech (`SourceState.schema`, `State.next_ids`) stands in the JSON only where there are
+any: a state of speech alone is, byte by byte, the one that versions without such rows write and read.
 """
 
 import hashlib
@@ -13,12 +16,20 @@ from typing import Any
 
 from utils.errors import TargetRefused
 from utils.ids import Range, merge_ranges
-from utils.schema import START, Outcome, Position, Reject, Skip
+from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, START, Outcome, Position, Reject, RowSchema, Skip
+from utils.shown import shown
+from utils.state_checks import check_state
 
 STATE_PATH = ".ingest/state.json"
 STATE_VERSION = 1
+"""Of a state of speech alone."""
+VERSION_WITH_OTHER_ROWS = 2
+"""Older programs do not know these rows: they are to refuse the state, not to take it for damaged."""
 MAX_OWN_RANGES = 64
 """Of IDs that a script chose: what the state names of a split at most, so that it does not grow with samples."""
+
+
+_OTHER_VERSION = "The target's state was written by another version of this program. Use that one."
 
 
 class DamagedState(TargetRefused):
@@ -101,6 +112,12 @@ class SourceState:
     fingerprint: Mapping[str, Any]
     about: Mapping[str, Any]
     splits: Mapping[str, SplitState] = field(default_factory=dict)
+    schema: str = SPEECH.name
+    """The name of the kind of its rows."""
+
+    @property
+    def row_schema(self) -> RowSchema:
+        return ROW_SCHEMAS[self.schema]
 
     @property
     def finished(self) -> bool:
@@ -135,18 +152,24 @@ class Part:
     duration_s: float
     size_bytes: int
     has_rejects: bool
+    row_schema: RowSchema = SPEECH
 
     @property
     def shard_path(self) -> str | None:
-        return f"data/{self.split}/{part_name(self.source, self.number)}" if self.rows else None
+        return part_path(self.row_schema.folder, self.source, self.split, self.number) if self.rows else None
 
     @property
     def rejected_path(self) -> str | None:
-        return f"rejected/{self.split}/{part_name(self.source, self.number)}" if self.has_rejects else None
+        return part_path(REJECTED_FOLDER, self.source, self.split, self.number) if self.has_rejects else None
 
 
 def part_name(source: str, number: int) -> str:
     return f"{source}-{number:05d}.parquet"
+
+
+def part_path(folder: str, source: str, split: str, number: int) -> str:
+    """Where a part's shard (`folder`: its rows') or its rejects lie in the target."""
+    return f"{folder}/{split}/{part_name(source, number)}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,7 @@ class State:
     sample_rate_hz: int | None = None
     """Of the published audio; None where clips keep their own."""
     next_id: int = 1
+    """Of speech."""
     holes: tuple[Range, ...] = ()
     """IDs below `next_id` that stand for nothing (removals, repairs)."""
     sources: Mapping[str, SourceState] = field(default_factory=dict)
@@ -169,6 +193,20 @@ class State:
     sequence: int = 0
     run_id: str = ""
     committed_at: str = ""
+    next_ids: Mapping[str, int] = field(default_factory=dict)
+    """Of rows of other kinds: name -> what `next_id` is for speech."""
+
+    def next_id_of(self, rows: RowSchema) -> int:
+        return self.next_id if rows is SPEECH else self.next_ids.get(rows.name, 1)
+
+    def with_next_id(self, rows: RowSchema, number: int) -> "State":
+        if rows is SPEECH:
+            return replace(self, next_id=number)
+        return replace(self, next_ids={**self.next_ids, rows.name: number})
+
+    def sources_of(self, rows: RowSchema) -> dict[str, SourceState]:
+        """The sources whose rows are of a kind."""
+        return {name: source for name, source in self.sources.items() if source.row_schema is rows}
 
     def split(self, source: str, split: str) -> SplitState:
         known = self.sources.get(source)
@@ -195,8 +233,9 @@ class State:
             duration_s=round(before.duration_s + part.duration_s, 6),
             size_bytes=before.size_bytes + part.size_bytes,
         )
-        next_id = max(self.next_id, *(last + 1 for _, last in part.ids)) if part.ids else self.next_id
-        extended = replace(self, next_id=next_id, replaces_old_data=False)
+        next_id = self.next_id_of(part.row_schema)
+        next_id = max(next_id, *(last + 1 for _, last in part.ids)) if part.ids else next_id
+        extended = replace(self.with_next_id(part.row_schema, next_id), replaces_old_data=False)
         return extended.with_split(part.source, part.split, published)
 
     def same_dataset(self, other: "State | None") -> bool:
@@ -206,8 +245,22 @@ class State:
     def _identity(self) -> "State":
         return replace(self, sequence=0, run_id="", committed_at="")
 
+    @property
+    def _kinds(self) -> set[str]:
+        """The names of its kinds of rows; of those that a later program wrote, too."""
+        return {source.schema for source in self.sources.values()} | set(self.next_ids)
+
+    @property
+    def _version(self) -> int:
+        return STATE_VERSION if self._kinds <= {SPEECH.name} else VERSION_WITH_OTHER_ROWS
+
     def to_json(self) -> bytes:
-        content = {"version": STATE_VERSION, **asdict(self)}
+        content = {"version": self._version, **asdict(self)}
+        for source in content["sources"].values():
+            if source["schema"] == SPEECH.name:
+                del source["schema"]
+        if not self.next_ids:
+            del content["next_ids"]
         return json_with_checksum(content)
 
     @classmethod
@@ -215,14 +268,19 @@ class State:
         """Read `to_json`'s form. DamagedState, or TargetRefused where it is of a later version: never a guess."""
         try:
             content = checked_json(raw)
-            if content.pop("version") != STATE_VERSION:
-                raise TargetRefused("The target's state was written by another version of this program. Use that one.")
-            return _state(content)
+            version = content.pop("version")
+            if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS):
+                raise TargetRefused(_OTHER_VERSION)
+            state = _state(content)
+            check_state(state)
+            if version != state._version or not state._kinds <= set(ROW_SCHEMAS):
+                raise TargetRefused(_OTHER_VERSION)
+            return state
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DamagedState(
-                f"The target's {STATE_PATH} is damaged ({error}). Nothing was changed. Restore it from the target's "
-                "previous revision (`python main.py --verify`, with the same --hf-repo or --output, says which one "
-                "and how), then repeat this command."
+                f"The target's {STATE_PATH} is damaged ({shown(error)}). Nothing was changed. Restore it from the "
+                "target's previous revision (`python main.py --verify`, with the same --hf-repo or --output, says "
+                "which one and how), then repeat this command."
             ) from error
 
 

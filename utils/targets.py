@@ -42,7 +42,9 @@ from utils.durable import (
 from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.names import file_name_of
-from utils.state import STATE_PATH, State
+from utils.parquet_file import ParquetFile
+from utils.schema import DATA_FOLDERS, REJECTED_FOLDER
+from utils.state import STATE_PATH, State, part_path
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,6 @@ CARD_PATH = "README.md"
 STATE_FOLDER = STATE_PATH.split("/")[0]
 PREVIOUS_STATE_PATH = f"{STATE_FOLDER}/state.previous.json"
 """In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
-DATA_FOLDERS = ("data", "rejected")
 
 
 @dataclass(frozen=True)
@@ -301,11 +302,12 @@ class LocalTarget:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
-        return list(pq.read_schema(self.folder / path).names)
+        with (self.folder / path).open("rb") as stream, ParquetFile(stream) as file:
+            return list(file.schema.names)
 
     def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self.folder / path, pre_buffer=False, buffer_size=2**20) as file:
-            yield from file.iter_batches(batch_rows(columns), columns=columns, use_threads=False)
+        with (self.folder / path).open("rb") as stream, ParquetFile(stream) as file:
+            yield from file.batches(range(file.groups), columns, batch_rows(columns))
 
     def _refuse_a_file(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -361,13 +363,13 @@ def batch_rows(columns: Collection[str]) -> int:
 
 def published_files(state: State) -> list[str]:
     """The paths that the state may name: every part's shard and rejects, whether or not it has both."""
-    parts = (
-        (split_name, f"{source_name}-{number:05d}.parquet")
-        for source_name, source in state.sources.items()
+    return [
+        part_path(folder, name, split_name, number)
+        for name, source in state.sources.items()
         for split_name, split in source.splits.items()
         for number in range(split.parts)
-    )
-    return [f"{folder}/{split}/{name}" for split, name in parts for folder in DATA_FOLDERS]
+        for folder in (source.row_schema.folder, REJECTED_FOLDER)
+    ]
 
 
 def _raise(error: OSError) -> None:

@@ -4,6 +4,8 @@
 of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
 where they are listed, `{"count": 10000000, "listed_in": "data/train/*.parquet, column ID"}`: so the file stays small,
 and writing it takes the same time, however many samples there are.
+
+Rows of another kind than speech have a file of their own, with another letter than `S`, and `config`, their name.
 """
 
 import json
@@ -17,6 +19,8 @@ from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
 from utils.names import LONGEST_NAME_BYTES, file_name_of
+from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
+from utils.shown import shown
 from utils.state import State
 
 LISTED_BYTES = 16_000
@@ -45,30 +49,39 @@ class IdsElsewhere(Collection[str]):
         )
 
 
-def upload_checkpoint_path(folder: Path, target_name: str, split: str) -> Path:
+def upload_checkpoint_path(folder: Path, target_name: str, split: str, rows: RowSchema = SPEECH) -> Path:
     """Where the uploaded IDs of a target's split are written."""
     safe = target_name.strip("/").replace("/", "_")
     if len(safe.encode()) > LONGEST_NAME_BYTES:
         safe = file_name_of(target_name)
-    return folder / f"{safe}_{split}_upload_checkpoint.json"
+    kind = "" if rows is SPEECH else f"{rows.name}_"  # after the split: no other target's name ends like that
+    return folder / f"{safe}_{split}_{kind}upload_checkpoint.json"
 
 
-def remember_uploaded(path: Path, state: State, split: str, dataset_name: str, own: IdSet | None = None) -> None:
+def remember_uploaded(
+    path: Path,
+    state: State,
+    split: str,
+    dataset_name: str,
+    own: IdSet | None = None,
+    rows: RowSchema = SPEECH,
+) -> None:
     """Write the uploaded-IDs checkpoint of a split from the committed state; nothing where it says so already.
 
     `own`: IDs that a script chose, as far as they can be listed; the state has ranges of numbers only.
     """
-    splits = [source.splits[split] for source in state.sources.values() if split in source.splits]
+    splits = [source.splits[split] for source in state.sources_of(rows).values() if split in source.splits]
     published = sum(known.published for known in splits)
     own = own or IdSet()
-    ids = IdSet(own.others, ranges=chain(own.ranges, *(known.ids for known in splits)))
+    ids = IdSet(own.others, ranges=chain(own.ranges, *(known.ids for known in splits)), prefix=rows.id_prefix)
     content = {
         "shard_index": sum(known.parts for known in splits),
         "samples_uploaded": published,
-        "uploaded_ids": _listed(ids, published, split),
+        "uploaded_ids": _listed(ids, published, f"{rows.folder}/{split}/*.parquet, column ID"),
         "split": split,
         "dataset_name": dataset_name,
         "generation": state.generation,
+        **({} if rows is SPEECH else {"config": rows.name}),
     }
     raw = (json.dumps(content, ensure_ascii=False) + "\n").encode()
     if not path.exists() or path.read_bytes() != raw:
@@ -86,25 +99,26 @@ def load_uploaded(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
         if isinstance(content, list):
             content = {"uploaded_ids": content}
-        ids = _ids_from(content.get("uploaded_ids", []))
+        rows = ROW_SCHEMAS[content.get("config", SPEECH.name)]
+        ids = _ids_from(content.get("uploaded_ids", []), rows.id_prefix)
         return {"shard_index": 0, "samples_uploaded": len(ids), **content, "uploaded_ids": ids}
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"The upload checkpoint {path} is damaged ({error}). Nothing was changed. Delete it: it is written anew "
-            "from the dataset itself."
+            f"The upload checkpoint {path} is damaged ({shown(error)}). Nothing was changed. Delete it: it is written "
+            "anew from the dataset itself."
         ) from error
 
 
-def _listed(ids: IdSet, published: int, split: str) -> object:
+def _listed(ids: IdSet, published: int, elsewhere: str) -> object:
     """All published IDs in full where they are known and few; never some of them, which would look like all."""
     if len(ids) == published:
         listed = ids.to_json()
         if len(json.dumps(listed, ensure_ascii=False).encode()) <= LISTED_BYTES:
             return listed
-    return {"count": published, "listed_in": f"data/{split}/*.parquet, column ID"}
+    return {"count": published, "listed_in": elsewhere}
 
 
-def _ids_from(written: Any) -> IdSet | IdsElsewhere:
+def _ids_from(written: Any, prefix: str) -> IdSet | IdsElsewhere:
     if isinstance(written, dict):
         return IdsElsewhere(int(written["count"]), str(written["listed_in"]))
-    return IdSet.from_json(written)
+    return IdSet.from_json(written, prefix)

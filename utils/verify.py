@@ -11,7 +11,7 @@ asked does. A dataset without a state is held to what every dataset should keep.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.schema import published_schema
+from utils.schema import REJECTED_FOLDER
 from utils.targets import STATE_FOLDER, Snapshot, StoredFile, Target
 from utils.verify_checks import Check, Totals, Verdict
 from utils.verify_rows import RowChecks
@@ -36,7 +36,9 @@ def verify(
     of_state.read(target, snapshot)
     stored = target.stored_files(snapshot)
     of_rows = RowChecks(target, snapshot, scratch, deep, stop_requested)
-    of_rows.sample_rate_hz = of_state.state.sample_rate_hz if of_state.state else None
+    if of_state.state:
+        of_rows.is_ours = True
+        of_rows.sample_rate_hz = of_state.state.sample_rate_hz
     shards, rejects = data_files(stored, of_state)
     for number, path in enumerate((*shards, *rejects)):
         on_file(path, number, len(shards) + len(rejects))
@@ -47,7 +49,7 @@ def verify(
     of_state.check_ids(of_rows.files)
     of_state.check_card(target, snapshot, repo_id)
     if of_state.state:
-        of_rows.require_columns(published_schema(None).names)
+        of_rows.require_columns()
     return Verdict(_in_order(of_state, of_rows), _totals(of_rows, stored), snapshot.head)
 
 
@@ -58,8 +60,8 @@ def data_files(stored: Sequence[StoredFile], of_state: StateChecks) -> tuple[lis
         (file.path for file in stored if file.path.endswith(".parquet")),
         key=lambda path: (ordinals.get(path, len(ordinals)), path),
     )
-    rejects = [path for path in paths if path.startswith("rejected/")]
-    return [path for path in paths if path.split("/")[0] not in ("rejected", STATE_FOLDER)], rejects
+    rejects = [path for path in paths if path.startswith(f"{REJECTED_FOLDER}/")]
+    return [path for path in paths if path.split("/")[0] not in (REJECTED_FOLDER, STATE_FOLDER)], rejects
 
 
 def _in_order(of_state: StateChecks, of_rows: RowChecks) -> tuple[Check, ...]:

@@ -5,7 +5,7 @@ is read with `deep` alone.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from utils.audio_clip import identify
 from utils.audio_probe import AudioRejected
 from utils.hash_index import HashIndex, Place
 from utils.ids import Range
-from utils.schema import SPLITS, RejectReason
+from utils.schema import SPEECH, SPLITS, RejectReason, RowSchema, rows_in
 from utils.targets import Snapshot, Target
 from utils.verify_checks import SHOWN, Check, heed
 
@@ -30,7 +30,6 @@ SPLITS_OF_OTHERS = {"dev": "validation", "valid": "validation", "val": "validati
 
 LENGTH_TOLERANCE_S = 0.001
 _LIGHT_COLUMNS = ("ID", "source_id", "length", "audio_hash")
-_NUMBERED = r"^S[1-9][0-9]{0,17}$"
 _SHORTEST_S = 0.1
 
 
@@ -40,11 +39,12 @@ class FileFacts:
 
     path: str
     split: str
+    row_schema: RowSchema = SPEECH
     rows: int = 0
     duration_s: float = 0.0
     columns: frozenset[str] = frozenset()
     numbers: list[Range] = field(default_factory=list)
-    """Of its IDs of the form S<n>, in ranges, sorted."""
+    """Of its IDs of the form S<n> (or as its kind of rows has it), in ranges, sorted."""
     ids_increase: bool = True
     is_readable: bool = False
 
@@ -65,6 +65,8 @@ class RowChecks:
         self.rejects: list[FileFacts] = []
         self.sample_rate_hz: int | None = None
         """Of the published audio; None: not known, or each clip keeps its own form."""
+        self.is_ours = False
+        """Whether folders say what kind of rows a file has; in datasets of others all are taken for speech."""
         self._target, self._snapshot, self._deep = target, snapshot, deep
         self._stop_requested = stop_requested
         self._all: list[FileFacts] = []
@@ -78,13 +80,14 @@ class RowChecks:
         """Read a data file. Damage is noted; what can't be asked (the network) raises."""
         facts = self._begin(path, self.files)
         with self._noting_damage(path):
-            wanted = [*_LIGHT_COLUMNS, *(["audio"] if self._deep else [])]
+            decodes = self._deep and facts.row_schema.has_audio
+            wanted = [*_LIGHT_COLUMNS, *(["audio"] if decodes else [])]
             for first, batch in self._batches(facts, wanted):
                 self._take_ids(facts, batch, first)
                 self._take_source_ids(facts, batch, first)
                 self._take_audio_hashes(batch, first)
                 facts.duration_s += _seconds(batch)
-                if self._deep:
+                if decodes:
                     self._decode(facts, batch, first)
             facts.is_readable = True
 
@@ -103,10 +106,10 @@ class RowChecks:
                 self._by_source_id.add(values, self._number, rows + np.uint64(first))
             facts.is_readable = True
 
-    def require_columns(self, names: Collection[str]) -> None:
-        """Every readable data file has these columns."""
+    def require_columns(self) -> None:
+        """Every readable data file has the columns of its kind of rows."""
         for facts in self.files:
-            if facts.is_readable and (missing := sorted(set(names) - facts.columns)):
+            if facts.is_readable and (missing := sorted(set(facts.row_schema.columns) - facts.columns)):
                 self.readable.offend(f"{facts.path} has no column {', '.join(missing)}")
 
     def finish(self) -> None:
@@ -122,7 +125,7 @@ class RowChecks:
         return len(self._all) - 1
 
     def _begin(self, path: str, files: list[FileFacts]) -> FileFacts:
-        facts = FileFacts(path, split_of(path))
+        facts = FileFacts(path, split_of(path), rows_in(path) if self.is_ours else SPEECH)
         files.append(facts)
         self._all.append(facts)
         self.readable.checked += 1
@@ -132,7 +135,9 @@ class RowChecks:
     def _noting_damage(self, path: str) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, UnicodeDecodeError) as error:
+        except MemoryError:  # pyarrow's is one of its ArrowExceptions, too, and says nothing of the file
+            raise
+        except (pa.ArrowException, ValueError, OverflowError) as error:
             self.readable.offend(f"{path}: {_first_line(error)}")
         except OSError as error:
             # Arrow tells of damage with OSErrors too, but those have no number: the disk's own errors do.
@@ -255,11 +260,12 @@ def split_of(path: str) -> str:
 
 def _note_numbers(facts: FileFacts, ids: pa.Array) -> None:
     """Which numbers its IDs have, and whether they increase from row to row."""
-    text = _as_text(ids)
-    numbered = text.filter(pc.fill_null(pc.match_substring_regex(text, _NUMBERED), False))
+    text, prefix = _as_text(ids), facts.row_schema.id_prefix
+    numbered = text.filter(pc.fill_null(pc.match_substring_regex(text, f"^{prefix}[1-9][0-9]{{0,17}}$"), False))
     if not len(numbered):
         return
-    numbers: NDArray[np.int64] = pc.cast(pc.utf8_slice_codeunits(numbered, 1), pa.int64()).to_numpy()
+    digits = pc.utf8_slice_codeunits(numbered, len(prefix))
+    numbers: NDArray[np.int64] = pc.cast(digits, pa.int64()).to_numpy()
     if (facts.numbers and numbers[0] <= facts.numbers[-1][1]) or (np.diff(numbers) <= 0).any():
         facts.ids_increase = False
     ordered = np.unique(numbers)

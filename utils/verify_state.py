@@ -12,8 +12,9 @@ from utils.card import render_card
 from utils.errors import TargetRefused
 from utils.ids import Range, id_of, merge_ranges
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.state import STATE_PATH, DamagedState, SourceState, SplitState, State, part_name
-from utils.targets import CARD_PATH, DATA_FOLDERS, Snapshot, StoredFile, Target, published_files
+from utils.schema import DATA_FOLDERS, REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, rows_in
+from utils.state import STATE_PATH, DamagedState, SourceState, SplitState, State, part_path
+from utils.targets import CARD_PATH, Snapshot, StoredFile, Target, published_files
 from utils.verify_checks import Check
 from utils.verify_history import how_to_restore
 from utils.verify_rows import FileFacts
@@ -115,8 +116,7 @@ class StateChecks:
         # The last part of a split may have no file at all: only the ledger tells that from one that is missing.
         for source, split, books in split_books(state) if self.records is None and state.ledger_bytes else ():
             for number in range(books.parts):
-                name = f"{split}/{part_name(source, number)}"
-                if not there & {f"{folder}/{name}" for folder in DATA_FOLDERS}:
+                if not there & set(_paths_of(state, source, split, number)):
                     self.files.offend(f"part {number} of {source}/{split} is missing")
         self.files.checked = len(there)
         if self.records is not None:
@@ -141,9 +141,7 @@ class StateChecks:
             return
         for source, split, books in split_books(self.state):
             self._check_split(f"{source}/{split}", books)
-            paths = {
-                f"{folder}/{split}/{part_name(source, at)}" for folder in DATA_FOLDERS for at in range(books.parts)
-            }
+            paths = {path for at in range(books.parts) for path in _paths_of(self.state, source, split, at)}
             mine = [facts for facts in shards if facts.path in paths]
             figures = [
                 ("rows", books.published, sum(facts.rows for facts in mine)),
@@ -179,25 +177,30 @@ class StateChecks:
         books = source.splits[split]
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
         if found != merge_ranges(books.ids) and (books.ids or source.ids_named(split, found)):
-            told, seen = ranges_text(books.ids), ranges_text(found)
+            told, seen = ranges_text(books.ids, source.row_schema), ranges_text(found, source.row_schema)
             self.order.offend(f"{name}: IDs {told} by the state, {seen} in its files")
 
     # --- IDs -------------------------------------------------------------------------------
 
     def check_ids(self, shards: Sequence[FileFacts]) -> None:
-        """1..n in published order; holes only where the state names them; none at or above the next one."""
-        state = self.state
-        if state is None or state.replaces_old_data:
+        """1..n in published order, for each kind of rows; holes only where the state names them; none beyond n."""
+        if self.state is None or self.state.replaces_old_data:
             return
-        self.order.checked = state.next_id - 1
+        for rows in ROW_SCHEMAS.values():
+            self._check_sequence([facts for facts in shards if rows_in(facts.path) is rows], self.state, rows)
+
+    def _check_sequence(self, shards: Sequence[FileFacts], state: State, rows: RowSchema) -> None:
+        last = state.next_id_of(rows) - 1
+        self.order.checked += last
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
-        expected = subtract([(1, state.next_id - 1)] if state.next_id > 1 else [], state.holes)
-        if not any(source.carries_own_ids for source in state.sources.values()):
+        expected = subtract([(1, last)] if last else [], state.holes if rows is SPEECH else ())
+        if not any(source.carries_own_ids for source in state.sources_of(rows).values()):
             for missing in subtract(expected, found):
-                self.order.offend(f"{ranges_text([missing])} missing, and not named as a hole", _size(missing))
+                self.order.offend(f"{ranges_text([missing], rows)} missing, and not named as a hole", _size(missing))
             self._check_increasing(shards, state)
         for extra in subtract(found, expected):
-            self.order.offend(f"{ranges_text([extra])} there, but a hole or not given yet by the state", _size(extra))
+            told = f"{ranges_text([extra], rows)} there, but a hole or not given yet by the state"
+            self.order.offend(told, _size(extra))
 
     def _check_increasing(self, shards: Sequence[FileFacts], state: State) -> None:
         for facts in shards:
@@ -205,7 +208,8 @@ class StateChecks:
                 self.order.offend(f"{facts.path}: its IDs do not increase from row to row")
         for before, after in self._successions(shards, state):
             if before.numbers and after.numbers and after.numbers[0][0] <= before.numbers[-1][1]:
-                told = f"{id_of(after.numbers[0][0])} after {id_of(before.numbers[-1][1])}"
+                numbers, prefix = (after.numbers[0][0], before.numbers[-1][1]), after.row_schema.id_prefix
+                told = " after ".join(id_of(number, prefix) for number in numbers)
                 self.order.offend(f"{after.path} begins with {told} of {before.path}, which was published before it")
 
     def _successions(self, shards: Sequence[FileFacts], state: State) -> Iterable[tuple[FileFacts, FileFacts]]:
@@ -215,7 +219,7 @@ class StateChecks:
             sequences = [[by_path[path] for path in self.records if path in by_path]]
         else:
             named = [
-                [f"data/{split}/{part_name(source, at)}" for at in range(books.parts)]
+                [_paths_of(state, source, split, at)[0] for at in range(books.parts)]
                 for source, split, books in split_books(state)
             ]
             sequences = [[by_path[path] for path in paths if path in by_path] for paths in named]
@@ -253,6 +257,12 @@ def split_books(state: State) -> list[tuple[str, str, SplitState]]:
     return [(name, split, books) for name, source in state.sources.items() for split, books in source.splits.items()]
 
 
+def _paths_of(state: State, source: str, split: str, number: int) -> tuple[str, str]:
+    """Where a part's shard and its rejects lie, where it has them."""
+    folder = state.sources[source].row_schema.folder
+    return part_path(folder, source, split, number), part_path(REJECTED_FOLDER, source, split, number)
+
+
 def kept_in_all(books: SplitState) -> int:
     """Clips kept, over all revisions of the source."""
     return books.progress.kept + sum(earlier.kept for earlier in books.earlier)
@@ -277,9 +287,9 @@ def subtract(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     return left
 
 
-def ranges_text(ranges: Sequence[Range]) -> str:
+def ranges_text(ranges: Sequence[Range], rows: RowSchema = SPEECH) -> str:
     """`S1 to S20, S25`; the first few of many."""
-    told = [id_of(first) if first == last else f"{id_of(first)} to {id_of(last)}" for first, last in ranges[:3]]
+    told = [" to ".join(id_of(number, rows.id_prefix) for number in sorted({*ends})) for ends in ranges[:3]]
     more = [f"{len(ranges) - 3} more ranges"] if len(ranges) > 3 else []
     return ", ".join([*told, *more]) or "none"
 

@@ -1,0 +1,215 @@
+"""Parquet files of others, read in bounded memory whatever they claim of themselves.
+
+Arrow believes a file: it makes room for what a page says it unpacks to, and for every entry that a footer lists.
+So both are looked at first. The footer by its size: at worst an entry of four bytes becomes an object of a kilobyte.
+Pages on their way: the reader's bytes pass through `_WatchedFile`, which follows the headers of the pages as Arrow
+will, and refuses a page before Arrow has seen its header. What is refused raises `pa.ArrowInvalid`, like damage.
+
+What is left is Parquet's own unit: a page is held whole, packed and unpacked.
+"""
+
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.parquet_thrift import ColumnChunk, NotThrift, PageHeader, RowGroup, read_page_header, read_row_groups
+
+MAX_FOOTER_BYTES: Final = 2**20
+"""Two thousand row groups of audio and text. Arrow takes up to 230 times as much memory."""
+SMALL_PAGE_BYTES: Final = 32 * 1000**2
+"""A page that unpacks to no more than this is never refused."""
+MAX_PAGE_BYTES: Final = 512 * 1000**2
+MAX_PAGE_RATIO: Final = 8
+"""How far a page that is not small may unpack: sound packs to a half, text to a fifth."""
+MAX_ROWS_A_BYTE: Final = 8
+"""Nulls cost nothing: without a bound a file of 200 bytes may hold a million million of them."""
+MAX_BATCH_BYTES: Final = 256 * 1000**2
+MAX_HEADER_BYTES: Final = 16 * 2**20
+"""Of a page: as far as Arrow itself looks."""
+
+_BUFFER_BYTES: Final = 2**20
+"""How much of a column is read at a time. Without a size Arrow loads a row group's whole column."""
+_TAIL_BYTES: Final = 8
+_HEADER_BYTES: Final = 256
+"""Of a dictionary's page, which has a short one."""
+
+
+class ParquetFile:
+    """A Parquet file that is open for reading; close it. Raises `pa.ArrowInvalid` where it is damaged or refused."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        size_bytes = stream.seek(0, os.SEEK_END)
+        self._groups = _checked_groups(stream, size_bytes)
+        self._file = _WatchedFile(stream, size_bytes)
+        self._parquet = pq.ParquetFile(self._file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        self.schema = self._parquet.schema_arrow
+        if self._parquet.num_row_groups != len(self._groups):
+            raise pa.ArrowInvalid("its footer can be read in two ways")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._parquet.close()
+
+    @property
+    def groups(self) -> int:
+        """The number of row groups."""
+        return len(self._groups)
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self._groups)
+
+    def rows_in(self, group: int) -> int:
+        """The rows of a row group."""
+        return self._groups[group].rows
+
+    def batches(self, groups: Sequence[int], columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of these row groups, these columns of them, `most_rows` at a time at most.
+
+        Fewer where a dictionary is large: one value of it may stand in every row.
+        """
+        chunks = _chunks(self._groups[group] for group in groups)
+        rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
+        self._file.watch(chunks)
+        yield from self._parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False)
+
+    def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
+        self._file.watch(_chunks([self._groups[group]]))
+        return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
+
+
+def _checked_groups(stream: BinaryIO, size_bytes: int) -> tuple[RowGroup, ...]:
+    """The row groups by the footer, which is not too large and claims no more than the file can hold."""
+    stream.seek(max(0, size_bytes - _TAIL_BYTES))
+    footer_bytes = int.from_bytes(stream.read(_TAIL_BYTES)[:4], "little")
+    if footer_bytes > size_bytes - _TAIL_BYTES:
+        raise pa.ArrowInvalid("it ends before its footer does, or is no Parquet file")
+    if footer_bytes > MAX_FOOTER_BYTES:
+        raise pa.ArrowInvalid(f"its footer has {footer_bytes:,} bytes; over {MAX_FOOTER_BYTES:,} are not read")
+    stream.seek(size_bytes - _TAIL_BYTES - footer_bytes)
+    try:
+        groups = read_row_groups(stream.read(footer_bytes))
+    except NotThrift as error:
+        raise pa.ArrowInvalid(f"its footer is damaged: {error}") from None
+    stream.seek(0)
+    rows = sum(group.rows for group in groups)
+    if min((group.rows for group in groups), default=0) < 0 or rows > MAX_ROWS_A_BYTE * size_bytes:
+        raise pa.ArrowInvalid(f"it claims {rows:,} rows in {size_bytes:,} bytes")
+    _refuse_overlaps(_chunks(groups))
+    return groups
+
+
+def _chunks(groups: Iterable[RowGroup]) -> list[ColumnChunk]:
+    """All column chunks; of a row group without rows they say nothing sensible."""
+    return [chunk for group in groups if group.rows for chunk in group.columns]
+
+
+def _refuse_overlaps(chunks: list[ColumnChunk]) -> None:
+    """Whose bytes are whose must be known to follow them; and many columns of the same bytes are many times as much."""
+    in_order = sorted(chunks, key=lambda chunk: chunk.first_page)
+    for before, after in pairwise(in_order):
+        if before.size_bytes < 0 or before.first_page + before.size_bytes > after.first_page:
+            raise pa.ArrowInvalid("its columns overlap each other")
+
+
+class _WatchedFile(io.RawIOBase):
+    """The file as Arrow reads it. Of each column chunk that is watched the pages are followed."""
+
+    def __init__(self, stream: BinaryIO, size_bytes: int) -> None:
+        self._stream = stream
+        self._size_bytes = size_bytes
+        self._starts: list[int] = []
+        self._chunks: list[_Pages] = []
+
+    def watch(self, chunks: Sequence[ColumnChunk]) -> None:
+        """Follow these column chunks from now on, and no others. They do not overlap."""
+        in_order = sorted(chunks, key=lambda chunk: chunk.first_page)
+        self._starts = [chunk.first_page for chunk in in_order]
+        self._chunks = [_Pages(chunk, self._size_bytes) for chunk in in_order]
+
+    def rows_to_read(self, chunks: Sequence[ColumnChunk], most_rows: int) -> int:
+        """How many rows to read at a time, so that they are not more than `MAX_BATCH_BYTES` by a dictionary's doing."""
+        largest = max((self._dictionary_bytes(chunk) for chunk in chunks), default=0)
+        return max(1, min(most_rows, MAX_BATCH_BYTES // max(1, largest)))
+
+    def _dictionary_bytes(self, chunk: ColumnChunk) -> int:
+        """The size of the dictionary that a column chunk begins with; 0 where it begins with anything else."""
+        self._stream.seek(chunk.first_page)
+        try:
+            page = read_page_header(self._stream.read(_HEADER_BYTES), 0)
+        except (IndexError, NotThrift):  # a dictionary's is short, and has no statistics
+            return 0
+        return page.unpacked_bytes if page.is_dictionary else 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def read(self, size: int = -1, /) -> bytes:
+        at = self._stream.tell()
+        content = self._stream.read(size)
+        if (number := bisect_right(self._starts, at) - 1) >= 0:
+            self._chunks[number].follow(at, content)
+        return content
+
+
+class _Pages:
+    """The pages of one column chunk, each with a header that tells where the next one begins."""
+
+    def __init__(self, chunk: ColumnChunk, file_bytes: int) -> None:
+        self._file_bytes = file_bytes
+        self._next = chunk.first_page
+        """Where the next header begins."""
+        self._end = chunk.first_page + chunk.size_bytes
+        self._begun = b""
+        """The first bytes of that header, where it is only partly read."""
+
+    def follow(self, at: int, content: bytes) -> None:
+        """Look at every header that these bytes of the file complete. They are read in order."""
+        while self._next < self._end:
+            from_here = self._next + len(self._begun) - at
+            if not 0 <= from_here < len(content):
+                return
+            header, begins = (self._begun + content[from_here:], 0) if self._begun else (content, from_here)
+            try:
+                page = read_page_header(header, begins)
+            except IndexError:
+                if len(header) - begins >= MAX_HEADER_BYTES:
+                    raise pa.ArrowInvalid("the header of a page is too long") from None
+                self._begun = header[begins:]
+                return
+            except NotThrift as error:
+                raise pa.ArrowInvalid(f"a page is damaged: {error}") from None
+            self._next += page.end - begins + page.packed_bytes
+            if self._next > self._file_bytes:  # Arrow would make room for all of it before it reads
+                raise pa.ArrowInvalid(f"a page of {page.packed_bytes:,} bytes ends behind the end of the file")
+            _check_page(page)
+            self._begun = b""
+
+
+def _check_page(page: PageHeader) -> None:
+    is_bomb = page.unpacked_bytes > max(SMALL_PAGE_BYTES, MAX_PAGE_RATIO * page.packed_bytes)
+    if is_bomb or page.unpacked_bytes > MAX_PAGE_BYTES:
+        raise pa.ArrowInvalid(
+            f"a page of {page.packed_bytes:,} bytes claims to hold {page.unpacked_bytes:,}: not unpacked"
+        )

@@ -6,6 +6,7 @@ from typing import Any
 
 from utils.audio import AudioOptions, AudioRejected, audio_from_array, standardize_audio
 from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
+from utils.shown import shown
 from utils.text import normalize_transcript
 
 _TRANSCRIPT_KEYS = ("transcript", "sentence", "text", "transcription")
@@ -16,7 +17,7 @@ def convert_clip(clip: RawClip, source: str, split: str, options: AudioOptions) 
     """The standard sample of a clip, its ID still empty, or its reject."""
     source_id = f"{source}/{split}/{clip.key}"
     if clip.audio is None:
-        return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {clip.audio_name or clip.key}")
+        return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {shown(clip.audio_name or clip.key)}")
     try:
         audio = standardize_audio(clip.audio, options, clip.declared_duration_s)
     except AudioRejected as rejection:

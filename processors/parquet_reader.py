@@ -1,32 +1,41 @@
 """Clips in Parquet files with an audio column: any Hub dataset, its column names by configuration.
 
-Read row group by row group, and within one in batches of about 16 MB. A row group may hold a whole
-5.7 GB file; what sets the memory then is Parquet's own unit of reading, the data page (pyarrow's
-writer puts 1,024 rows into one, `datasets` 100).
+Read row by row: the sizes in a file's footer need not be true, and one value of a dictionary may stand in every row.
+A row group may hold a whole 5.7 GB file; what sets the memory then is Parquet's own unit of reading, the data
+page (pyarrow's writer puts 1,024 rows into one, `datasets` 100).
 """
 
 import logging
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from processors.reading import behind_the_end, damage_explained, file_in, number_in
+from processors.reading import (
+    MAX_CLIP_BYTES,
+    MAX_TEXT_BYTES,
+    behind_the_end,
+    damage_explained,
+    file_in,
+    key_of,
+    number_in,
+    too_large,
+)
 from utils.errors import SourceError
+from utils.parquet_file import ParquetFile
 from utils.schema import Position, RawClip
+from utils.shown import shown
 from utils.sources import SourceFiles
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES = 16 * 1000**2
-MAX_BATCH_ROWS = 1000
-_READ_BYTES = 1024**2
-"""How much of a column is read at a time. Without a size pyarrow loads a row group's whole column."""
+_DAMAGE = (pa.ArrowException, ValueError, OverflowError)
+"""The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""
 
 _NUMBERED = re.compile(r"-\d+-of-(\d+)\.parquet$")
 
@@ -64,8 +73,8 @@ def count_rows(files: SourceFiles, names: Sequence[str]) -> int:
     """The rows of all files, from their footers."""
     total = 0
     for name in names:
-        with files.open(name) as stream, damage_explained(name, pa.ArrowException):
-            total += pq.ParquetFile(stream).metadata.num_rows
+        with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
+            total += file.rows
     return total
 
 
@@ -82,8 +91,8 @@ def read_parquet(
     first_group = number_in(position, "row_group") if seeking else 0
     to_pass = number_in(position, "row") if seeking else read
     for name in names[first_file:]:
-        with files.open(name) as stream, damage_explained(name, pa.ArrowException):
-            shard = _Shard(stream, name, columns)
+        with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
+            shard = _Shard(file, name, columns)
             if seeking and not shard.has(first_group, to_pass):
                 raise behind_the_end(name, position)
             for group in range(first_group, shard.groups):
@@ -108,15 +117,17 @@ class _Cells:
     transcript: str
     speaker: str | None
     metadata: dict[str, Any] | None
+    too_large: str
+    """Why the row was not loaded; empty where it was."""
 
 
 def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
-    path = PurePosixPath(cells.path)
+    name = PurePosixPath(cells.path).name or place
     return RawClip(
-        key=path.stem or place,
+        key=key_of(cells.path) or place,
         position=after,
         audio=cells.audio,
-        audio_name=path.name or place,
+        audio_name=cells.too_large or name,
         transcript=cells.transcript,
         speaker=cells.speaker,
         metadata=cells.metadata,
@@ -126,17 +137,17 @@ def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
 class _Shard:
     """One Parquet file. Raises SourceError where it lacks a column that is needed."""
 
-    def __init__(self, stream: BinaryIO, name: str, columns: ParquetColumns) -> None:
-        self._file = pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
+    def __init__(self, file: ParquetFile, name: str, columns: ParquetColumns) -> None:
+        self._file = file
         self._columns = columns
         self._audio_parts = self._checked_audio_parts(name)
 
     @property
     def groups(self) -> int:
-        return int(self._file.num_row_groups)
+        return self._file.groups
 
     def rows_in(self, group: int) -> int:
-        return int(self._file.metadata.row_group(group).num_rows)
+        return self._file.rows_in(group)
 
     def first_row(self, group: int) -> int:
         """The number in the file of the row group's first row."""
@@ -150,54 +161,61 @@ class _Shard:
         """The rows of a row group from `first` on."""
         if first >= self.rows_in(group):
             return
-        to_pass = first
         audio, *others = self._columns.names
         leaves = [f"{audio}.{part}" for part in self._audio_parts] or [audio]
-        batches = self._file.iter_batches(self._batch_rows(group), row_groups=[group], columns=[*leaves, *others])
-        for batch in batches:
-            passed = min(to_pass, batch.num_rows)
-            to_pass -= passed
-            yield from self._cells(batch.slice(passed))
+        for number, row in enumerate(self._file.batches([group], [*leaves, *others], most_rows=1)):
+            if number >= first:
+                yield self._cells(row)
 
-    def _cells(self, batch: pa.RecordBatch) -> Iterator[_Cells]:
-        names = self._columns
-        audio = batch.column(names.audio)
-        paths = None
+    def _cells(self, row: pa.RecordBatch) -> _Cells:
+        columns = self._columns
+        audio, path = row.column(columns.audio), None
         if self._audio_parts:
-            paths = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
+            path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
             audio = pc.struct_field(audio, "bytes")
-        texts = {name: _readable(batch.column(name)) for name in names.names[1:]}
-        for row in range(batch.num_rows):
-            yield _Cells(
-                audio=audio[row].as_py(),
-                path=_text(paths[row].as_py()) if paths is not None else "",
-                transcript=_text(texts[names.transcript][row].as_py()),
-                speaker=_text(texts[names.speaker][row].as_py()) or None if names.speaker else None,
-                metadata={name: _plain(texts[name][row].as_py()) for name in names.metadata} or None,
-            )
+        texts = {name: _readable(row.column(name)) for name in columns.names[1:]}
+        if reason := _reason_not_to_load(audio, {**texts, **({columns.audio: path} if path is not None else {})}):
+            return _Cells(None, "", "", None, None, reason)
+        return _Cells(
+            audio=audio[0].as_py(),
+            path=_text(path) if path is not None else "",
+            transcript=_text(texts[columns.transcript]),
+            speaker=_text(texts[columns.speaker]) or None if columns.speaker else None,
+            metadata={name: _plain(texts[name][0].as_py()) for name in columns.metadata} or None,
+            too_large="",
+        )
 
     def _checked_audio_parts(self, name: str) -> list[str]:
         """Which children of the audio struct to read; none where the column is the bytes themselves."""
-        schema = self._file.schema_arrow
-        missing = [column for column in self._columns.names if column not in schema.names]
-        if missing:
+        schema = self._file.schema
+        wrong = [column for column in self._columns.names if schema.names.count(column) != 1]
+        if wrong:
+            problem = "no" if wrong[0] not in schema.names else "more than one"
             raise SourceError(
-                f"{name} has no column {' or '.join(map(repr, missing))}; its columns are {', '.join(schema.names)}. "
-                "This is not the layout that the source is known by: nothing was read from it."
+                f"{shown(name)} has {problem} column {' or '.join(map(repr, wrong))}; its columns are "
+                f"{shown(', '.join(schema.names[:50]))}. This is not the layout that the source is known by: nothing "
+                "was read from it."
             )
         audio = schema.field(self._columns.audio).type
         parts = [field.name for field in audio if field.name in ("bytes", "path")] if _is_struct(audio) else []
-        if "bytes" not in parts and not _is_binary(audio):
+        encoded = audio.field("bytes").type if parts.count("bytes") == 1 and parts.count("path") <= 1 else audio
+        if not _is_binary(encoded):
             raise SourceError(
-                f"{name}: its column {self._columns.audio!r} is {audio}, not encoded audio "
+                f"{shown(name)}: its column {self._columns.audio!r} is {shown(audio)}, not encoded audio "
                 "(struct<bytes, path>): nothing was read from it."
             )
         return parts
 
-    def _batch_rows(self, group: int) -> int:
-        metadata = self._file.metadata.row_group(group)
-        fitting = BATCH_BYTES * int(metadata.num_rows) // max(1, int(metadata.total_byte_size))
-        return max(1, min(MAX_BATCH_ROWS, fitting))
+
+def _reason_not_to_load(audio: pa.Array, texts: Mapping[str, pa.Array]) -> str:
+    """Why a row is too much for our memory; empty where it is not."""
+    if audio.nbytes > MAX_CLIP_BYTES:
+        return too_large("its audio", audio.nbytes)
+    too_long = {name: text.nbytes for name, text in texts.items() if text.nbytes > MAX_TEXT_BYTES}
+    return "; ".join(
+        f"its column {name!r} has {size_bytes:,} bytes; over {MAX_TEXT_BYTES:,} are not loaded"
+        for name, size_bytes in too_long.items()
+    )
 
 
 def _is_struct(kind: pa.DataType) -> bool:
@@ -218,8 +236,18 @@ def _readable(column: pa.Array) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    """A value for JSON: text, numbers, lists and mappings of them, or whatever else as its text."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if value is None or is_number else str(value)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(_plain(value))
+def _text(cell: pa.Array) -> str:
+    """The one value of an array, as text."""
+    plain = _plain(cell[0].as_py())
+    return "" if plain is None else str(plain)

@@ -12,13 +12,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO, TypeAlias
 
-from processors.reading import behind_the_end, damage_explained, number_in
-from processors.tar_reader import MAX_CLIP_BYTES, TarGz, audio_name, base_name, is_audio, too_large
+from processors.reading import MAX_CLIP_BYTES, behind_the_end, damage_explained, key_of, number_in, too_large
+from processors.tar_reader import TarGz, audio_name, base_name, is_audio
 from utils.errors import SourceError
 from utils.schema import Position, RawClip
+from utils.shown import shown
 from utils.sources import SourceFiles
 from utils.table_index import Entry, Row, TableIndex
 from utils.tsv import TextLines
@@ -190,7 +190,8 @@ def table_rows(stream: BinaryIO, name: str, needed: tuple[str, ...], offset: int
     lacking = [column for column in needed if column not in header]
     if lacking:
         raise SourceError(
-            f"{name} has no column {' or '.join(map(repr, lacking))}; its columns are {', '.join(header)}. "
+            f"{shown(name)} has no column {' or '.join(map(repr, lacking))}; its columns are "
+            f"{shown(', '.join(header[:50]))}. "
             "This is not the layout that the source is known by: nothing was read from it."
         )
     if offset:
@@ -228,7 +229,7 @@ def _clip(
 ) -> RawClip:
     name = row[layout.clip]
     return RawClip(
-        key=PurePosixPath(name).stem or name,
+        key=key_of(name) or name,
         position=after,
         audio=audio,
         audio_name=shown,

@@ -4,19 +4,30 @@ A tar.gz has no index: clips are counted on the way, and earlier ones passed ove
 loaded. Python's tarfile takes a damaged header, and in its stream mode a cut gzip stream, for the end of the
 archive; here an archive ends where its end mark or its gzip trailer (with a checksum) says so, and
 everything else is a SourceError. Memory: one clip, however large the archive.
+
+An archive is not believed: not the sizes in its headers, and not that a few of its bytes may hold terabytes.
 """
 
-import gzip
 import logging
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
-from processors.reading import behind_the_end, damage_explained, file_in, number_in
+from processors.reading import (
+    MAX_CLIP_BYTES,
+    behind_the_end,
+    damage_explained,
+    file_in,
+    key_of,
+    number_in,
+    too_large,
+)
 from utils.schema import Position, RawClip
+from utils.shown import shown
 from utils.sources import SourceFiles
 
 log = logging.getLogger(__name__)
@@ -26,11 +37,18 @@ AUDIO_SUFFIXES = (
     *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"),
 )
 
-MAX_CLIP_BYTES = 512 * 1000**2
-"""A larger file is no clip of speech (an hour of 48 kHz stereo is 691 MB, an hour at 16 kHz 115 MB): not loaded."""
+MAX_HEADER_BYTES = 2**20
+"""Of one member, all its extended headers together: names of 64 KB fit many times."""
+MAX_GLOBAL_HEADERS = 100
+"""Different fields that are said for all members behind them: they are held until the archive ends."""
+ALWAYS_UNPACKED_BYTES = 1000**3
+MAX_PACKING_RATIO = 32
+"""Behind its first GB an archive is refused where it unpacks to more than this (speech: less than 3; zeros: 1,000)."""
 
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error)
 _SKIP_BYTES = 256 * 1024
+_PACKED_BYTES = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_tars(
@@ -70,8 +88,8 @@ def read_tars(
 def _clip(
     tar: "TarGz", member: tarfile.TarInfo, after: Position, transcript_of: Callable[[str], str | None]
 ) -> RawClip:
-    key = PurePosixPath(member.name).stem
-    transcript = transcript_of(key)
+    transcript = transcript_of(PurePosixPath(member.name).stem)
+    key = key_of(member.name)
     if transcript is None:
         return RawClip(key, after, None, base_name(member), selected=False)
     return RawClip(key, after, tar.audio_of(member), audio_name(member), transcript)
@@ -87,26 +105,20 @@ def audio_name(member: tarfile.TarInfo) -> str:
     return too_large(name, member.size) if member.size > MAX_CLIP_BYTES else name
 
 
-def too_large(name: str, size_bytes: int) -> str:
-    """A file's name in its reject, with the reason why it was not loaded."""
-    return f"{name} ({size_bytes:,} bytes; over {MAX_CLIP_BYTES:,} are not loaded)"
-
-
 class TarGz:
     """The members of one tar.gz, iterated once. Raises SourceError where it is damaged or cut short."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._name = name
         self._members_read = 0
-        self._stream = gzip.GzipFile(fileobj=stream, mode="rb")
-        self._blocks = _ForwardReader(self._stream)
+        self._blocks = _ForwardReader(stream)
         self._tar: tarfile.TarFile | None = None
 
     def __enter__(self) -> "TarGz":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        """The archive is the caller's to close."""
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         """All members: files, folders, links."""
@@ -121,37 +133,42 @@ class TarGz:
         return filter(is_audio, self)
 
     def audio_of(self, member: tarfile.TarInfo) -> bytes | None:
-        """The bytes of the member last yielded; None for a link and for one over `MAX_CLIP_BYTES`."""
-        if not member.isreg() or member.size > MAX_CLIP_BYTES:
+        """The bytes of the member last yielded; None for a link, a file with holes and one over `MAX_CLIP_BYTES`."""
+        if not _is_plain(member) or member.size > MAX_CLIP_BYTES:
             return None
-        with self.open(member) as content:
-            audio: bytes = content.read(member.size)
-        return audio
+        with self._damage_explained():
+            self._blocks.seek(member.offset_data)
+            return self._blocks.read_all(member.size)
 
     @contextmanager
     def open(self, member: tarfile.TarInfo) -> Iterator[BinaryIO]:
         """A regular file, the member last yielded, opened for reading."""
         with self._damage_explained():
-            content = self._tar.extractfile(member) if self._tar and member.isreg() else None
+            content = self._tar.extractfile(member) if self._tar and _is_plain(member) else None
             if content is None:
-                raise tarfile.ReadError(f"{member.name} is not a regular file")
+                raise tarfile.ReadError(f"{shown(member.name)} is not a regular file")
             yield cast(BinaryIO, content)
 
     def _next(self) -> tarfile.TarInfo | None:
-        # ValueError: tarfile's parser of sparse and extended headers
-        with damage_explained(self._name, *_DAMAGE, ValueError, found=self._found()):
+        # ValueError: tarfile's parser of sparse and extended headers; RecursionError: it calls itself for each of these
+        with (
+            damage_explained(self._name, *_DAMAGE, ValueError, RecursionError, found=self._found()),
+            self._blocks.headers(MAX_HEADER_BYTES),
+        ):
             if self._tar is None:
                 # Names must be valid Unicode: they become source ids.
                 self._tar = tarfile.TarFile(fileobj=self._blocks, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
             member = self._tar.next()
             self._tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: 500 MB for 400,000 clips
+            if len(self._tar.pax_headers) > MAX_GLOBAL_HEADERS:
+                raise tarfile.ReadError(f"more than {MAX_GLOBAL_HEADERS} global header fields")
             return member
 
     def _check_end(self) -> None:
         """tarfile stops at a block of zeros, at the end of the stream, and at a damaged header: only that is wrong."""
         if self._blocks.last_block.strip(b"\0"):
             raise tarfile.ReadError("a damaged header")
-        while rest := self._stream.read(_SKIP_BYTES):  # to the gzip trailer, whose checksum gzip verifies
+        for rest in self._blocks.read_rest():  # to the gzip trailer, whose checksum gzip verifies
             if rest.strip(b"\0"):
                 raise tarfile.ReadError("more data after its end mark")
 
@@ -168,13 +185,29 @@ def is_audio(member: tarfile.TarInfo) -> bool:
     return not member.isdir() and name.suffix.lower() in AUDIO_SUFFIXES and not name.name.startswith("._")
 
 
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """A regular file whose content stands in the archive as it is: no link, and no sparse file, which is all claims."""
+    return member.isreg() and not member.issparse()
+
+
 class _ForwardReader:
     """The decompressed stream as tarfile wants it: `tell`, and `seek` forward by reading. Remembers the last block."""
 
-    def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream = stream
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._stream = _Unpacked(packed)
         self._offset = 0
+        self._header_bytes_left: int | None = None
         self.last_block = b""
+
+    @contextmanager
+    def headers(self, most_bytes: int) -> Iterator[None]:
+        """What is read meanwhile are headers, no more than `most_bytes` of them: an extended one may claim any size."""
+        self._header_bytes_left = most_bytes
+        try:
+            yield
+        finally:
+            self._header_bytes_left = None
 
     def tell(self) -> int:
         return self._offset
@@ -188,12 +221,85 @@ class _ForwardReader:
         return offset
 
     def read(self, size: int) -> bytes:
-        if size > MAX_CLIP_BYTES:  # an extended header may claim any size
-            raise tarfile.ReadError(f"a header of {size} bytes")
+        if size < 0:  # "all the rest", to gzip
+            raise tarfile.ReadError("a header of negative size")
+        if self._header_bytes_left is not None:
+            self._header_bytes_left -= size
+            if self._header_bytes_left < 0:
+                raise tarfile.ReadError(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
         self.last_block = self._read(size)
         return self.last_block
+
+    def read_all(self, size: int) -> bytes:
+        """Exactly `size` bytes. EOFError where there are fewer."""
+        content = self._read(size)
+        if len(content) < size:
+            raise EOFError("the end of the file within a member")
+        return content
+
+    def read_rest(self) -> Iterator[bytes]:
+        """All that is left, piece by piece."""
+        while rest := self._read(_SKIP_BYTES):
+            yield rest
 
     def _read(self, size: int) -> bytes:
         read = self._stream.read(size)
         self._offset += len(read)
+        if self._offset > ALWAYS_UNPACKED_BYTES + MAX_PACKING_RATIO * self._packed.tell():
+            raise tarfile.ReadError(
+                f"{self._packed.tell():,} packed bytes hold more than {self._offset:,}: this is no archive of speech"
+            )
         return read
+
+
+class _Unpacked:
+    """The content of a gzip file of one or more members, from front to back.
+
+    As Python's `gzip` reads it, but in C throughout: Python takes a minute for a name of 100 MB in a header.
+    """
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._member: zlib._Decompress | None = None
+        self._rest = b""
+        """Packed bytes that are still to be unpacked."""
+        self._ready = memoryview(b"")
+        """Unpacked bytes that are still to be read."""
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end. EOFError where a member is cut short, zlib.error where it is damaged."""
+        if size <= len(self._ready):
+            return self._taken(size)
+        content = BytesIO()  # which gives its bytes away without a copy
+        while (left := size - content.tell()) and (self._ready or self._unpack()):
+            content.write(self._taken(left))
+        return content.getvalue()
+
+    def _taken(self, most: int) -> bytes:
+        taken, self._ready = bytes(self._ready[:most]), self._ready[most:]
+        return taken
+
+    def _unpack(self) -> bool:
+        """Have something that is ready; False at the end of the file."""
+        while not self._ready:
+            if self._member is None and not self._has_another():
+                return False
+            self._member = self._member or zlib.decompressobj(_GZIP)
+            packed = self._rest or self._packed.read(_PACKED_BYTES)
+            if not packed:
+                raise EOFError("the end of the file within a gzip member")
+            self._ready = memoryview(self._member.decompress(packed, _SKIP_BYTES))
+            self._rest = self._member.unused_data or self._member.unconsumed_tail
+            if self._member.eof:
+                self._member = None
+        return True
+
+    def _has_another(self) -> bool:
+        """Whether another member follows. Zeros in front of it are padding."""
+        self._rest = self._rest.lstrip(b"\0")
+        while not self._rest:
+            packed = self._packed.read(_PACKED_BYTES)
+            if not packed:
+                return False
+            self._rest = packed.lstrip(b"\0")
+        return True

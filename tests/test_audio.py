@@ -6,6 +6,7 @@ lie beside the project.
 
 import io
 import os
+import re
 import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -550,14 +551,34 @@ def test_an_ogg_stream_without_its_last_page_is_truncated():
         assert (error.reason, "does not end its stream" in error.detail) == ("truncated", True)
 
 
-def test_an_ogg_stream_that_loses_a_page_is_truncated():
-    """A page that fails its checksum is skipped by the decoder: less comes out than the last page says."""
-    data = bytearray(encoded(speech(4.0), kind="vorbis"))
-    data[len(data) // 2] ^= 0xFF
+@pytest.mark.parametrize("kind", ["vorbis", "opus"])
+@pytest.mark.parametrize("page", [3, -2, -1])
+def test_an_ogg_stream_with_a_damaged_page_is_undecodable(kind, page):
+    """The decoder skips a page that fails its checksum, and where it is the last one, says nothing of it."""
+    data = bytearray(encoded(speech(9.0), kind=kind))
+    data[page_starts(data)[page] + 60] ^= 0x01
 
     error = rejected(bytes(data))
 
-    assert (error.reason, "of 4.000 s could be decoded" in error.detail) == ("truncated", True)
+    assert (error.reason, "is damaged" in error.detail) == ("undecodable", True)
+
+
+@pytest.mark.parametrize("kind", ["vorbis", "opus"])
+@pytest.mark.parametrize("page", [3, -2])
+def test_an_ogg_stream_that_lost_a_page_is_truncated(kind, page):
+    """All that is there is whole, and the decoder is silent about what is not."""
+    data = encoded(speech(9.0), kind=kind)
+    starts = [*page_starts(data), len(data)]
+    lost = page % len(starts[:-1])
+
+    error = rejected(data[: starts[lost]] + data[starts[lost + 1] :])
+
+    assert (error.reason, "missing" in error.detail) == ("truncated", True)
+
+
+def page_starts(ogg):
+    """Where the pages of an Ogg file begin."""
+    return [match.start() for match in re.finditer(b"OggS", ogg)]
 
 
 def test_ogg_streams_in_a_row_are_refused():

@@ -3,17 +3,17 @@
 Pure: the same bytes and options give the same bytes with the same libraries, nothing is remembered between
 clips, and any number of threads may call at once. The way of a clip:
 
-1. it is identified and compared with what it promises (`audio_probe`, `audio_mpeg`, `audio_clip`);
+1. it is identified and compared with what it promises (`audio_probe`, `audio_mpeg`, `audio_ogg`, `audio_clip`);
 2. it is decoded in blocks, front to back, each block mixed to one channel and resampled;
 3. only when the last block has come out whole is it measured, brought to its loudness by one linear gain,
    rounded to 16 bit (no dither: it would not be repeatable), hashed and encoded (`audio_file`).
 
-What has to be held is the clip's own bytes, its samples once as float32 at the target rate (an hour: 230 MB),
-and the result.
+What has to be held is the clip's own bytes, its samples as float32 at the target rate, and the result. Where these are
+more than `MOST_HELD_BYTES`, the clip is decoded a second time for the third step instead: that gives the same samples.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -34,6 +34,11 @@ SILENCE_DBFS: Final = -70.0
 MAX_GAIN_DB: Final = 40.0
 HOLLOW_AVERAGE_DB: Final = 20.0
 """An average of channels that is this far below the louder channel has cancelled out."""
+
+MOST_HELD_BYTES: Final = 250 * 1000**2
+"""Forty minutes at 16 kHz."""
+_HELD_BYTES_A_SAMPLE: Final = 6
+"""A float, and two bytes of the result."""
 
 MAX_PEAK: Final = math.floor(32768 * 10 ** (-1 / 20)) / 32768
 """The highest 16-bit sample at or under -1 dBFS."""
@@ -87,44 +92,78 @@ def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: f
 def _standard(clip: Clip, options: AudioOptions) -> StandardAudio:
     """The clip with its channels averaged; or, where the average turns out hollow, its loudest channel."""
     levels = _Levels(clip.channels)
-    chunks = _resampled(_averages(clip, levels), clip.sample_rate_hz, options.sample_rate_hz)
+    mono = _Mono(clip, options.sample_rate_hz, _averages(clip, levels), lambda: _averages(clip, None))
     if (channel := levels.channel_to_take()) is not None:
-        chunks.clear()
-        loudest = (np.ascontiguousarray(block[:, channel]) for block in blocks(clip))
-        chunks = _resampled(loudest, clip.sample_rate_hz, options.sample_rate_hz)
-    return _published(chunks, options)
+        del mono  # its samples, before there are others
+        mono = _Mono(clip, options.sample_rate_hz, _channel(clip, channel), lambda: _channel(clip, channel))
+    return _published(mono, options)
 
 
-def _averages(clip: Clip, levels: "_Levels") -> Iterator[Samples]:
+def _averages(clip: Clip, levels: "_Levels | None") -> Iterator[Samples]:
     for block in blocks(clip):
         mono = _average(block)
-        if clip.channels > 1:
+        if levels and clip.channels > 1:
             levels.add(block, mono)
         yield mono
 
 
-def _resampled(mono: Iterable[Samples], source_rate_hz: int, target_rate_hz: int) -> list[Samples]:
+def _channel(clip: Clip, channel: int) -> Iterator[Samples]:
+    return (np.ascontiguousarray(block[:, channel]) for block in blocks(clip))
+
+
+class _Mono:
+    """The samples of a clip in one channel at the target rate, measured; to be had again as `chunks`."""
+
+    def __init__(
+        self, clip: Clip, rate_hz: int, first: Iterator[Samples], again: Callable[[], Iterator[Samples]]
+    ) -> None:
+        self.frames = 0
+        self.highest, self.lowest, self.energy = -math.inf, math.inf, 0.0
+        self._rates_hz = clip.sample_rate_hz, rate_hz
+        self._again = again
+        self._most_kept = (MOST_HELD_BYTES - len(clip.content)) // _HELD_BYTES_A_SAMPLE
+        self._kept: list[Samples] | None = []
+        for chunk in _resampled(first, *self._rates_hz):
+            self._take(chunk)
+
+    def _take(self, chunk: Samples) -> None:
+        self.frames += len(chunk)
+        self.highest = max(self.highest, float(chunk.max()))
+        self.lowest = min(self.lowest, float(chunk.min()))
+        self.energy += _energy(chunk)
+        if self._kept is not None and self.frames <= self._most_kept:
+            self._kept.append(chunk)
+        else:
+            self._kept = None
+
+    def chunks(self) -> Iterator[Samples]:
+        return _resampled(self._again(), *self._rates_hz) if self._kept is None else iter(self._kept)
+
+
+def _resampled(mono: Iterable[Samples], source_rate_hz: int, target_rate_hz: int) -> Iterator[Samples]:
     """By soxr's high quality: 136 dB of signal to noise, aliases under -135 dB."""
     if source_rate_hz == target_rate_hz:
-        return list(mono)
+        yield from mono
+        return
     stream = soxr.ResampleStream(source_rate_hz, target_rate_hz, num_channels=1)
-    chunks = [stream.resample_chunk(block) for block in mono]
-    chunks.append(stream.resample_chunk(np.empty(0, np.float32), last=True))
-    return [chunk for chunk in chunks if len(chunk)]
+    for block in mono:
+        if len(chunk := stream.resample_chunk(block)):
+            yield chunk
+    if len(chunk := stream.resample_chunk(np.empty(0, np.float32), last=True)):
+        yield chunk
 
 
-def _published(chunks: list[Samples], options: AudioOptions) -> StandardAudio:
-    frames = sum(map(len, chunks))
-    highest, lowest = max(float(chunk.max()) for chunk in chunks), min(float(chunk.min()) for chunk in chunks)
-    if not math.isfinite(highest - lowest):
+def _published(mono: _Mono, options: AudioOptions) -> StandardAudio:
+    if not math.isfinite(mono.highest - mono.lowest):
         raise AudioRejected(RejectReason.NOT_FINITE, "its samples are too large for 32-bit floats")
-    rms = math.sqrt(sum(map(_energy, chunks)) / frames)
+    rms = math.sqrt(mono.energy / mono.frames)
     _check_loud_enough(rms)
-    scale = np.float32(32768 * _gain(rms, highest, lowest, options))
+    scale = np.float32(32768 * _gain(rms, mono.highest, mono.lowest, options))
     hasher = xxhash.xxh3_128()
+    pcm = _hashed(map(partial(_rounded, scale=scale), mono.chunks()), hasher)
     encode = flac_bytes if options.audio_format == "flac" else wav_bytes
-    data = encode(_hashed(map(partial(_rounded, scale=scale), chunks), hasher), options.sample_rate_hz)
-    return StandardAudio(data, options.audio_format, frames / options.sample_rate_hz, hasher.hexdigest())
+    data = encode(pcm, options.sample_rate_hz, mono.frames)
+    return StandardAudio(data, options.audio_format, mono.frames / options.sample_rate_hz, hasher.hexdigest())
 
 
 def _gain(rms: float, highest: float, lowest: float, options: AudioOptions) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from utils.audio_file import MemoryFile, SequentialFile
 from utils.audio_mpeg import find_first_frame, readable_in_full, scan_mpeg
-from utils.audio_probe import AudioRejected, checked_container, describe_foreign
+from utils.audio_probe import AudioRejected, checked_container, describe_foreign, is_known_format
 from utils.schema import RejectReason
 
 MIN_DURATION_S: Final = 0.1
@@ -29,11 +29,22 @@ container itself is found exactly, without the table."""
 MPEG_TRIMMED_FRAMES: Final = 4
 """Encoder delay and padding that mpg123 takes off an MP3, at most."""
 
+MOST_SAMPLES: Final = 3600 * 48_000
+"""Of all channels together that are decoded of a clip: an hour of 48 kHz, half an hour in stereo. A minute of
+192 kHz in eight channels takes as long, and 100 KB of FLAC may hold hours of it. It bounds the time that a clip
+takes, to about 6 s of a processor."""
+MOST_OPUS_SAMPLES: Final = MOST_SAMPLES // 2
+"""Opus takes twice as long to decode."""
+MOST_CHANNELS: Final = 32
+LARGEST_MENDED_BYTES: Final = 64 * 1000**2
+"""A mended clip is held twice."""
+
 SOURCE_RATES_HZ: Final = range(1_000, 1_000_001)
 BLOCK_SAMPLES: Final = 1 << 17
 """Samples (of all channels) decoded at a time: 0.5 MB of float32, 2.7 s of 48 kHz mono."""
 
 _UNKNOWN_FRAMES: Final = 1 << 62
+_OUT_OF_MEMORY: Final = "Internal malloc () failed."
 _ENDINGS: Final = {
     "WAV": "wav",
     "WAVEX": "wav",
@@ -75,10 +86,16 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
     if not data:
         raise AudioRejected(RejectReason.EMPTY, "the file has no bytes")
     content = checked_container(data)
-    try:
-        return _opened(content, content is not data, declared_duration_s)
-    except soundfile.LibsndfileError as error:
-        content = _behind_junk(data, error)
+    if content is not data and len(data) > LARGEST_MENDED_BYTES:
+        detail = f"its header is wrong, and over {LARGEST_MENDED_BYTES:,} bytes that is not mended"
+        raise AudioRejected(RejectReason.UNDECODABLE, detail)
+    problem = "no format that libsndfile is asked to read"
+    if is_known_format(data):
+        try:
+            return _opened(content, content is not data, declared_duration_s)
+        except soundfile.LibsndfileError as error:
+            problem = _message(error)
+    content = _behind_junk(data, problem)
     try:
         return _opened(content, True, declared_duration_s)
     except soundfile.LibsndfileError as error:
@@ -94,21 +111,30 @@ def blocks(clip: Clip) -> Iterator[Samples]:
     decoded = 0
     for block in _decoded_blocks(clip):
         decoded += len(block)
-        if decoded > MAX_DURATION_S * clip.sample_rate_hz:
-            raise AudioRejected(RejectReason.TOO_LONG, f"longer than {MAX_DURATION_S:.0f} s")
+        _check_not_too_long(decoded, clip.sample_rate_hz, clip.channels, clip.extension)
         if not clip.is_16_bit and not np.isfinite(block).all():
             raise AudioRejected(RejectReason.NOT_FINITE, "it has samples that are NaN or infinite")
         yield block
     _check_length(clip, decoded)
 
 
-def _behind_junk(data: bytes, error: soundfile.LibsndfileError) -> bytes:
+def _check_not_too_long(frames: int, rate_hz: int, channels: int, extension: str, by: str = "") -> None:
+    if frames > MAX_DURATION_S * rate_hz:
+        detail = f"{frames / rate_hz:.1f} s{by}" if by else f"longer than {MAX_DURATION_S:.0f} s"
+        raise AudioRejected(RejectReason.TOO_LONG, detail)
+    most = MOST_OPUS_SAMPLES if extension == "opus" else MOST_SAMPLES
+    if frames * channels > most:
+        detail = f"{channels} channels at {rate_hz} Hz{by}: over {most:,} samples are not decoded"
+        raise AudioRejected(RejectReason.TOO_LONG, detail)
+
+
+def _behind_junk(data: bytes, problem: str) -> bytes:
     """An MP3 without what stands in front of it; refuses everything else that libsndfile could not open."""
     if foreign := describe_foreign(data):
         raise AudioRejected(RejectReason.UNDECODABLE, foreign)
     first_frame = find_first_frame(data, chain=3)
     if not first_frame:
-        raise AudioRejected(RejectReason.UNDECODABLE, _message(error))
+        raise AudioRejected(RejectReason.UNDECODABLE, problem)
     return data[first_frame:]
 
 
@@ -120,14 +146,16 @@ def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) 
         if complete is not content:
             content, header = complete, _read_header(complete)
     extension, rate = _ENDINGS.get(header.format), header.sample_rate_hz
-    if extension is None or rate not in SOURCE_RATES_HZ:
-        raise AudioRejected(RejectReason.UNDECODABLE, f"no format of speech: {header.format} at {rate} Hz")
-    if promised_frames is not None and promised_frames > MAX_DURATION_S * rate:
-        raise AudioRejected(RejectReason.TOO_LONG, f"{promised_frames / rate:.1f} s by its header")
+    if extension is None or rate not in SOURCE_RATES_HZ or header.channels > MOST_CHANNELS:
+        detail = f"no format of speech: {header.format} at {rate} Hz, {header.channels} channels"
+        raise AudioRejected(RejectReason.UNDECODABLE, detail)
+    extension = "opus" if header.subtype == "OPUS" else extension
+    if promised_frames is not None:
+        _check_not_too_long(promised_frames, rate, header.channels, extension, by=" by its header")
     return Clip(
         content=content,
         is_mended=is_mended,
-        extension="opus" if header.subtype == "OPUS" else extension,
+        extension=extension,
         sample_rate_hz=rate,
         channels=header.channels,
         is_16_bit=header.subtype == "PCM_16",
@@ -199,5 +227,10 @@ def _check_length(clip: Clip, decoded: int) -> None:
 
 
 def _message(error: soundfile.LibsndfileError) -> str:
-    """libsndfile's own words, without the file descriptor's number that soundfile puts in front."""
+    """libsndfile's own words, without the file descriptor's number that soundfile puts in front.
+
+    MemoryError where they say that there was none left: nothing is known of the clip then.
+    """
+    if error.error_string == _OUT_OF_MEMORY:
+        raise MemoryError("libsndfile: out of memory")
     return f"libsndfile: {error.error_string.removeprefix('Error : ').rstrip('.')}"

@@ -38,9 +38,11 @@ class MemoryFile:
     quicker that way, and a very long clip is not held twice.
     """
 
-    def __init__(self, content: bytes = b"") -> None:
+    def __init__(self, content: bytes = b"", expected_bytes: int = 0) -> None:
+        """`expected_bytes`: how much is going to be written, about."""
         self.handle: int | BytesIO
-        is_better_shared = content[:4] in (b"RIFF", b"RF64") or len(content) > SHARED_ABOVE_BYTES
+        longest = max(len(content), expected_bytes)
+        is_better_shared = content[:4] in (b"RIFF", b"RF64") or longest > SHARED_ABOVE_BYTES
         if is_better_shared or not hasattr(os, "memfd_create"):
             self.handle = BytesIO(content)
             return
@@ -68,9 +70,9 @@ class MemoryFile:
         return self.handle.getvalue()
 
 
-def flac_bytes(pcm: Iterable[Pcm], sample_rate_hz: int) -> bytes:
-    """Mono 16-bit samples as a FLAC file."""
-    with MemoryFile() as file:
+def flac_bytes(pcm: Iterable[Pcm], sample_rate_hz: int, frames: int) -> bytes:
+    """So many mono 16-bit samples as a FLAC file."""
+    with MemoryFile(expected_bytes=2 * frames) as file:
         with SequentialFile(
             file.handle,
             "w",
@@ -86,9 +88,13 @@ def flac_bytes(pcm: Iterable[Pcm], sample_rate_hz: int) -> bytes:
         return file.content()
 
 
-def wav_bytes(pcm: Iterable[Pcm], sample_rate_hz: int) -> bytes:
-    """Mono 16-bit samples as a WAV file."""
-    return _wav([chunk.data for chunk in pcm], sample_rate_hz, channels=1, bits=16)
+def wav_bytes(pcm: Iterable[Pcm], sample_rate_hz: int, frames: int) -> bytes:
+    """So many mono 16-bit samples as a WAV file."""
+    file = BytesIO(_wav_header(2 * frames, sample_rate_hz, channels=1, bits=16))
+    file.seek(0, os.SEEK_END)
+    for chunk in pcm:
+        file.write(chunk.data)
+    return file.getvalue()
 
 
 def audio_from_array(array: ArrayLike, sample_rate_hz: int) -> bytes:
@@ -103,11 +109,13 @@ def audio_from_array(array: ArrayLike, sample_rate_hz: int) -> bytes:
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinite, which is refused when the clip is read
-            return _wav([_contiguous(samples, "<f4")], sample_rate_hz, channels, bits=32, is_float=True)
+            content = _contiguous(samples, "<f4")
+        return _wav_header(content.nbytes, sample_rate_hz, channels, bits=32, is_float=True) + content
     bits = 16 if _fits(samples, 16) else 32
     if not _fits(samples, bits):
         raise ValueError(f"integer samples from {samples.min()} to {samples.max()} are more than 32 bit")
-    return _wav([_contiguous(samples, f"<i{bits // 8}")], sample_rate_hz, channels, bits)
+    content = _contiguous(samples, f"<i{bits // 8}")
+    return _wav_header(content.nbytes, sample_rate_hz, channels, bits) + content
 
 
 def _fits(samples: NDArray[np.integer], bits: int) -> bool:
@@ -119,14 +127,13 @@ def _contiguous(samples: NDArray[Any], dtype: str) -> memoryview:
     return np.ascontiguousarray(samples, dtype).data
 
 
-def _wav(parts: list[memoryview], sample_rate_hz: int, channels: int, bits: int, is_float: bool = False) -> bytes:
-    """A WAV file of little-endian samples. (libsndfile's own would hold the time of day, where they are floats.)"""
-    size, frame_bytes = sum(part.nbytes for part in parts), channels * bits // 8
-    header = struct.pack(
+def _wav_header(size: int, sample_rate_hz: int, channels: int, bits: int, is_float: bool = False) -> bytes:
+    """The header of a WAV file of little-endian samples. (libsndfile's own would hold the time of day for floats.)"""
+    frame_bytes = channels * bits // 8
+    return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", 36 + size, b"WAVE"),
         *(b"fmt ", 16, 3 if is_float else 1, channels, sample_rate_hz),
         *(sample_rate_hz * frame_bytes, frame_bytes, bits),
         *(b"data", size),
     )
-    return b"".join([header, *parts])

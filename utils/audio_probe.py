@@ -12,19 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from utils.audio_mpeg import id3v2_length
+from utils.audio_ogg import check_ogg
+from utils.audio_rejected import AudioRejected as AudioRejected
 from utils.schema import RejectReason
-
-
-class AudioRejected(Exception):
-    """This clip can't be published; `reason` is one of the codes of `RejectReason`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +43,14 @@ _LAYOUTS: Final = {
     b"riff": _W64,
 }
 
+_KNOWN_STARTS: Final = (
+    *((0, start) for start in (b"RIFF", b"RIFX", b"RF64", b"riff", b".snd", b"dns.", b"caff", b"fLaC", b"OggS")),
+    *((0, b"NIST_1A\n"), (8, b"AIFF"), (8, b"AIFC")),
+)
+"""What files of the formats begin with that we accept, but for MPEG's."""
+MOST_CHUNKS: Final = 1000
+"""Of a file in front of its samples: eight bytes are a chunk, so a file may hold millions."""
+
 _STREAMED: Final = range(0x7FFF_0000, 0x1_0000_0000)
 """Sizes that programs write which don't know the size yet: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox) and the like.
 No clip is 2 GB long: at an hour that is more than six channels of 48 kHz."""
@@ -61,9 +59,17 @@ _DS64_DATA_SIZE_AT: Final = 28
 _DS64_UNKNOWN: Final = (0, 0xFFFF_FFFF_FFFF_FFFF)
 
 
+def is_known_format(data: bytes) -> bool:
+    """Whether a file begins like one of a format that we accept. The others libsndfile's parsers never see."""
+    start = id3v2_length(data)
+    looks_like_mpeg = data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] >= b"\xe0"
+    return looks_like_mpeg or any(data.startswith(known, start + at) for at, known in _KNOWN_STARTS)
+
+
 def checked_container(data: bytes) -> bytes:
-    """The clip in a form that libsndfile reads to its end: the very same bytes, except where a WAV header
-    was never filled in. Raises `AudioRejected` (truncated, empty) where the container promises more than there is.
+    """The clip in a form that libsndfile reads to its end and no further: the very same bytes, except where a WAV
+    header was never filled in, or more follows the samples of a W64. Raises `AudioRejected` (truncated, empty,
+    undecodable) where the container promises more than there is.
     """
     body = data[skipped:] if (skipped := id3v2_length(data)) else data
     if layout := _LAYOUTS.get(body[:4]):
@@ -72,7 +78,7 @@ def checked_container(data: bytes) -> bytes:
     if body[:4] in (b".snd", b"dns."):
         _check_au(body)
     elif body[:4] == b"OggS":
-        _check_ogg(body)
+        check_ogg(body)
     elif body[:8] == b"NIST_1A\n":
         _check_nist(body)
     return data
@@ -84,19 +90,23 @@ def _checked_chunks(data: bytes, layout: _ChunkLayout) -> bytes:
         _check_outer_size(data, layout)
         return data
     begin, promised = found
-    if data[:4] == b"RF64" and data[12:16] == b"ds64":
+    if data[:4] == b"RF64" and data[12:16] == b"ds64" and len(data) >= _DS64_DATA_SIZE_AT + 8:
         (ds64_size,) = struct.unpack_from("<Q", data, _DS64_DATA_SIZE_AT)
         promised = None if ds64_size in _DS64_UNKNOWN else ds64_size
     elif promised == 0 and layout is _WAV and _has_samples_behind(data, begin):
         return data[: begin - 4] + (len(data) - begin).to_bytes(4, "little") + data[begin:]
     _check_present(len(data) - begin, promised)
+    if layout is _W64 and promised is not None:  # libsndfile takes whatever follows for samples
+        return data[: begin + promised] if begin + promised < len(data) else data
     return data
 
 
 def _find_samples(data: bytes, layout: _ChunkLayout) -> tuple[int, int | None] | None:
     """(where the samples begin, how many bytes of them are promised), None where their chunk is not reached."""
     at, header = layout.first_chunk, layout.header
-    while at + header.size <= len(data):
+    for _ in range(MOST_CHUNKS):
+        if at + header.size > len(data):
+            return None
         name, size = header.unpack_from(data, at)
         begin = at + header.size
         if layout.size_counts_header:
@@ -106,7 +116,7 @@ def _find_samples(data: bytes, layout: _ChunkLayout) -> tuple[int, int | None] |
         if size < 0:
             return None
         at = begin + size + -size % layout.alignment
-    return None
+    raise AudioRejected(RejectReason.UNDECODABLE, f"more than {MOST_CHUNKS} chunks in front of its samples")
 
 
 def _check_outer_size(data: bytes, layout: _ChunkLayout) -> None:
@@ -145,36 +155,6 @@ def _check_nist(data: bytes) -> None:
         _check_present(len(data) - int(data[8:16]), int(fields[b"sample_count"]) * bytes_a_frame)
 
 
-def _check_ogg(data: bytes) -> None:
-    """Walk the pages. The last one must be whole and carry the end-of-stream flag.
-
-    A stream behind the end of another one (chained, as radio recordings are) is never decoded by
-    libsndfile: refused as well, rather than published in part.
-    """
-    at, flags, in_sound = 0, 0, False
-    while data[at : at + 4] == b"OggS" and (length := _ogg_page_length(data, at)) is not None:
-        flags = data[at + 5]
-        is_first_page = bool(flags & 0x02)
-        if is_first_page and in_sound:
-            raise AudioRejected(RejectReason.UNDECODABLE, "several Ogg streams in a row; only the first can be read")
-        in_sound = not is_first_page
-        at += length
-    if data[at : at + 4] == b"OggS":
-        raise AudioRejected(RejectReason.TRUNCATED, f"the Ogg page at byte {at} of {len(data)} is cut short")
-    if not flags & 0x04:
-        raise AudioRejected(RejectReason.TRUNCATED, "the last Ogg page does not end its stream")
-
-
-def _ogg_page_length(data: bytes, at: int) -> int | None:
-    """The length of the page that begins here, None where it is not all there."""
-    if at + 27 > len(data):
-        return None
-    segments = data[at + 26]
-    lacing = data[at + 27 : at + 27 + segments]
-    length = 27 + segments + sum(lacing)
-    return length if len(lacing) == segments and at + length <= len(data) else None
-
-
 _FOREIGN_MAGIC: Final = (
     (0, b"\x1aE\xdf\xa3", "WebM or Matroska, which needs a decoder that libsndfile does not have"),
     (0, b"0&\xb2u\x8ef\xcf\x11", "WMA, which needs a decoder that libsndfile does not have"),
@@ -189,7 +169,8 @@ _FOREIGN_MAGIC: Final = (
 
 def describe_foreign(data: bytes) -> str | None:
     """What a file is that is no audio, or audio of a kind that libsndfile can't decode; None where unknown."""
-    body = data[id3v2_length(data) :][:512]
+    start = id3v2_length(data)
+    body = data[start : start + 512]
     for at, magic, description in _FOREIGN_MAGIC:
         if body.startswith(magic, at):
             return description

@@ -15,12 +15,18 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
+from itertools import groupby
 from typing import Final
 
 TEXT_VERSION: Final = 1
 """Part of a run's fingerprint: raise it when the same transcript would come out different."""
 
 MAX_PASSES: Final = 100
+LONGEST_MENDED: Final = 50_000
+"""Characters: about an hour of speech. The time of a pass grows with them."""
+LONGEST_RUN_OF_MARKS: Final = 200
+"""Vowels that stand behind a consonant, tone marks and other signs in a row, spaces between them included. Thai has
+four at most, a cry a few dozen. pythainlp's time grows with the square of it: a run of 100,000 takes minutes."""
 
 _INVISIBLE: Final = re.compile(
     "["
@@ -32,6 +38,7 @@ _INVISIBLE: Final = re.compile(
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _THAI: Final = re.compile("[\u0e01-\u0e5b]")
+_RUN_OF_MARKS: Final = re.compile(f"[ \u0e30-\u0e3a\u0e45\u0e47-\u0e4e]{{{LONGEST_RUN_OF_MARKS + 1}}}")
 
 
 def normalize_transcript(text: str) -> str:
@@ -40,13 +47,16 @@ def normalize_transcript(text: str) -> str:
     It ends: after the first pass each change makes the text shorter, or leaves its length and makes a lakkhangyao
     a sara aa or sorts marks that stand out of order, and none of that can go on for ever. It could go on for long
     in a text of nothing but alternating marks; so after `MAX_PASSES` the text is left as it is, but for
-    the invisible characters and the white space - which is final too, as every pass begins with that.
+    the invisible characters and the white space - which is final too, as every pass begins with that. So is
+    a text that is too long, or has too many marks in a row, to be anybody's words.
     """
     tidied = _tidy(text)
-    if not _THAI.search(tidied):
+    if not _THAI.search(tidied) or len(tidied) > LONGEST_MENDED:
         return tidied
     before = tidied
     for _ in range(MAX_PASSES):
+        if _RUN_OF_MARKS.search(before):
+            return tidied
         after = _tidy(_mend_thai()(before))
         if after == before:
             return after
@@ -57,7 +67,16 @@ def normalize_transcript(text: str) -> str:
 def _tidy(text: str) -> str:
     """Idempotent: what it removes and joins can't come into being by composing characters."""
     visible = _INVISIBLE.sub("", _LONE_SURROGATE.sub("\ufffd", text))
-    return _SPACE_OR_CONTROL.sub(" ", unicodedata.normalize("NFC", visible)).strip(" ")
+    composed = visible if _is_heap_of_marks(visible) else unicodedata.normalize("NFC", visible)
+    return _SPACE_OR_CONTROL.sub(" ", composed).strip(" ")
+
+
+def _is_heap_of_marks(text: str) -> bool:
+    """More combining characters in a row than anybody writes: sorting them takes a time that grows with the square."""
+    if len(text) <= LONGEST_RUN_OF_MARKS:
+        return False
+    runs = groupby(text, key=lambda char: unicodedata.combining(char) != 0)
+    return any(is_run and sum(1 for _ in marks) > LONGEST_RUN_OF_MARKS for is_run, marks in runs)
 
 
 @cache

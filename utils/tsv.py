@@ -53,13 +53,14 @@ class TextLines:
             log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", self._name, self.undecodable)
 
     def _raw_lines(self) -> Iterator[tuple[bytes | None, int]]:
-        """Each line without its line feed, None for one over the limit, and the offset after the line feed."""
+        """Each line with anything in it (no line feed; None for one over the limit), and the offset after it."""
         offset, tail, dropped = self._offset, b"", 0
         while chunk := self._stream.read(_CHUNK_BYTES):
             *whole, tail = (tail + chunk).split(b"\n")
             for line in whole:
                 offset += dropped + len(line) + 1
-                yield (None if dropped or len(line) > MAX_LINE_BYTES else line), offset
+                if dropped or line:
+                    yield (None if dropped or len(line) > MAX_LINE_BYTES else line), offset
                 dropped = 0
             if len(tail) > MAX_LINE_BYTES or dropped:
                 dropped += len(tail)

@@ -154,8 +154,8 @@ class HubTarget:
             if change.planned.same_dataset(now.state):
                 log.info("The commit had landed: head %.7s", now.head)
                 return now
-            # What a repair removes, it has read at `since`: nothing else may have come in between.
-            if now.state != since.state or (change.removed and now.head != since.head):
+            # What a repair writes again, it has read at `since`: nothing else may have come in between.
+            if now.state != since.state or (change.only_since and now.head != since.head):
                 raise self._moved(since, now)
             base = now
         raise self._gave_up("commit")

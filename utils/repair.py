@@ -355,7 +355,8 @@ def _take(draft: _Draft, shards: Iterable[WrittenShard], split: str) -> None:
 
 def _change(message: str, state: State, draft: _Draft, removed: tuple[str, ...]) -> Change:
     ledger = Ledger.of(draft.records.values())
-    return Change(message, ledger.signed(state), {**draft.files, LEDGER_PATH: ledger.raw}, removed)
+    files = {**draft.files, LEDGER_PATH: ledger.raw}
+    return Change(message, ledger.signed(state), files, removed, only_since=True)
 
 
 def _count(ranges: Iterable[Range]) -> int:

@@ -98,6 +98,8 @@ class Change:
     """Path in the target -> content, or a local file, which must not change meanwhile."""
     removed: tuple[str, ...] = ()
     """Published files that go; only a repair removes any (`Target.mend`)."""
+    only_since: bool = False
+    """Nothing at all may have come in since it was planned: a repair writes again what it has read."""
 
 
 class Target(Protocol):

@@ -20,6 +20,8 @@ from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.verify import run_verify
 from processors import REGISTRY, describe
+from processors.apify_api import tokens_in_environment
+from processors.apify_files import Folder, merge
 from processors.demo import write_demo_sources
 from utils import hub
 from utils.errors import AuthenticationError, IngestError, SourceError
@@ -35,7 +37,9 @@ def execute(options: Options, arguments: Sequence[str], stop: StopRequest) -> in
     """Carry out one command. Returns the exit code; prints what a person needs to know."""
     try:
         token = _token(options)
-        set_up_logging(options.log_dir, options.verbose, options.quiet, [token] if token else [])
+        set_up_logging(
+            options.log_dir, options.verbose, options.quiet, [*filter(None, [token]), *tokens_in_environment()]
+        )
         return _COMMANDS[options.command](options, token, arguments, stop)
     except Exception as error:  # noqa: BLE001 - the last stop: what can't be explained is a bug of ours
         return explain(error, options.log_dir)
@@ -95,6 +99,7 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         result.splits,
         failures=result.failures,
         reasons=result.reasons,
+        without_audio=result.without_audio,
         next_command=_to_go_on(arguments) if unfinished else None,
         nothing_to_do=result.nothing_to_do,
         colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
@@ -125,7 +130,8 @@ def _status(options: Options, token: str | None, arguments: Sequence[str], stop:
     segments = _staged_segments(options)
     staged = Counter({place: sum(segment.rows for segment in found) for place, found in segments.items()})
     read = {place: found[-1].progress for place, found in segments.items()}
-    _say(report.status_report(state, options.target_name, staged, read))
+    of_text = {source for (source, _), found in segments.items() if "rows" in found[-1].key.fingerprint}
+    _say(report.status_report(state, options.target_name, staged, read, of_text))
     return 0
 
 
@@ -154,6 +160,14 @@ def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: 
     return 0
 
 
+def _merge(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    folder = Folder(options.raw_dir)
+    masters = folder.masters()
+    written = merge(masters, Path(str(options.merge)))
+    _say(f"{options.merge}: {written:,} pairs of {len(masters)} master files in {folder.path}; they stay as they are.")
+    return 0
+
+
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
     _say(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
@@ -167,5 +181,6 @@ _COMMANDS = {
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,
     Command.PRUNE: _prune,
+    Command.MERGE: _merge,
     Command.CLEAR_CACHE: _clear_cache,
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.options import Command, Options
-from processors import REGISTRY, source_name
+from processors import PAID, REGISTRY, source_name
 from utils.audio import AudioOptions
 from utils.errors import UsageError
 
@@ -26,6 +26,8 @@ examples:
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
   python main.py --prune --dry-run                       which old files of earlier runs may go
+  python main.py --fresh Apify --queries queries.yaml --target 2000 --max-cost 20
+                                                         buy dialogue: posts and their replies
 
 exit codes:
   0 done   1 our bug   2 usage   3 authentication   4 a source could not be read (the others are done)
@@ -60,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_what(parser)
     _add_resuming(parser)
     _add_sources(parser)
+    _add_buying(parser)
     _add_target(parser)
     _add_audio(parser)
     _add_other(parser)
@@ -96,6 +99,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--prune",
         action="store_true",
         help="command: delete old checkpoints, archives, set-aside files and logs, as each run does at its end",
+    )
+    group.add_argument(
+        "--merge", type=Path, metavar="OUT.jsonl", help="command: all pairs ever bought, each once, in one new file"
     )
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
 
@@ -167,6 +173,27 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_buying(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the paid source (Apify; never part of --all)")
+    group.add_argument("--queries", type=Path, metavar="FILE", help="what to buy (YAML)")
+    group.add_argument(
+        "--target", type=_positive, metavar="N", help="buy no further query once there are N pairs (all queries)"
+    )
+    group.add_argument(
+        "--max-cost", type=_positive_float, metavar="USD", help="buy nothing beyond this, earlier runs included"
+    )
+    group.add_argument(
+        "--flush-interval", type=_positive, metavar="N", help="pairs at most that wait for the master file (50)"
+    )
+    group.add_argument(
+        "--buy-again", metavar="NAME,...", help="buy these queries once more: they failed, or have another input now"
+    )
+    group.add_argument(
+        "--refilter", action="store_true", help="with --fresh: new filters for what is here already; buys nothing"
+    )
+    group.add_argument("--apify-url", metavar="URL", help="where Apify is (or APIFY_API_BASE_URL), for a proxy")
+
+
 def _add_target(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("target")
     group.add_argument("--hf-repo", metavar="USER/NAME", help="publish to this dataset repo on the Hub")
@@ -223,14 +250,15 @@ def _command(given: argparse.Namespace) -> Command:
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
             (Command.PRUNE, given.prune),
+            (Command.MERGE, given.merge is not None),
             (Command.CLEAR_CACHE, given.clear_cache),
         )
         if flag
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair, --prune and --clear-cache are commands of their own: give one of "
-            "them."
+            "--list, --status, --verify, --repair, --prune, --merge and --clear-cache are commands of their own: give "
+            "one of them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
@@ -240,7 +268,38 @@ def _command(given: argparse.Namespace) -> Command:
         raise UsageError("--dry-run belongs to --repair or --prune.")
     if given.same_audio and not given.repair:
         raise UsageError("--same-audio belongs to --repair.")
+    if buying := _paid_options(given):
+        _check_buying(given, bool(asked), next(iter(buying)))
     return asked[0] if asked else Command.RUN
+
+
+def _paid_options(given: argparse.Namespace) -> dict[str, str]:
+    """What was given for the paid source, as its processor takes it."""
+    values = {
+        "queries": given.queries,
+        "target": 0 if given.refilter else given.target,
+        "max_cost": given.max_cost,
+        "flush_interval": given.flush_interval,
+        "buy_again": given.buy_again,
+        "refilter": "yes" if given.refilter else None,
+        "url": given.apify_url,
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _check_buying(given: argparse.Namespace, is_command: bool, first: str) -> None:
+    flag = {"url": "apify-url"}.get(first, first.replace("_", "-"))
+    if is_command or not any(source_name(name) in PAID for name in given.names):
+        raise UsageError(
+            f"--{flag} is about the paid source. Nothing was bought. Name it: --fresh Apify --queries queries.yaml."
+        )
+    if given.refilter and not given.fresh:
+        raise UsageError(
+            "--refilter makes other rows of what is here, so they are a new dataset: give --fresh with it. The old one "
+            "stays reachable."
+        )
+    if given.refilter and (given.target or given.buy_again):
+        raise UsageError("--refilter buys nothing: leave out --target and --buy-again, and give them with --resume.")
 
 
 def _check_run(given: argparse.Namespace) -> None:
@@ -260,6 +319,13 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError("Give --verbose or --quiet, not both.")
     if given.checkpoint and not given.checkpoint.is_file():
         raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
+    if any(source_name(name) in PAID for name in given.names):
+        if given.queries is None:
+            raise UsageError(
+                "Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml."
+            )
+        if given.demo:
+            raise UsageError("--demo costs nothing, so it has no Apify: leave out one of them.")
     if given.source_dir and not given.source_dir.is_dir():
         raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
 
@@ -272,7 +338,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         command=command,
         fresh=given.fresh,
         resume=given.resume or given.checkpoint is not None,
-        sources=tuple(name for name in REGISTRY if name in chosen),
+        sources=tuple(name for name in (*REGISTRY, *PAID) if name in chosen),
         checkpoint=given.checkpoint,
         checkpoint_interval=given.checkpoint_interval,
         streaming=given.streaming or sample_size is not None,
@@ -284,6 +350,8 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         max_shard_mb=given.max_shard_mb,
         source_dir=defaults.demo_dir if given.demo else given.source_dir,
         source_options=_source_options(given.source_option),
+        paid_options=_paid_options(given),
+        merge=given.merge,
         demo=given.demo,
         audio=AudioOptions(
             sample_rate_hz=given.sample_rate,

@@ -59,6 +59,6 @@ def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str])
     for handler in (to_file, to_terminal):
         handler.addFilter(redact)
         root.addHandler(handler)
-    for noisy in ("httpx2", "httpcore2", "huggingface_hub", "fsspec", "urllib3", "filelock"):
+    for noisy in ("httpx2", "httpcore2", "huggingface_hub", "fsspec", "urllib3", "filelock", "apify_client"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return path

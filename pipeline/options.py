@@ -17,6 +17,7 @@ class Command(Enum):
     VERIFY = "verify"
     REPAIR = "repair"
     PRUNE = "prune"
+    MERGE = "merge"
     CLEAR_CACHE = "clear-cache"
 
 
@@ -44,6 +45,10 @@ class Options:
     source_dir: Path | None = None
     source_options: dict[str, dict[str, str]] = field(default_factory=dict)
     """Options of single sources: source -> name -> value."""
+    paid_options: dict[str, str] = field(default_factory=dict)
+    """What the paid source buys and how. Not part of what a source was begun with: a resume may change it."""
+    merge: Path | None = None
+    """The file that --merge writes."""
     demo: bool = False
     audio: AudioOptions = field(default_factory=AudioOptions)
     accept_terms: frozenset[str] = frozenset()
@@ -72,6 +77,11 @@ class Options:
     @property
     def cache_dir(self) -> Path:
         return self.data_dir / "cache"
+
+    @property
+    def raw_dir(self) -> Path:
+        """What the paid source has bought."""
+        return self.data_dir / "raw"
 
     @property
     def demo_dir(self) -> Path:

@@ -17,13 +17,14 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
 from pipeline.source_run import SourceRun, fingerprint, newer_begun
-from processors import create, describe, source_name
+from processors import PAID, create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
 from utils.publisher import Publisher, open_publisher
+from utils.schema import ROW_SCHEMAS
 from utils.sources import SourceAccess
 from utils.staging import Staging, StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import Progress, SourceState, State
@@ -46,6 +47,8 @@ class RunResult:
     """Progress of each split that this run knows of, staged clips included."""
     reasons: dict[SplitOfSource, Counter[str]] = field(default_factory=dict)
     """Reject reasons of the clips that this run read or found staged."""
+    without_audio: set[str] = field(default_factory=set)
+    """Sources of this run whose rows have no audio."""
     failures: dict[str, str] = field(default_factory=dict)
     """Sources that could not be read: what happened and what to do."""
     nothing_to_do: bool = False
@@ -173,7 +176,7 @@ class _Run:
         staged = staged_key(self._options.staging_dir, name, self._publisher.state.generation)
         if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
-        refuse_other_fingerprint(name, fingerprint(self._options, name), published.fingerprint)
+        refuse_other_fingerprint(name, fingerprint(self._options, name, published.row_schema), published.fingerprint)
         self._tidy(name, published)
         return True
 
@@ -202,7 +205,8 @@ class _Run:
         uploader = source.uploaders[split]
         total = source.processor.expected_clips(split)
         shown = not self._options.quiet
-        with SplitBar(f"{source.name}/{split}", uploader.progress.read, total, shown) as bar:
+        rows = source.processor.row_schema
+        with SplitBar(f"{source.name}/{split}", uploader.progress.read, total, shown, rows) as bar:
             source.read_split(split, lambda step: bar.add(step, self._publisher.bytes_published))
 
     def _report(self, checkpoint: GivenCheckpoint, source: SourceRun | None) -> None:
@@ -228,6 +232,8 @@ class _Run:
         result = self._result
         result.state = self._publisher.committed
         for source in sources.values():
+            if not source.processor.row_schema.has_audio:
+                result.without_audio.add(source.name)
             for split, uploader in source.uploaders.items():
                 result.splits[source.name, split] = uploader.progress
                 result.reasons[source.name, split] = uploader.reject_reasons
@@ -263,8 +269,14 @@ def processor_config(options: Options, source: str, token: str | None, stop: Sto
             timeout_s=options.timeout_s,
             stop_requested=stop,
         ),
-        options=options.source_options.get(source, {}),
+        options={**options.source_options.get(source, {}), **(_buying(options) if source in PAID else {})},
     )
+
+
+def _buying(options: Options) -> dict[str, str]:
+    """A fresh start begins a new collection; all else goes on with the newest."""
+    fresh = {"fresh": "yes"} if options.fresh and not options.resume else {}
+    return {**options.paid_options, **fresh, "folder": str(options.raw_dir)}
 
 
 def refuse_restricted_terms(options: Options, target: Target) -> None:
@@ -292,7 +304,7 @@ def refuse_unreadable_sources(options: Options, token: str | None, stop: StopReq
     problems: dict[str, str] = {}
     for name in options.sources:
         try:
-            create(name, processor_config(options, name, token, stop)).files.names()
+            create(name, processor_config(options, name, token, stop)).check_can_be_read()
         except SourceError as error:
             problems[name] = str(error)
         else:
@@ -319,7 +331,11 @@ def archive_local(options: Options, now: time.struct_time) -> None:
         for name in options.sources
         for path in (latest_path(options.checkpoint_dir, name), *history(options.checkpoint_dir, name))
     ]
-    uploads = [upload_checkpoint_path(options.checkpoint_dir, options.target_name, split) for split in SPLIT_ORDER]
+    uploads = [
+        upload_checkpoint_path(options.checkpoint_dir, options.target_name, split, rows)
+        for split in SPLIT_ORDER
+        for rows in ROW_SCHEMAS.values()
+    ]
     for path in sorted(staged):
         rename_aside(path, options.data_dir / "staging" / "archive" / place / options.staging_dir.name / path.name)
     for path in filter(Path.exists, [*mirrors, *uploads]):

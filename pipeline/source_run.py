@@ -9,23 +9,25 @@ from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
+from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
 from utils.split_uploader import SplitUploader
 from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
 from utils.state import SourceState, SplitState
-from utils.targets import DATA_FOLDERS
 from utils.text import TEXT_VERSION
 from utils.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)
 
 
-def fingerprint(options: Options, source: str) -> dict[str, Any]:
+def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict[str, Any]:
     """The options that change what is published of a source. A resume with others is refused."""
+    audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
+    # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
     return {
-        **{f"audio.{name}": value for name, value in asdict(options.audio).items()},
+        **(audio if rows.has_audio else {"rows": rows.name}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,
@@ -87,7 +89,9 @@ class SourceRun:
             uploader.publish_ready()
             uploader.add_step(step)
             on_step(step)
-        uploader.publish_ready()
+        uploader.publish_ready(flush=self.processor.is_open_ended)
+        if self.processor.cut_short is not None:
+            raise self.processor.cut_short
 
     def close(self) -> None:
         self.seen.close()
@@ -99,7 +103,8 @@ class SourceRun:
 
     def _declare(self) -> None:
         """Pin the revision: the state's, else the staged segments', else the newest; refuse other options."""
-        state, ours = self._publisher.state, fingerprint(self._options, self.name)
+        rows = self.processor.row_schema
+        state, ours = self._publisher.state, fingerprint(self._options, self.name, rows)
         published = state.sources.get(self.name)
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
@@ -111,7 +116,8 @@ class SourceRun:
         if published is None:
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}
-            self._publisher.declare(self.name, SourceState(str(self.processor.revision), ours, self._about(), splits))
+            declared = SourceState(str(self.processor.revision), ours, self._about(), splits, rows.name)
+            self._publisher.declare(self.name, declared)
         elif self.processor.revision != published.revision:
             self._declare_newer(published)
 
@@ -165,7 +171,7 @@ class SourceRun:
             self.name,
             split,
             options.staging_dir,
-            upload_checkpoint_path(options.checkpoint_dir, options.target_name, split),
+            upload_checkpoint_path(options.checkpoint_dir, options.target_name, split, self.processor.row_schema),
             ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
             DiskFloor([options.staging_dir, *([] if options.hf_repo else [options.output])], options.min_free_gb),
         )

@@ -20,14 +20,17 @@ _SOURCES = {
 }
 """Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
+PAID = {"Apify": "processors.apify"}
+"""Sources that cost money: known by their names, but never part of all."""
+
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
 
 
 class _Registry(Mapping[str, "type[BaseProcessor]"]):
-    """Source name -> processor class."""
+    """Source name -> processor class. It lists all sources but the paid ones, which are there when asked for."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        processor: type[BaseProcessor] = getattr(import_module(_SOURCES[name]), f"{name}Processor")
+        processor: type[BaseProcessor] = getattr(import_module({**_SOURCES, **PAID}[name]), f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:
@@ -55,12 +58,14 @@ def describe(name: str) -> "SourceInfo":
 
 def source_name(given: str) -> str:
     """The registry name that `given` stands for, whatever its case. UsageError naming the nearest where none does."""
-    names = {name.lower(): name for name in REGISTRY} | {alias.lower(): name for alias, name in ALIASES.items()}
+    names = {name.lower(): name for name in (*REGISTRY, *PAID)} | {
+        alias.lower(): name for alias, name in ALIASES.items()
+    }
     if given.lower() in names:
         return names[given.lower()]
     near = get_close_matches(given.lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {names[near[0]]}?" if near else ""
-    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES])}.")
+    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES, *PAID])}.")
 
 
 def _class_of(name: str) -> "type[BaseProcessor]":

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from processors.conversion import as_raw_clip, convert_clip
 from utils import checkpoint as checkpoints
 from utils.audio import AudioOptions
-from utils.errors import Interrupted, SourceError
+from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
-from utils.schema import START, Outcome, Position, RawClip, Reject, Sample, Skip
+from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, Row, RowSchema, Skip
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
 
@@ -78,6 +78,10 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     name: str = ""
     """The registry name; the class name less `Processor` where it is not set."""
     info: SourceInfo | None = None
+    row_schema: RowSchema = SPEECH
+    """The kind of its rows. For another one than speech, override `convert_to_standard_format`."""
+    is_open_ended: bool = False
+    """Whether a later run may find more in a split that was read to its end: then no split is ever finished."""
     options: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012
     """Its own options (`--source-option`), with the values that each may have."""
     demo_counts: Mapping[str, "DemoCounts"] = MappingProxyType({})
@@ -91,6 +95,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """How far each split is, as of the last step yielded."""
         self.revision: str | None = None
         """The revision to read; set before the first read to pin one (law 6)."""
+        self.cut_short: IngestError | None = None
+        """Set by a `read` that ends before its end: why. A run raises it once what was read is published."""
         self._files: SourceFiles | None = None
         self._current_split = "train"
 
@@ -108,6 +114,10 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """
         raise NotImplementedError(f"{type(self).__name__} must override read() or _process_single_split()")
 
+    def check_can_be_read(self) -> None:
+        """Look whether there is a source to read, before anything is begun. Raises SourceError; changes nothing."""
+        self.files.names()
+
     def expected_clips(self, split: str) -> int | None:
         """How many clips `read` yields from the start of a split, where that is cheap to tell; for the ETA."""
         return None
@@ -121,7 +131,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """The raw clips of a split, from its start."""
         return self.read(split, dict(START))
 
-    def convert_to_standard_format(self, sample: RawClip | Mapping[str, Any]) -> Sample | Reject:
+    def convert_to_standard_format(self, sample: RawClip | Mapping[str, Any]) -> Row | Reject:
         """One raw clip as a row of the dataset, or the reject that says why not. Never raises for a bad clip.
 
         Besides a `RawClip` it takes a mapping with `audio` (bytes, a path, or `{bytes|path|array,
@@ -168,8 +178,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     ) -> Iterator[Step]:
         """The steps of one split after `start`, with a checkpoint every `checkpoint_interval` clips read.
 
-        Checkpoints too at the split's end, on a source error and when a stop was requested (then
-        raises Interrupted). `sample_size` ends the split after that many samples kept.
+        Checkpoints too at the split's end, on a source error, where the source can't go on (Stopped) and
+        when a stop was requested (then raises Interrupted). `sample_size` ends the split after that many samples kept.
         """
         self.progress[split] = progress = saved = start
         try:
@@ -183,8 +193,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
                 if progress.read - saved.read >= checkpoint_interval:
                     self._checkpoint(split)
                     saved = progress
-            self.progress[split] = replace(progress, finished=True)
-        except (SourceError, Interrupted):
+            self.progress[split] = replace(progress, finished=not self.is_open_ended)
+        except (SourceError, Stopped, Interrupted):
             self._checkpoint(split)
             raise
         self._checkpoint(split)
@@ -195,7 +205,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         sample_mode: bool = False,
         sample_size: int = 5,
         checkpoint_interval: int = 1000,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Row]:
         """The standard samples of all splits, in order, resuming after `checkpoint` (a dict or a file).
 
         IDs are provisional: S1, S2, ... within this processor. Rejects are counted in `progress`.
@@ -218,7 +228,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
                 if to_skip:
                     to_skip -= 1
                     continue
-                step.outcome["ID"] = id_of(self._samples_kept())
+                step.outcome["ID"] = id_of(self._samples_kept(), self.row_schema.id_prefix)
                 yield step.outcome
 
     def _outcomes(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
@@ -306,7 +316,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             kept,
             current_split=split,
             split_index=progress.read,
-            last_sample_id=id_of(kept) if kept else None,
+            last_sample_id=id_of(kept, self.row_schema.id_prefix) if kept else None,
             processed_ids=[],
             dataset_specific={
                 "position": progress.position,

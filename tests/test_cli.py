@@ -7,9 +7,13 @@ import pytest
 
 from main import main
 from pipeline.cli import build_parser, parse
+from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
+from pipeline.run import processor_config
+from pipeline.source_run import fingerprint
 from processors import ALIASES, REGISTRY
 from utils.errors import UsageError
+from utils.schema import DIALOGUE
 
 
 def test_the_seed_commands_parse() -> None:
@@ -70,6 +74,14 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--prune", "--clear-cache"], "give one of them"),
         (["--fresh", "--all", "--dry-run"], "--repair or --prune"),
         (["--prune", "--same-audio"], "belongs to --repair"),
+        (["--fresh", "Apify"], "--queries queries.yaml"),
+        (["--fresh", "Apify", "--demo", "--queries", "q.yaml"], "--demo costs nothing"),
+        (["--fresh", "--all", "--queries", "q.yaml"], "--queries is about the paid source"),
+        (["--append", "GigaSpeech2", "--max-cost", "3"], "--max-cost is about the paid source"),
+        (["--status", "--apify-url", "http://localhost"], "--apify-url is about the paid source"),
+        (["--append", "Apify", "--queries", "q.yaml", "--refilter"], "give --fresh with it"),
+        (["--fresh", "Apify", "--queries", "q.yaml", "--refilter", "--target", "9"], "--refilter buys nothing"),
+        (["--merge", "all.jsonl", "--fresh", "--all"], "command of its own"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_out_is_refused_before_anything_runs(
@@ -90,6 +102,25 @@ def test_malformed_arguments_exit_with_2(arguments: list[str], capsys: pytest.Ca
         main(arguments)
 
     assert left.value.code == 2
+
+
+def test_what_is_bought_is_no_part_of_what_a_source_was_begun_with() -> None:
+    """So that a resume may raise the target and the costs."""
+    options = parse(["--fresh", "apify", "--queries", "q.yaml", "--target", "9", "--max-cost", "2.5"])
+
+    assert options.paid_options == {"queries": "q.yaml", "target": "9", "max_cost": "2.5"}
+    assert fingerprint(options, "Apify", DIALOGUE) == fingerprint(Options(sources=("Apify",)), "Apify", DIALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("more", "fresh"), [(["--fresh"], "yes"), (["--fresh", "--resume"], None), (["--append"], None)]
+)
+def test_only_a_fresh_start_begins_a_new_collection(more: list[str], fresh: str | None) -> None:
+    """All else goes on with the newest."""
+    options = parse([*more, "apify", "--queries", "q.yaml"])
+
+    assert processor_config(options, "Apify", None, StopRequest()).options.get("fresh") == fresh
+    assert "queries" not in processor_config(options, "GigaSpeech2", None, StopRequest()).options
 
 
 def test_help_groups_the_options_and_shows_examples() -> None:

@@ -20,6 +20,9 @@ from pipeline.cli import EXAMPLES, build_parser, parse
 from pipeline.interrupts import INTERRUPTED
 from processors import ALIASES, REGISTRY, describe
 from processors.demo import write_demo_sources
+from tests.apify_server import TOKEN as APIFY_TOKEN
+from tests.apify_server import ApifyServer
+from tests.apify_support import posts
 from tests.hub_server import TOKEN, USER, HubServer
 from tests.runs import PROJECT, environment
 from tests.support import tone
@@ -81,12 +84,14 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     sources = write_demo_sources(machine / "data/demo-sources")  # where --demo finds them made already
     (machine / "mirrors").symlink_to(sources)
     write_own_clips(machine / "my_clips/train")
-    with HubServer(folder / "hub") as hub:
+    with HubServer(folder / "hub") as hub, ApifyServer() as apify:
+        apify.add_actor("apidojo/tweet-scraper", posts, statuses=("SUCCEEDED",))
         for name in ("GigaSpeech2", "ProcessedVoiceTH"):
             mirror = describe(name).mirror
             hub.add_dataset(mirror, sources / mirror, gated=describe(name).access.startswith("gated"), allowed=(USER,))
         walked = Walk(machine)
-        walk_through(walked, {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN}, folder / "with-a-new-source")
+        servers = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "APIFY_API_BASE_URL": apify.url}
+        walk_through(walked, {**servers, "APIFY_TOKEN": APIFY_TOKEN}, folder / "with-a-new-source")
         yield walked
 
 
@@ -102,6 +107,8 @@ def walk_through(walked: Walk, hub: dict[str, str], new_project: Path) -> None:
     for block in blocks(README):
         walked.after[block.text] = printed
         printed = ""
+        if block.language == "yaml":
+            (walked.machine / "queries.yaml").write_text(block.text)
         if block.language == "python" and NEW_SOURCE in block.text:
             project = with_new_source(new_project, block.text)
         elif block.language == "python":

@@ -18,8 +18,9 @@ from tests.damage import state_of
 from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, small_run, write_mirror
 from tests.support import TonesProcessor, published_ids, published_rows, sample, tone, tree
 from utils.checkpoint import DamagedCheckpoint
-from utils.errors import TargetRefused
+from utils.errors import Stopped, TargetRefused
 from utils.schema import Position, RawClip
+from utils.state import Progress
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
 from utils.upload_checkpoint import load_uploaded
@@ -105,6 +106,46 @@ class Selective(BaseProcessor):
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         for index in range(position["index"], 6):
             yield RawClip(str(index), {"index": index + 1}, tone(index), selected=index % 3 != 0)
+
+
+class Unreachable(BaseProcessor):
+    """A source that can't go on after its third clip."""
+
+    def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        for index in range(position["index"], 3):
+            yield RawClip(str(index), {"index": index + 1}, tone(index))
+        raise Stopped("nobody answers")
+
+
+def test_source_that_can_not_go_on_loses_no_clip_that_it_gave(tmp_path: Path) -> None:
+    """What was read is made durable and in the checkpoint before the error is heard of."""
+    processor = Unreachable(checkpoint_dir=tmp_path)
+    durable = []
+    processor.hooks.make_durable = lambda split, progress: durable.append(progress.read)
+
+    with pytest.raises(Stopped, match="nobody answers"):
+        list(processor.process_split("train", Progress()))
+
+    checkpoint = processor.load_unified_checkpoint()
+    assert durable == [3]
+    assert checkpoint is not None and checkpoint["samples_processed"] == 3
+
+
+class OpenEnded(Selective):
+    """A source of which there may be more another time."""
+
+    is_open_ended = True
+
+
+def test_split_that_may_grow_is_never_finished(tmp_path: Path) -> None:
+    """So that a later run looks again."""
+    ends = []
+    for kind in (Selective, OpenEnded):
+        processor = kind(checkpoint_dir=tmp_path)
+        list(processor.process_split("train", Progress()))
+        ends.append(processor.progress["train"])
+
+    assert [(end.read, end.finished) for end in ends] == [(6, True), (6, False)]
 
 
 def test_clips_that_a_source_leaves_out_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,365 @@
+"""The collector. What was bought is on our disk before anything is made of it; all else is a function of that.
+
+    ledger: intent -> start the run -> ledger: run -> wait -> items -> raw file -> pairs -> master -> ledger: done
+
+Each arrow is durable before the next begins. At its start it replays the raw file (cheap): that restores the authors'
+counts and the replies that were seen, and appends to the master what a crash kept from it. Then it goes on with the
+purchase that is open, if there is one; then it buys the next query, until the target, the costs or the queries are
+reached. What it yields is in the master already, so nobody can know of a pair that a crash may take.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from processors.apify_api import ApifyApi, Gone
+from processors.apify_files import (
+    Folder,
+    OldProgress,
+    checkpoint_content,
+    import_old_data,
+    master_ids,
+    old_progress,
+    write_checkpoint,
+)
+from processors.apify_fold import Collection, Fold, Folded, RawRun, read_contents
+from processors.apify_intake import Intake, Patience
+from processors.apify_master import Master
+from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase
+from processors.apify_queries import Query
+from utils.errors import Interrupted, SourceError, Stopped, UsageError
+from utils.journal import Journal
+from utils.shown import shown
+
+log = logging.getLogger(__name__)
+
+MOST_YIELDED = 1000
+"""Items at most between two flushes, whatever becomes of them."""
+_NAP_S = 0.25
+
+
+@dataclass(frozen=True)
+class CollectorOptions:
+    """What to collect, and how."""
+
+    queries: tuple[Query, ...]
+    target: int | None = None
+    """Pairs; None: all that the queries give."""
+    max_cost_usd: float | None = None
+    """Of this collection, resumes included."""
+    flush_interval: int = 50
+    buy_again: frozenset[str] = frozenset()
+    """Queries to buy once more where they failed, lost items or have another input by now."""
+    pauses: Pauses = field(default_factory=Pauses)
+    patience: Patience = field(default_factory=Patience)
+
+
+class CostReached(Stopped):
+    """Nothing more may be bought. What was collected is whole as it is."""
+
+
+class Collector:
+    """One collection in a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        api: ApifyApi,
+        options: CollectorOptions,
+        *,
+        stop_requested: Callable[[], bool] = lambda: False,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._folder = Folder(folder)
+        self._api, self._options, self._now = api, options, now
+        self._stop_requested, self._sleep = stop_requested, sleep
+        self._last: Purchase | None = None
+        """The last one that was finished: Apify may still correct what it cost."""
+
+    # --- beginning -------------------------------------------------------------------------------
+
+    def begin(self) -> str:
+        """Begin a new collection; returns the name of its master. Refuses while paid items are not fetched."""
+        with self._opened_ledger() as ledger:
+            _refuse_open(ledger)
+            return self._begin(OldProgress())
+
+    def check_can_begin(self) -> None:
+        """Refuse, changing nothing, what `begin` would refuse; and a second collector in the folder."""
+        if self._folder.ledger.exists():
+            with self._opened_ledger() as ledger:
+                _refuse_open(ledger)
+
+    def current(self) -> str | None:
+        """The master of the collection that a resume goes on with; None where there is none."""
+        raws = self._folder.raws()
+        if not raws:
+            return None
+        collection = read_contents(raws[-1]).collection
+        return collection.master if collection else self._folder.master_of(raws[-1]).name
+
+    def refilter(self) -> str:
+        """Begin another master with the rules of the queries as they are now, of the items that are here.
+
+        Nothing is bought. Returns its name; the old master stays. With the rules that it has, it stays the one.
+        """
+        with self._opened_ledger() as ledger:
+            raws = self._folder.raws()
+            contents = read_contents(raws[-1]) if raws else None
+            if contents is None or contents.collection is None or not contents.runs:
+                raise UsageError("There are no raw items to filter again: nothing was bought in this folder so far.")
+            _refuse_open(ledger)
+            rules = {**contents.collection.rules, **{query.name: query.rules for query in self._options.queries}}
+            if rules == contents.collection.rules:
+                return contents.collection.master
+            master = self._folder.master(self._folder.new_stamp(self._now())).name
+            with Journal(raws[-1]) as raw:
+                raw.append([replace(contents.collection, master=master, rules=rules).as_record()])
+            return master
+
+    def _begin(self, before: OldProgress) -> str:
+        import_old_data(self._folder)
+        stamp = self._folder.new_stamp(self._now())
+        with Journal(self._folder.raw(stamp)) as raw:
+            master = self._folder.master_of(raw.path).name
+            raw.append([self._new_collection(master, before).as_record()])
+        return master
+
+    def _new_collection(self, master: str, before: OldProgress) -> Collection:
+        return Collection(
+            master=master,
+            rules={query.name: query.rules for query in self._options.queries},
+            others={path.name: path.stat().st_size for path in self._folder.masters() if path.name != master},
+            processed_before=before.processed_queries,
+            authors_before=before.author_counts,
+        )
+
+    def _opened_ledger(self) -> closing[Ledger]:
+        """The ledger; it is locked while it is open, so there is one collector in the folder."""
+        return closing(Ledger(self._folder.ledger, self._now))
+
+    # --- collecting ------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Folded]:
+        """What becomes of every item of the current collection, from its start, buying what is still to be bought.
+
+        Begins one where there is none. Raises Stopped where --max-cost is reached before the target, Interrupted on
+        a stop; in all cases everything bought is kept, and the next `collect` goes on.
+        """
+        with ExitStack() as opened:
+            self._ledger = opened.enter_context(self._opened_ledger())
+            if not self._folder.raws():
+                self._begin(old_progress(self._folder))
+            self._raw = opened.enter_context(Journal(self._folder.raws()[-1]))
+            self._contents = read_contents(self._raw.path)
+            collection = self._declared(self._contents.collection)
+            self._fold = Fold(self._raw.path, collection, self._known(collection))
+            self._master = opened.enter_context(
+                Master(self._folder.path / collection.master, self._options.flush_interval)
+            )
+            self._buyer = Buyer(self._api, self._ledger, self._pause, self._options.pauses)
+            self._intake = Intake(self._api, self._raw, self._contents, self._pause, self._options.patience)
+            self._last = next(reversed(self._ledger.of_collection(self._raw.path.name)), None)
+            opened.callback(self._write_checkpoint)
+            yield from self._replay()
+            yield from self._settle()
+            yield from self._buy_all(collection)
+
+    def _declared(self, collection: Collection | None) -> Collection:
+        """The collection with the rules of all queries; those that it has stay as they are."""
+        if collection is None:  # it died before its first line
+            collection = self._new_collection(self._folder.master_of(self._raw.path).name, old_progress(self._folder))
+            self._raw.append([collection.as_record()])
+            return collection
+        rules = {query.name: query.rules for query in self._options.queries}
+        changed = sorted(
+            name for name in rules.keys() & collection.rules.keys() if rules[name] != collection.rules[name]
+        )
+        if changed:
+            log.warning(
+                "other filters or fields than it was begun with are ignored (%s): see --refilter", ", ".join(changed)
+            )
+        if rules.keys() <= collection.rules.keys():
+            return collection
+        collection = replace(collection, rules={**rules, **collection.rules})
+        self._raw.append([collection.as_record()])
+        return collection
+
+    def _known(self, collection: Collection) -> set[str]:
+        """The replies in other masters, as far as those went when this collection was begun."""
+        known: set[str] = set()
+        for name, size_bytes in collection.others.items():
+            path = self._folder.path / name
+            if not path.is_file() or path.stat().st_size < size_bytes:
+                raise SourceError(
+                    f"{path} is gone or cut, and this collection must not repeat its pairs. Nothing was changed. Put "
+                    "it back as it was, then run again with --resume."
+                )
+            known |= master_ids(path, size_bytes)
+        return known
+
+    def _replay(self) -> Iterator[Folded]:
+        """What was bought before; the master gets what it lacks of it."""
+        for run in self._contents.runs.values():
+            if run.end is not None:
+                yield from self._fold_run(run)
+        self._master.check_nothing_is_left()
+
+    def _fold_run(self, run: RawRun) -> Iterator[Folded]:
+        """What becomes of a run's items; each is yielded once the pairs up to it are in the master."""
+        waiting: list[Folded] = []
+        for folded in self._fold.run(run):
+            waiting.append(folded)
+            if folded.pair is not None:
+                self._master.take(folded.pair)
+            if self._master.unflushed == 0 or len(waiting) >= MOST_YIELDED:
+                self._master.flush()
+                yield from waiting
+                waiting.clear()
+        self._master.flush()
+        yield from waiting
+
+    def _settle(self) -> Iterator[Folded]:
+        """Go on with the purchase that is open."""
+        purchase: Purchase | None = self._ledger.open_purchase
+        if purchase is None:
+            return
+        if purchase.raw != self._raw.path.name:
+            raise SourceError(
+                f"Items of query {purchase.query} that are paid for belong to {purchase.raw}, which is not the newest "
+                "raw file. Nothing was bought. Put the files back as they were, then run again with --resume."
+            )
+        if purchase.run_id is None:
+            purchase = self._buyer.find(purchase, purchase.query in self._options.buy_again)
+        if purchase is not None:
+            yield from self._take_in(purchase)
+
+    def _buy_all(self, collection: Collection) -> Iterator[Folded]:
+        for index, query in enumerate(self._options.queries):
+            if query.name in collection.processed_before or not self._is_to_buy(query):
+                continue
+            if self._options.target is not None and self._fold.pairs >= self._options.target:
+                break
+            self._raise_if_stopped()
+            purchase = self._buyer.buy(query, index, self._raw.path.name, self._money_left())
+            yield from self._take_in(purchase)
+        self._correct_last_cost()
+        log.info("collected %d pairs for %.2f USD", self._fold.pairs, self.spent_usd)
+
+    def _is_to_buy(self, query: Query) -> bool:
+        bought = [each for each in self._ledger.of_collection(self._raw.path.name) if each.query == query.name]
+        if not bought:
+            return True
+        last, again = bought[-1], query.name in self._options.buy_again
+        if last.fingerprint != query.fingerprint:
+            if not again:
+                raise UsageError(
+                    f"Query {query.name} was bought with another input. Nothing more was bought. Give the changed "
+                    f"query a name of its own, or buy it once more: --resume --buy-again {query.name}."
+                )
+            return True
+        return again and not last.is_whole
+
+    # --- one purchase ----------------------------------------------------------------------------
+
+    def _take_in(self, purchase: Purchase) -> Iterator[Folded]:
+        """All that a run gives: into the raw file, into the master; then the purchase is done."""
+        raw_run, cost = self._contents.runs.get(str(purchase.run_id)), purchase.cost_usd
+        if raw_run is None or raw_run.end is None:
+            raw_run, cost = self._intake.take(purchase)
+            yield from self._fold_run(raw_run)
+        self._last = self._ledger.done(purchase, str(raw_run.status), raw_run.items, raw_run.missing, cost)
+        self._write_checkpoint()
+        _tell(self._last)
+
+    # --- money, pauses, the checkpoint -----------------------------------------------------------
+
+    @property
+    def spent_usd(self) -> float:
+        """What this collection has cost, as far as Apify says."""
+        return sum(each.cost_usd or 0.0 for each in self._ledger.of_collection(self._raw.path.name))
+
+    def _money_left(self) -> Decimal | None:
+        """What the next run may cost. Raises Stopped where there is nothing left, or that can't be told."""
+        self._correct_last_cost()
+        if self._options.max_cost_usd is None:
+            return None
+        silent = [each.run_id for each in self._ledger.of_collection(self._raw.path.name) if each.cost_usd is None]
+        if silent:
+            raise CostReached(
+                f"Apify does not say what run {silent[0]} cost, so --max-cost can't be kept. Nothing more was bought; "
+                f"the {self._fold.pairs} pairs are kept. Look at the run's page, then run again without --max-cost."
+            )
+        left = Decimal(str(self._options.max_cost_usd)) - Decimal(str(round(self.spent_usd, 6)))
+        if left <= 0:
+            raise CostReached(
+                f"--max-cost is reached: {self.spent_usd:.2f} of {self._options.max_cost_usd:.2f} USD for "
+                f"{self._fold.pairs} pairs. All are kept. To go on: --resume with a higher --max-cost."
+            )
+        return left
+
+    def _correct_last_cost(self) -> None:
+        """Ask what the last purchase cost: Apify adds up for some moments after a run has ended."""
+        purchase, self._last = self._last, None
+        if purchase is not None:
+            try:
+                self._ledger.correct_cost(purchase, self._api.run(str(purchase.run_id)).cost_usd)
+            except Gone:
+                log.debug("run %s is gone; its cost stays as it was last told", purchase.run_id)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, hearing a request to stop."""
+        while seconds > 0:
+            self._raise_if_stopped()
+            self._sleep(min(seconds, _NAP_S))
+            seconds -= _NAP_S
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        if self._stop_requested():
+            raise Interrupted("Stopped on request. What is bought is kept, and --resume goes on with it.")
+
+    def _write_checkpoint(self) -> None:
+        processed = dict.fromkeys(run.query for run in self._contents.runs.values() if run.end is not None)
+        more = {"spent_usd": round(self.spent_usd, 6), "timestamp": self._now().isoformat(timespec="seconds")}
+        write_checkpoint(
+            self._folder,
+            checkpoint_content(
+                self._master.path.name, self._raw.path.name, processed, self._fold.authors, self._master.pairs, more
+            ),
+        )
+
+
+def _refuse_open(ledger: Ledger) -> None:
+    purchase = ledger.open_purchase
+    if purchase is not None:
+        raise UsageError(
+            f"Query {shown(purchase.query)} was paid for (or may have been), and its items are not here yet. Nothing "
+            "was changed. Fetch them first: --resume."
+        )
+
+
+def _tell(done: Purchase) -> None:
+    cost = "unknown" if done.cost_usd is None else f"{done.cost_usd:.2f} USD"
+    log.info("query %s: %d items for %s (%s)", done.query, done.items, cost, done.status)
+    if done.is_whole:
+        return
+    lost = (
+        ""
+        if done.missing == 0
+        else f"{'an unknown number' if done.missing is None else done.missing} of its items are gone: "
+    )
+    log.warning(
+        "query %s ended %s. %sthe %d items that it gave are kept. To buy it once more: --resume --buy-again %s",
+        done.query,
+        done.status,
+        f"{lost}Apify keeps items for the account's retention time only. " if lost else "",
+        done.items,
+        done.query,
+    )

@@ -1,0 +1,120 @@
+"""What a run gives: waited for, then every item as it came, appended to the raw file.
+
+Items are read from where the raw file ends for the run, never from the start again. A run that failed, was aborted or
+timed out has items too, and they are paid for. What Apify no longer has is counted as missing, and said.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from processors.apify_api import ApifyApi, Gone, RunSeen
+from processors.apify_fold import RawContents, RawRun
+from processors.apify_purchases import Purchase
+from utils.journal import Journal
+
+UNKNOWN = "UNKNOWN"
+"""The status of a run that Apify does not know any more."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a run is waited for and its items are read."""
+
+    poll_s: float = 5.0
+    """Between two looks at a run, and at the end of its items."""
+    looks_for_run: int = 6
+    """How often a run that was just bought may not be found."""
+    page_items: int = 1000
+    """Items asked for at a time, and fsynced together."""
+
+
+class Intake:
+    """Takes the items of runs into a raw file."""
+
+    def __init__(
+        self,
+        api: ApifyApi,
+        raw: Journal,
+        contents: RawContents,
+        pause: Callable[[float], None],
+        patience: Patience,
+    ) -> None:
+        """`contents` is what the raw file holds; it is kept up to date. `pause` may raise Interrupted."""
+        self._api, self._raw, self._contents = api, raw, contents
+        self._pause, self._patience = pause, patience
+
+    def take(self, purchase: Purchase) -> tuple[RawRun, float | None]:
+        """All items of a purchase, durable in the raw file; and what it cost, where Apify says."""
+        seen = self._wait(purchase)
+        raw_run = self._fetch(purchase, self._contents.runs.get(str(purchase.run_id)), seen.status if seen else UNKNOWN)
+        return raw_run, seen.cost_usd if seen else None
+
+    def _wait(self, purchase: Purchase) -> RunSeen | None:
+        """The run once it has ended; None where Apify does not know it any more."""
+        for look in range(10**9):
+            if look:
+                self._pause(self._patience.poll_s)
+            try:
+                seen = self._api.run(str(purchase.run_id))
+            except Gone:
+                if look < self._patience.looks_for_run:  # a new run may not be seen everywhere yet
+                    continue
+                return None
+            if seen.has_ended:
+                return seen
+        return None
+
+    def _fetch(self, purchase: Purchase, raw_run: RawRun | None, status: str) -> RawRun:
+        """Bring all items of an ended run into the raw file, going on after those that are there."""
+        missing: int | None = 0
+        try:
+            raw_run = self._fetch_items(purchase, raw_run)
+        except Gone:
+            if raw_run is None:
+                raw_run = self._append_header(purchase, None, [])
+            raw_run = self._contents.runs[raw_run.id]
+            missing = None if raw_run.total is None else max(raw_run.total - raw_run.items, 0)
+        ended = {"run": raw_run.id, "ended": status, "items": raw_run.items, "missing": missing}
+        end = self._raw.append([ended])
+        return self._note(replace(raw_run, end=end, status=status, missing=missing))
+
+    def _fetch_items(self, purchase: Purchase, raw_run: RawRun | None) -> RawRun:
+        empty_looks = 0
+        while empty_looks < 2:  # right after a run has ended, its last items may not be listed yet
+            if empty_looks:
+                self._pause(self._patience.poll_s)
+            have = raw_run.items if raw_run else 0
+            items, total = self._api.items(purchase.dataset_id, have, self._patience.page_items)
+            if not items:
+                empty_looks += 1
+            elif raw_run is None:
+                raw_run, empty_looks = self._append_header(purchase, total, items), 0
+            else:
+                self._raw.append(_item_records(raw_run.id, have, items))
+                raw_run, empty_looks = self._note(replace(raw_run, items=have + len(items))), 0
+        return raw_run or self._append_header(purchase, 0, [])
+
+    def _append_header(self, purchase: Purchase, total: int | None, items: list[Any]) -> RawRun:
+        if purchase.run_id is None or purchase.started_at is None:
+            raise ValueError("a purchase without a run has no items")
+        start = self._raw.size_bytes
+        header = {
+            "run": purchase.run_id,
+            "query": purchase.query,
+            "query_index": purchase.query_index,
+            "actor": purchase.actor,
+            "started_at": purchase.started_at.isoformat(),
+            "total": total,
+        }
+        self._raw.append([header, *_item_records(purchase.run_id, 0, items)])
+        begun = RawRun(purchase.run_id, purchase.query, purchase.query_index, purchase.started_at, total, start)
+        return self._note(replace(begun, items=len(items)))
+
+    def _note(self, run: RawRun) -> RawRun:
+        self._contents.runs[run.id] = run
+        return run
+
+
+def _item_records(run_id: str, first: int, items: list[Any]) -> list[dict[str, Any]]:
+    return [{"run": run_id, "index": first + number, "item": item} for number, item in enumerate(items)]

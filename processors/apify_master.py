@@ -1,0 +1,76 @@
+"""The master of a collection: the pairs that were accepted, one a line, appended and never rewritten."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from utils.errors import TargetRefused
+from utils.journal import Journal
+from utils.shown import shown
+
+
+class Master:
+    """A master that is being made equal to the pairs that the raw items come to.
+
+    It takes all pairs from the first one on. Those that it has are compared; the others are appended, `flush_interval`
+    at a time.
+    """
+
+    def __init__(self, path: Path, flush_interval: int) -> None:
+        self._journal = Journal(path)
+        self.path = path
+        self.pairs = 0
+        """Pairs taken that are in the file."""
+        self._flush_interval = flush_interval
+        self._waiting: list[Mapping[str, Any]] = []
+        self._there = self._journal.lines()
+        self._is_behind = True
+        """Whether the file may have further pairs that were not compared."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()
+
+    @property
+    def unflushed(self) -> int:
+        return len(self._waiting)
+
+    def take(self, pair: Mapping[str, Any]) -> None:
+        """The next pair. Raises TargetRefused where the file has another one in its place."""
+        if self._is_behind:
+            line = next(self._there, None)
+            if line is not None:
+                if line.record.get("reply_id") != pair["reply_id"]:
+                    raise TargetRefused(self._differs(line.record, pair["reply_id"]))
+                self.pairs += 1
+                return
+            self._is_behind = False
+        self._waiting.append(pair)
+        if len(self._waiting) >= self._flush_interval:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make what waits durable."""
+        self._journal.append(self._waiting)
+        self.pairs += len(self._waiting)
+        self._waiting.clear()
+
+    def check_nothing_is_left(self) -> None:
+        """All pairs of the raw items were taken: the file must not have more. Raises TargetRefused."""
+        line = next(self._there, None) if self._is_behind else None
+        if line is not None:
+            raise TargetRefused(self._differs(line.record, None))
+
+    def _differs(self, record: Mapping[str, Any], expected: str | None) -> str:
+        wanted = f"reply {shown(expected, 40)}" if expected is not None else "no more pairs"
+        return (
+            f"{self.path} does not go with its raw items: pair {self.pairs + 1:,} is reply "
+            f"{shown(record.get('reply_id'), 40)}, and the items come to {wanted} there. Somebody changed the file, or "
+            "this version of the program makes other pairs. Nothing was changed. Put the file back as it was; or make "
+            "another master of the same items, without buying: --refilter."
+        )

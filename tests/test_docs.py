@@ -245,9 +245,17 @@ def why_refused(attempt: Callable[[], object]) -> str:
 @every_document
 def test_every_option_that_is_named_exists(document: str) -> None:
     """A renamed option is renamed everywhere."""
-    ours = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", build_parser().format_help()))
+    ours = options_in(build_parser().format_help())
+    others = re.findall(r"python (benchmarks/\w+\.py)([^`\n]*)", DOCUMENTS[document])
+    of_main = re.sub(r"python benchmarks/\w+\.py[^`\n]*", "", DOCUMENTS[document])
 
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", DOCUMENTS[document])) - ours == set()
+    assert options_in(of_main) - ours == set()
+    for path, given in others:
+        assert options_in(given) - options_in((PROJECT / path).read_text()) == set()
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
 
 
 # --- what is named is there ------------------------------------------------------------------

@@ -79,6 +79,8 @@ class Ledger:
                 record = FileRecord(**json.loads(line))
                 check_types(record, FileRecord, "a file")
                 check_path(record.path)
+                if min(record.rows, record.size_bytes) < 0:
+                    raise ValueError("it counts less than nothing")
             except (ValueError, TypeError, RecursionError) as error:
                 raise TargetRefused(
                     f"The target's {LEDGER_PATH} holds a line that is none of ours ({shown(error)}). Nothing was "

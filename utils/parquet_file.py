@@ -23,14 +23,17 @@ from utils.parquet_thrift import ColumnChunk, NotThrift, PageHeader, RowGroup, r
 
 MAX_FOOTER_BYTES: Final = 2**20
 """Two thousand row groups of audio and text. Arrow takes up to 230 times as much memory."""
-SMALL_PAGE_BYTES: Final = 32 * 1000**2
+SMALL_PAGE_BYTES: Final = 24 * 1000**2
 """A page that unpacks to no more than this is never refused."""
 MAX_PAGE_BYTES: Final = 512 * 1000**2
 MAX_PAGE_RATIO: Final = 8
 """How far a page that is not small may unpack: sound packs to a half, text to a fifth."""
 MAX_ROWS_A_BYTE: Final = 8
 """Nulls cost nothing: without a bound a file of 200 bytes may hold a million million of them."""
-MAX_BATCH_BYTES: Final = 256 * 1000**2
+MAX_BATCH_BYTES: Final = 64 * 1000**2
+ALWAYS_UNPACKED_BYTES: Final = 1000**3
+MAX_UNPACKED_RATIO: Final = 100
+"""Behind its first GB a file is refused where more comes out of it: one value of a dictionary in every row, say."""
 MAX_HEADER_BYTES: Final = 16 * 2**20
 """Of a page: as far as Arrow itself looks."""
 
@@ -45,12 +48,14 @@ class ParquetFile:
     """A Parquet file that is open for reading; close it. Raises `pa.ArrowInvalid` where it is damaged or refused."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        size_bytes = stream.seek(0, os.SEEK_END)
-        self._groups = _checked_groups(stream, size_bytes)
-        self._file = _WatchedFile(stream, size_bytes)
+        self._size_bytes = stream.seek(0, os.SEEK_END)
+        self._unpacked_bytes = 0
+        self._groups = _checked_groups(stream, self._size_bytes)
+        self._file = _WatchedFile(stream, self._size_bytes)
         self._parquet = pq.ParquetFile(self._file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         self.schema = self._parquet.schema_arrow
-        if self._parquet.num_row_groups != len(self._groups):
+        leaves = len(self._parquet.schema)
+        if self._parquet.num_row_groups != len(self._groups) or any(len(one.columns) != leaves for one in self._groups):
             raise pa.ArrowInvalid("its footer can be read in two ways")
 
     def __enter__(self) -> Self:
@@ -79,15 +84,32 @@ class ParquetFile:
 
         Fewer where a dictionary is large: one value of it may stand in every row.
         """
-        chunks = _chunks(self._groups[group] for group in groups)
+        chunks = self._chunks_of(groups, columns)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
         self._file.watch(chunks)
-        yield from self._parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False)
+        for batch in self._parquet.iter_batches(
+            rows, row_groups=list(groups), columns=list(columns), use_threads=False
+        ):
+            self._unpacked_bytes += batch.nbytes
+            if self._unpacked_bytes > ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._size_bytes:
+                raise pa.ArrowInvalid(f"its {self._size_bytes:,} bytes hold more than {self._unpacked_bytes:,}")
+            yield batch
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
-        self._file.watch(_chunks([self._groups[group]]))
+        self._file.watch(self._chunks_of([group], columns))
         return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
+
+    def _chunks_of(self, groups: Iterable[int], columns: Sequence[str]) -> list[ColumnChunk]:
+        """What is going to be read."""
+        leaves = [self._parquet.schema.column(number).path for number in range(len(self._parquet.schema))]
+        wanted = [
+            number
+            for number, leaf in enumerate(leaves)
+            if any(leaf == column or leaf.startswith(f"{column}.") for column in columns)
+        ]
+        with_rows = (self._groups[group].columns for group in groups if self._groups[group].rows)
+        return [of_group[number] for of_group in with_rows for number in wanted]
 
 
 def _checked_groups(stream: BinaryIO, size_bytes: int) -> tuple[RowGroup, ...]:

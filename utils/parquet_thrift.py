@@ -1,18 +1,19 @@
 """What Parquet's footers and page headers say, read by ourselves: Thrift's compact protocol, as far as it is needed.
 
 pyarrow ends the process where some fields of a footer contradict each other and one asks it for a column's
-offsets; and it shows nothing of a page.
+offsets; and it shows nothing of a page. Functions, not objects, as a dataset has millions of these fields: each takes
+the bytes and a place in them, and returns the place behind what it read. IndexError where the bytes end before.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-_STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_INTEGERS: Final = (_I32, _I64, _I16)
 _FIXED_BYTES: Final = {_BYTE: 1, _DOUBLE: 8}
+_DICTIONARY_PAGE: Final = 2
 _DEEPEST: Final = 16
 _LONGEST_VARINT_BITS: Final = 63
-_DICTIONARY_PAGE: Final = 2
 
 
 class NotThrift(Exception):
@@ -46,146 +47,163 @@ class PageHeader:
 
 def read_row_groups(footer: bytes) -> tuple[RowGroup, ...]:
     """The row groups that a footer lists. NotThrift where it is damaged."""
-    groups: tuple[RowGroup, ...] = ()
-    reader = _Reader(footer, 0)
     try:
-        for kind, number in reader.fields():
-            if (kind, number) == (_LIST, 4):
-                groups = tuple(_row_group(reader) for _ in reader.structs())
-            else:
-                reader.skip(kind)
+        return _row_groups(footer)
     except IndexError:
         raise NotThrift("the footer is cut short") from None
-    return groups
 
 
 def read_page_header(content: bytes, at: int) -> PageHeader:
     """The page header at `at`. IndexError where it goes on behind the end, NotThrift where it is damaged."""
     page_type, unpacked, packed = 1, 2, 3
-    told = {page_type: -1, unpacked: -1, packed: -1}
-    reader = _Reader(content, at)
-    for kind, number in reader.fields():
-        if kind == _I32 and number in told:
-            told[number] = reader.integer()
-        else:
-            reader.skip(kind)
+    told, at = _integers(content, at, _I32, {page_type: -1, unpacked: -1, packed: -1})
     if min(told.values()) < 0:
         raise NotThrift("the header of a page is damaged")
-    return PageHeader(reader.at, told[unpacked], told[packed], told[page_type] == _DICTIONARY_PAGE)
+    return PageHeader(at, told[unpacked], told[packed], told[page_type] == _DICTIONARY_PAGE)
 
 
-def _row_group(reader: "_Reader") -> RowGroup:
-    rows, columns = 0, list[ColumnChunk]()
-    for kind, number in reader.fields():
+def _row_groups(footer: bytes) -> tuple[RowGroup, ...]:
+    groups: list[RowGroup] = []
+    at = number = 0
+    while True:
+        kind, number, at = _field(footer, at, number)
+        if not kind:
+            return tuple(groups)
+        if (kind, number) == (_LIST, 4):
+            count, at = _structs(footer, at)
+            for _ in range(count):
+                group, at = _row_group(footer, at)
+                groups.append(group)
+        else:
+            at = _skip(footer, at, kind)
+
+
+def _row_group(footer: bytes, at: int) -> tuple[RowGroup, int]:
+    rows = number = 0
+    columns: list[ColumnChunk] = []
+    while True:
+        kind, number, at = _field(footer, at, number)
+        if not kind:
+            return RowGroup(rows, tuple(columns)), at
         if (kind, number) == (_LIST, 1):
-            columns += [_column_chunk(reader) for _ in reader.structs()]
+            count, at = _structs(footer, at)
+            for _ in range(count):
+                column, at = _column_chunk(footer, at)
+                columns.append(column)
         elif (kind, number) == (_I64, 3):
-            rows = reader.integer()
+            rows, at = _integer(footer, at)
         else:
-            reader.skip(kind)
-    return RowGroup(rows, tuple(columns))
+            at = _skip(footer, at, kind)
 
 
-def _column_chunk(reader: "_Reader") -> ColumnChunk:
-    chunk = ColumnChunk(0, 0)
-    for kind, number in reader.fields():
-        if (kind, number) == (_STRUCT, 3):
-            chunk = _column_metadata(reader)
-        else:
-            reader.skip(kind)
-    return chunk
-
-
-def _column_metadata(reader: "_Reader") -> ColumnChunk:
+def _column_chunk(footer: bytes, at: int) -> tuple[ColumnChunk, int]:
     size, data_page, dictionary_page = 7, 9, 11
-    told = {size: 0, data_page: 0, dictionary_page: 0}
-    for kind, number in reader.fields():
-        if kind == _I64 and number in told:
-            told[number] = reader.integer()
+    chunk, number = ColumnChunk(0, 0), 0
+    while True:
+        kind, number, at = _field(footer, at, number)
+        if not kind:
+            return chunk, at
+        if (kind, number) == (_STRUCT, 3):
+            told, at = _integers(footer, at, _I64, {size: 0, data_page: 0, dictionary_page: 0})
+            has_dictionary = 0 < told[dictionary_page] < told[data_page]
+            chunk = ColumnChunk(told[dictionary_page if has_dictionary else data_page], told[size])
         else:
-            reader.skip(kind)
-    first = told[data_page]
-    if 0 < told[dictionary_page] < first:
-        first = told[dictionary_page]
-    return ColumnChunk(first, told[size])
+            at = _skip(footer, at, kind)
 
 
-class _Reader:
-    """Values one after the other. IndexError at the end of the bytes."""
+def _integers(content: bytes, at: int, kind: int, told: dict[int, int]) -> tuple[dict[int, int], int]:
+    """A struct's fields of one kind of integers, as far as `told` has their numbers, the last one of each."""
+    number = 0
+    while True:
+        found, number, at = _field(content, at, number)
+        if not found:
+            return told, at
+        if found == kind and number in told:
+            told[number], at = _integer(content, at)
+        else:
+            at = _skip(content, at, found)
 
-    def __init__(self, content: bytes, at: int) -> None:
-        self.at = at
-        self._content = content
 
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """(kind, number) of each field of a struct; its value has to be taken before the next one."""
-        number = 0
-        while kind_and_step := self._byte():
-            step = kind_and_step >> 4
-            number = number + step if step else self.integer()
-            yield kind_and_step & 0x0F, number
+def _field(content: bytes, at: int, before: int) -> tuple[int, int, int]:
+    """(kind, number, where its value begins) of a field of a struct; kind 0 where the struct ends."""
+    head = content[at]
+    if head > 0x0F:
+        return head & 0x0F, before + (head >> 4), at + 1
+    number, at = _integer(content, at + 1) if head else (before, at + 1)
+    return head, number, at
 
-    def structs(self) -> Iterator[None]:
-        """The structs of a list, each to be taken before the next one."""
-        kind, count = self._list()
-        if count and kind != _STRUCT:
-            raise NotThrift("a list of something else")
-        for _ in range(count):
-            yield
 
-    def integer(self) -> int:
-        value = self._varint()
-        return value >> 1 ^ -(value & 1)
+def _structs(content: bytes, at: int) -> tuple[int, int]:
+    """(how many, where the first one begins) of a list of structs."""
+    kind, count, at = _list(content, at)
+    if count and kind != _STRUCT:
+        raise NotThrift("a list of something else")
+    return count, at
 
-    def skip(self, kind: int, depth: int = 0) -> None:
-        """Pass over a value of a kind."""
-        if depth > _DEEPEST:
-            raise NotThrift("nested too deeply")
-        if kind in (_I16, _I32, _I64):
-            self._varint()
-        elif kind in _FIXED_BYTES:
-            self._pass(_FIXED_BYTES[kind])
-        elif kind == _BINARY:
-            self._pass(self._varint())
-        elif kind in (_LIST, _SET):
-            self._skip_list(depth)
-        elif kind == _STRUCT:
-            for inner, _ in self.fields():
-                self.skip(inner, depth + 1)
-        elif kind not in (_TRUE, _FALSE):  # in a struct, these are their own values
-            raise NotThrift("an unknown kind of value")
 
-    def _skip_list(self, depth: int) -> None:
-        kind, count = self._list()
-        if kind in (_TRUE, _FALSE):
-            self._pass(count)
-            return
-        for _ in range(count):
-            self.skip(kind, depth + 1)
+def _list(content: bytes, at: int) -> tuple[int, int, int]:
+    """(kind, count, where the first one begins) of a list's items."""
+    head = content[at]
+    count, at = _varint(content, at + 1) if head >> 4 == 0x0F else (head >> 4, at + 1)
+    return head & 0x0F, count, at
 
-    def _list(self) -> tuple[int, int]:
-        """(kind, count) of a list's items."""
-        header = self._byte()
-        count = header >> 4
-        return header & 0x0F, self._varint() if count == 0x0F else count
 
-    def _pass(self, count: int) -> None:
-        self.at += count
-        if self.at > len(self._content):
-            raise IndexError
+def _skip(content: bytes, at: int, kind: int, depth: int = 0) -> int:
+    """Pass over a value of a kind."""
+    if kind in _INTEGERS:
+        while content[at] >= 0x80:
+            at += 1
+        return at + 1
+    if kind == _BINARY:
+        length, at = _varint(content, at)
+        return _within(content, at + length)
+    if depth > _DEEPEST:
+        raise NotThrift("nested too deeply")
+    if kind == _STRUCT:
+        while inner := content[at] & 0x0F:
+            at = at + 1 if content[at] > 0x0F else _integer(content, at + 1)[1]
+            at = _skip(content, at, inner, depth + 1)
+        return at + 1
+    if kind in (_LIST, _SET):
+        return _skip_list(content, at, depth)
+    if kind in _FIXED_BYTES:
+        return _within(content, at + _FIXED_BYTES[kind])
+    if kind in (_TRUE, _FALSE):  # in a struct, these are their own values
+        return at
+    raise NotThrift("an unknown kind of value")
 
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-            if shift > _LONGEST_VARINT_BITS:
-                raise NotThrift("a number without an end")
 
-    def _byte(self) -> int:
-        byte = self._content[self.at]
-        self.at += 1
-        return byte
+def _skip_list(content: bytes, at: int, depth: int) -> int:
+    kind, count, at = _list(content, at)
+    if kind in (_TRUE, _FALSE):
+        return _within(content, at + count)
+    for _ in range(count):
+        at = _skip(content, at, kind, depth + 1)
+    return at
+
+
+def _within(content: bytes, at: int) -> int:
+    if at > len(content):
+        raise IndexError
+    return at
+
+
+def _integer(content: bytes, at: int) -> tuple[int, int]:
+    value, at = _varint(content, at)
+    return value >> 1 ^ -(value & 1), at
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """A number without a sign."""
+    value = content[at]
+    at += 1
+    if value < 0x80:
+        return value, at
+    value &= 0x7F
+    for shift in range(7, _LONGEST_VARINT_BITS + 1, 7):
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise NotThrift("a number without an end")

@@ -1,0 +1,1 @@
+"""Campaigns of hostile inputs (`tests/fuzz`): workers that may die, and who counts what becomes of each input."""

@@ -13,7 +13,7 @@ from typing import TextIO
 from pipeline import report
 from pipeline.failures import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
-from pipeline.logs import set_up_logging
+from pipeline.logs import set_up_logging, without_secrets
 from pipeline.options import Command, Options
 from pipeline.prune import prune_quietly, run_prune
 from pipeline.repair import run_repair
@@ -61,7 +61,7 @@ def explain(error: Exception, log_dir: Path) -> int:
 def _say(text: str, stream: TextIO | None = None) -> None:
     """Print; a reader that has gone away (`| head`) is no failure of the run."""
     try:
-        print(text, file=stream or sys.stdout, flush=True)
+        print(without_secrets(text), file=stream or sys.stdout, flush=True)
     except BrokenPipeError:
         # What is left in the buffer must not fail again when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())

@@ -8,27 +8,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+_secrets: list[str] = []
+
+
+def without_secrets(text: str) -> str:
+    """Text with `<token>` where a secret that `set_up_logging` was given stood: servers may send one back."""
+    for secret in _secrets:
+        text = text.replace(secret, "<token>")
+    return text
+
 
 class _Redact(logging.Filter):
     """Blanks out secrets in whatever is logged, our own messages and other libraries' alike."""
 
-    def __init__(self, secrets: list[str]) -> None:
-        super().__init__()
-        self._secrets = [secret for secret in secrets if secret]
-
     def filter(self, record: logging.LogRecord) -> bool:
-        if self._secrets:
-            record.msg, record.args = self._clean(record.getMessage()), None
+        if _secrets:
+            record.msg, record.args = without_secrets(record.getMessage()), None
             if record.exc_info and not record.exc_text:
                 record.exc_text = logging.Formatter().formatException(record.exc_info)
             if record.exc_text:
-                record.exc_text = self._clean(record.exc_text)
+                record.exc_text = without_secrets(record.exc_text)
         return True
-
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "<token>")
-        return text
 
 
 class _BesideTheBar(logging.Handler):
@@ -46,10 +46,11 @@ class _WithoutTraceback(logging.Formatter):
 
 
 def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str]) -> Path:
-    """Send the log to the terminal and to a new file in `folder`; returns the file."""
+    """Send the log to the terminal and to a new file in `folder`, both without `secrets`; returns the file."""
+    _secrets[:] = filter(None, secrets)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    redact = _Redact(secrets)
+    redact = _Redact()
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = _BesideTheBar(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)

@@ -113,10 +113,10 @@ class ApifyApi:
             run = buyer.actor(actor).start(run_input=run_input, max_items=max_items, max_total_charge_usd=max_usd)
         except _api_error() as error:
             if error.status_code < 500 and error.status_code not in _UNCLEAR_STATUSES:
-                raise _refusal(error, actor) from error
-            raise NoAnswer(shown(error)) from error
+                raise _refusal(error.status_code, self._words_of(error), actor) from error
+            raise NoAnswer(self._words_of(error)) from error
         except _failures() as error:
-            raise NoAnswer(f"{type(error).__name__}: {shown(error)}") from error
+            raise NoAnswer(f"{type(error).__name__}: {self._words_of(error)}") from error
         return _seen(run)
 
     def runs_since(self, actor: str, moment: datetime) -> list[RunSeen]:
@@ -167,10 +167,20 @@ class ApifyApi:
             if error.status_code == 404:
                 raise Gone(what) from error
             if error.status_code in (401, 403):
-                raise AuthenticationError(_no_access(what, error)) from error
-            raise Stopped(_unreachable(what, self._options.url, error)) from error
+                raise AuthenticationError(_no_access(what, self._words_of(error))) from error
+            raise Stopped(self._unreachable(what, error)) from error
         except _failures() as error:
-            raise Stopped(_unreachable(what, self._options.url, error)) from error
+            raise Stopped(self._unreachable(what, error)) from error
+
+    def _words_of(self, error: Exception) -> str:
+        """An error's own words, which go into messages and journals: without the token, should an answer repeat it."""
+        return shown(str(error).replace(self._options.token, "<token>"))
+
+    def _unreachable(self, what: str, error: Exception) -> str:
+        return (
+            f"Could not get {what} from {self._options.url}: {type(error).__name__}: {self._words_of(error)}. Nothing "
+            "is lost, and nothing is bought again. Run again with --resume."
+        )
 
     def _reader(self) -> "ApifyClient":
         return self._client(self._options.retries, mark=None)
@@ -234,13 +244,13 @@ def _seen(run: Any) -> RunSeen:
     )
 
 
-def _refusal(error: Any, actor: str) -> Exception:
-    told = f"Apify did not start {actor}: {shown(error)} (status {error.status_code}). Nothing was bought. "
-    if error.status_code == 401:
+def _refusal(status: int, words: str, actor: str) -> Exception:
+    told = f"Apify did not start {actor}: {words} (status {status}). Nothing was bought. "
+    if status == 401:
         return AuthenticationError(told + "Check APIFY_TOKEN, then run again with --resume.")
-    if error.status_code == 404:
+    if status == 404:
         return UsageError(told + "Check the actor's name (maker/name) in the queries file.")
-    if error.status_code == 400:
+    if status == 400:
         return UsageError(told + "Check the query's input in the queries file against the actor's page.")
     return Stopped(
         told + "Look at https://console.apify.com/billing for the account's limits, and whether the actor must be "
@@ -248,15 +258,8 @@ def _refusal(error: Any, actor: str) -> Exception:
     )
 
 
-def _no_access(what: str, error: Any) -> str:
+def _no_access(what: str, words: str) -> str:
     return (
-        f"Apify does not let us see {what}: {shown(error)}. What was bought stays there. Use the token of the account "
+        f"Apify does not let us see {what}: {words}. What was bought stays there. Use the token of the account "
         "that bought it (APIFY_TOKEN), then run again with --resume."
-    )
-
-
-def _unreachable(what: str, url: str, error: Exception) -> str:
-    return (
-        f"Could not get {what} from {url}: {type(error).__name__}: {shown(error)}. Nothing is lost, and nothing is "
-        "bought again. Run again with --resume."
     )

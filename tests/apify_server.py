@@ -53,6 +53,7 @@ class Rule:
     skip: int = 0
     status: int = 500
     kind: str = "internal-server-error"
+    message: str = "asked for by the test"
     applied: bool = False
     pid: int = 0
 
@@ -226,7 +227,7 @@ class ApifyServer:
         if rule.action == "lost_before":
             return
         if rule.action == "status":
-            self._send(http, *_error(rule.status, rule.kind, "asked for by the test"))
+            self._send(http, *_error(rule.status, rule.kind, rule.message))
             return
         if rule.action == "kill":
             if rule.applied:
@@ -235,7 +236,7 @@ class ApifyServer:
             return
         status, headers, content = apply()
         if rule.action == "status_late":
-            self._send(http, *_error(rule.status, rule.kind, "asked for by the test"))
+            self._send(http, *_error(rule.status, rule.kind, rule.message))
         elif rule.action == "stall":
             self._released.wait(30)
         elif rule.action == "half_body":

@@ -333,6 +333,20 @@ def test_checkpoint_never_lists_a_part_of_the_ids(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "c.json").read_bytes())["uploaded_ids"]["count"] == 13
 
 
+def test_a_changed_checkpoint_is_refused(script: Script) -> None:
+    """Its checksum tells; older ones, which have none, load."""
+    script.upload(["S1", "S2"])
+    sound = script.checkpoint.read_bytes()
+
+    script.checkpoint.write_bytes(sound.replace(b'"samples_uploaded": 2', b'"samples_uploaded": 3'))
+    with pytest.raises(UsageError, match="checksum"):
+        load_uploaded(script.checkpoint)
+    without = {name: value for name, value in json.loads(sound).items() if name != "checksum"}
+    script.checkpoint.write_text(json.dumps(without))
+
+    assert load_uploaded(script.checkpoint)["uploaded_ids"] == {"S1", "S2"}
+
+
 @pytest.mark.parametrize("ids", [{"count": "many", "listed_in": ""}, {"count": 3}, {}, 7], ids=str)
 def test_damaged_reference_is_refused(tmp_path: Path, ids: object) -> None:
     """Cannot tell is not empty."""

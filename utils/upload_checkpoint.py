@@ -1,6 +1,6 @@
 """The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
 
-`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation}`. `uploaded_ids` lists the IDs, those
+`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` lists the IDs, those
 of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
 where they are listed, `{"count": 10000000, "listed_in": "data/train/*.parquet, column ID"}`: so the file stays small,
 and writing it takes the same time, however many samples there are.
@@ -21,7 +21,7 @@ from utils.ids import IdSet
 from utils.names import LONGEST_NAME_BYTES, file_name_of
 from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
 from utils.shown import shown
-from utils.state import State
+from utils.state import State, checked_json, json_with_checksum
 
 LISTED_BYTES = 16_000
 
@@ -83,7 +83,7 @@ def remember_uploaded(
         "generation": state.generation,
         **({} if rows is SPEECH else {"config": rows.name}),
     }
-    raw = (json.dumps(content, ensure_ascii=False) + "\n").encode()
+    raw = json_with_checksum(content)
     if not path.exists() or path.read_bytes() != raw:
         write_atomically(path, raw)
 
@@ -91,14 +91,17 @@ def remember_uploaded(
 def load_uploaded(path: Path) -> dict[str, Any] | None:
     """An uploaded-IDs checkpoint: its fields, `uploaded_ids` as an `IdSet`; `IdsElsewhere` where they are not listed.
 
-    Plain lists of older versions load too. None where there is no file; UsageError where it can't be read.
+    Older ones without a checksum load too, as do plain lists of IDs. None where there is no file; UsageError where it can't be read.
     """
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        content = json.loads(raw)
         if isinstance(content, list):
             content = {"uploaded_ids": content}
+        if "checksum" in content:
+            content = checked_json(raw)
         rows = ROW_SCHEMAS[content.get("config", SPEECH.name)]
         ids = _ids_from(content.get("uploaded_ids", []), rows.id_prefix)
         return {"shard_index": 0, "samples_uploaded": len(ids), **content, "uploaded_ids": ids}
@@ -113,7 +116,7 @@ def _listed(ids: IdSet, published: int, elsewhere: str) -> object:
     """All published IDs in full where they are known and few; never some of them, which would look like all."""
     if len(ids) == published:
         listed = ids.to_json()
-        if len(json.dumps(listed, ensure_ascii=False).encode()) <= LISTED_BYTES:
+        if len(json_with_checksum({"uploaded_ids": listed})) <= LISTED_BYTES:
             return listed
     return {"count": published, "listed_in": elsewhere}
 

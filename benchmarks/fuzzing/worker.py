@@ -51,7 +51,6 @@ def main(arguments: list[str]) -> None:
     seed, name, first, end = int(arguments[0]), arguments[1], int(arguments[2]), int(arguments[3])
     faulthandler.enable()
     logging.disable(logging.CRITICAL)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     target = target_named(name)
     if target.always is None:
@@ -80,6 +79,7 @@ def _one(target: Target, made: Any, folder: Path) -> str:
     folder.mkdir()
     before_mb = _reset_peak_mb()
     signal.setitimer(signal.ITIMER_PROF, target.most_cpu_s)
+    _limit_address_space(_ADDRESS_SPACE_BYTES)  # for the reader alone: a bomb may take more to build
     begun = time.process_time()
     try:
         ending, detail = ending_of(target, made, folder), ""
@@ -87,11 +87,16 @@ def _one(target: Target, made: Any, folder: Path) -> str:
         ending, detail = FAILURE, _in_short(error)
     cpu_ms = 1000 * (time.process_time() - begun)
     signal.setitimer(signal.ITIMER_PROF, 0)
+    _limit_address_space(resource.RLIM_INFINITY)
     grown_mb = _status_mb("VmHWM") - before_mb
     shutil.rmtree(folder, ignore_errors=True)
     if grown_mb > MOST_MB and ending != FAILURE:
         ending, detail = FAILURE, f"{grown_mb:.0f} MB of memory"
     return f"{ending.replace(' ', '-')} {cpu_ms:.1f} {max(0.0, grown_mb):.1f} {detail}"
+
+
+def _limit_address_space(size_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (size_bytes, resource.RLIM_INFINITY))
 
 
 def _in_short(error: Exception) -> str:

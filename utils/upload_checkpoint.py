@@ -1,7 +1,7 @@
 """The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
 
-`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` lists the IDs, those
-of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
+`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` lists the IDs,
+those of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
 where they are listed, `{"count": 10000000, "listed_in": "data/train/*.parquet, column ID"}`: so the file stays small,
 and writing it takes the same time, however many samples there are.
 
@@ -91,7 +91,8 @@ def remember_uploaded(
 def load_uploaded(path: Path) -> dict[str, Any] | None:
     """An uploaded-IDs checkpoint: its fields, `uploaded_ids` as an `IdSet`; `IdsElsewhere` where they are not listed.
 
-    Older ones without a checksum load too, as do plain lists of IDs. None where there is no file; UsageError where it can't be read.
+    Older ones without a checksum load too, as do plain lists of IDs. None where there is no file; UsageError where it
+    can't be read.
     """
     if not path.exists():
         return None

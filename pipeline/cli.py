@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.options import Command, Options
+from pipeline.options import Command, Options, cores
 from processors import PAID, REGISTRY, source_name
 from utils.audio import AudioOptions
 from utils.errors import UsageError
@@ -121,6 +121,17 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="a checkpoint every N clips (%(default)s)",
     )
+    group.add_argument(
+        "--num-workers",
+        type=_positive,
+        metavar="N",
+        help="threads that convert clips (the number of cores); the dataset is the same with any number",
+    )
+    group.add_argument(
+        "--no-overlap",
+        action="store_true",
+        help="read, convert and publish one after the other, in one thread: slower, for looking for errors",
+    )
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +175,13 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         default=100.0,
         metavar="N",
         help="bound of the download cache (%(default)s)",
+    )
+    group.add_argument(
+        "--max-staging-gb",
+        type=_positive_float,
+        default=4.0,
+        metavar="N",
+        help="how much may wait to be uploaded before reading waits, too (%(default)s)",
     )
     group.add_argument(
         "--min-free-gb",
@@ -341,6 +359,8 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         sources=tuple(name for name in (*REGISTRY, *PAID) if name in chosen),
         checkpoint=given.checkpoint,
         checkpoint_interval=given.checkpoint_interval,
+        num_workers=given.num_workers or cores(),
+        overlap=not given.no_overlap,
         streaming=given.streaming or sample_size is not None,
         sample_size=sample_size,
         hf_repo=None if given.no_upload else given.hf_repo,
@@ -362,6 +382,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         ),
         accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
+        max_staging_gb=given.max_staging_gb,
         min_free_gb=given.min_free_gb,
         patience_minutes=given.patience,
         timeout_s=given.timeout,

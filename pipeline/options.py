@@ -1,11 +1,17 @@
 """Options: frozen, made once, from the command line and the environment. Defaults live here."""
 
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from utils.audio import AudioOptions
 from utils.names import staging_name
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Command(Enum):
@@ -33,6 +39,10 @@ class Options:
     """Registry names, in the registry's order."""
     checkpoint: Path | None = None
     checkpoint_interval: int = 1000
+    num_workers: int = field(default_factory=cores)
+    """Threads that convert clips."""
+    overlap: bool = True
+    """Read, convert and publish at the same time; else one after the other, in one thread."""
     streaming: bool = False
     sample_size: int | None = None
     """Samples of each source; None: all."""
@@ -53,6 +63,8 @@ class Options:
     audio: AudioOptions = field(default_factory=AudioOptions)
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
+    max_staging_gb: float = 4.0
+    """How much may wait to be published before reading waits, too. A shard's worth always may."""
     min_free_gb: float | None = None
     """What must stay free on the disks of the staging and of a target folder. None: as utils/disk.py has it."""
     patience_minutes: float = 10.0

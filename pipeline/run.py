@@ -20,6 +20,7 @@ from pipeline.source_run import SourceRun, fingerprint, newer_begun
 from processors import PAID, create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
+from utils.committer import Committer
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
@@ -139,6 +140,7 @@ class _Run:
         self._token = token
         self._stop = stop
         self._checkpoint = checkpoint
+        self._committer = Committer(options.overlap)
         self._result = RunResult(publisher.state)
         self._sequence_before = publisher.committed.sequence
 
@@ -147,10 +149,9 @@ class _Run:
         if self._checkpoint:
             self._report(self._checkpoint, sources.get(self._checkpoint.source))
         try:
-            for split in SPLIT_ORDER:
-                for source in sources.values():
-                    if split in source.splits and source.name not in self._result.failures:
-                        self._attempt(source.name, partial(self._read, source, split))
+            with self._committer:
+                self._read_all(sources)
+                self._committer.wait()
         except Interrupted:
             self._result.interrupted = True
         finally:
@@ -158,6 +159,12 @@ class _Run:
                 source.close()
         self._settle(sources)
         return self._result
+
+    def _read_all(self, sources: Mapping[str, SourceRun]) -> None:
+        for split in SPLIT_ORDER:
+            for source in sources.values():
+                if split in source.splits and source.name not in self._result.failures:
+                    self._attempt(source.name, partial(self._read, source, split))
 
     def _open_all(self) -> dict[str, SourceRun]:
         sources: dict[str, SourceRun] = {}
@@ -189,7 +196,7 @@ class _Run:
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
         processor = create(name, processor_config(self._options, name, self._token, self._stop))
         processor.hooks = RunHooks(stop_requested=self._stop)
-        sources[name] = SourceRun(processor, self._publisher, self._options)
+        sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
 
     def _attempt(self, source: str, action: Callable[[], None]) -> None:
         """Run `action`; a source that can't be read is noted, and the run goes on with the others."""
@@ -259,6 +266,8 @@ def processor_config(options: Options, source: str, token: str | None, stop: Sto
     """How a source is reached and converted, as the options say."""
     return ProcessorConfig(
         checkpoint_dir=options.checkpoint_dir,
+        overlap=options.overlap and source not in PAID,  # what costs money is bought when its turn comes
+        num_workers=options.num_workers,
         audio=options.audio,
         access=SourceAccess(
             source_dir=options.source_dir,

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
+from utils.committer import Committer
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
 from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
@@ -45,11 +46,14 @@ def newer_begun(staged: StagingKey | None, published: SourceState) -> bool:
 class SourceRun:
     """A source whose splits can be read into the target."""
 
-    def __init__(self, processor: BaseProcessor, publisher: Publisher, options: Options) -> None:
+    def __init__(
+        self, processor: BaseProcessor, publisher: Publisher, options: Options, committer: Committer | None = None
+    ) -> None:
         """Open the source and take up what is staged. Raises SourceError, or TargetRefused on other options."""
         self.processor = processor
         self.name = processor.name
         self._publisher = publisher
+        self._committer = committer or Committer(overlap=False)
         self._options = options
         self.splits = processor.get_available_splits()
         self._declare()
@@ -70,7 +74,7 @@ class SourceRun:
         return {split: max(0, whole[split] - sum(books.kept for books in earlier[split])) for split in self.splits}
 
     def read_split(self, split: str, on_step: Any) -> None:
-        """Read a split to its end, staging and publishing as it goes. Does nothing where it is finished."""
+        """Read a split to its end, staging as it goes; the committer publishes. Does nothing where it is finished."""
         uploader = self.uploaders[split]
         uploader.publish_ready()
         if uploader.progress.finished:
@@ -89,8 +93,12 @@ class SourceRun:
             uploader.publish_ready()
             uploader.add_step(step)
             on_step(step)
+            if self._committer.has_failed:
+                self._make_durable(split, uploader.progress)
+                self._committer.wait()
         uploader.publish_ready(flush=self.processor.is_open_ended)
         if self.processor.cut_short is not None:
+            self._committer.wait()
             raise self.processor.cut_short
 
     def close(self) -> None:
@@ -174,6 +182,8 @@ class SourceRun:
             upload_checkpoint_path(options.checkpoint_dir, options.target_name, split, self.processor.row_schema),
             ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
             DiskFloor([options.staging_dir, *([] if options.hf_repo else [options.output])], options.min_free_gb),
+            self._committer,
+            int(options.max_staging_gb * 1000**3),
         )
 
     @property

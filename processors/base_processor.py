@@ -11,10 +11,12 @@ Order at every checkpoint: the consumer has taken all steps -> `hooks.make_durab
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from processors.ahead import in_order
 from processors.conversion import as_raw_clip, convert_clip
 from utils import checkpoint as checkpoints
 from utils.audio import AudioOptions
@@ -27,6 +29,9 @@ from utils.state import Progress, Step
 if TYPE_CHECKING:
     from processors.demo import DemoCounts
     from utils.synthetic_voice import SyntheticVoice
+
+
+_Result: TypeAlias = tuple[Position, Outcome]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class ProcessorConfig:
     access: SourceAccess = field(default_factory=SourceAccess)
     options: Mapping[str, str] = field(default_factory=dict)
     """Options of one source (`transcripts=raw`), by name."""
+    overlap: bool = False
+    """Read in a thread of its own, ahead of what is converted."""
+    num_workers: int = 1
+    """Threads that convert, where reading and converting overlap. What comes out is the same with any number."""
 
 
 @dataclass
@@ -136,7 +145,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
 
         Besides a `RawClip` it takes a mapping with `audio` (bytes, a path, or `{bytes|path|array,
         sampling_rate}`), `transcript` (or `sentence`, `text`), and if it has them `id`, `speaker_id`.
-        The ID is empty: it is given when the sample is published.
+        The ID is empty: it is given when the sample is published. Pure: any number of threads may call it at once;
+        one that is overridden is called by one thread at a time.
         """
         return convert_clip(as_raw_clip(sample), self.name, self._current_split, self.config.audio)
 
@@ -240,14 +250,29 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
 
     def _read_and_convert(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         self._current_split = split
-        for ordinal, clip in enumerate(self.read(split, start.position), start=start.read + 1):
-            yield clip.position, self._outcome(clip, split, ordinal)
+        clips = enumerate(self.read(split, start.position), start=start.read + 1)
+        if not self.config.overlap:
+            for ordinal, clip in clips:
+                outcome = self._admitted(clip, split, ordinal)
+                yield clip.position, outcome if outcome is not None else self.convert_to_standard_format(clip)
+            return
+        is_ours = type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format
+        workers = self.config.num_workers if is_ours else 1  # another's code may count on being called by one thread
+        yield from in_order(clips, _audio_bytes, partial(self._prepared, split), workers)
 
-    def _outcome(self, clip: RawClip, split: str, ordinal: int) -> Outcome:
+    def _prepared(self, split: str, numbered: tuple[int, RawClip]) -> "_Result | Callable[[], _Result]":
+        """What becomes of a clip where no audio is needed to tell, else what converts it."""
+        ordinal, clip = numbered
+        outcome = self._admitted(clip, split, ordinal)
+        if outcome is not None:
+            return clip.position, outcome
+        return lambda: (clip.position, self.convert_to_standard_format(clip))
+
+    def _admitted(self, clip: RawClip, split: str, ordinal: int) -> Skip | Reject | None:
+        """None for a clip that is to be converted."""
         if not clip.selected:
             return Skip.UNSELECTED
-        known = self.hooks.admit(f"{self.name}/{split}/{clip.key}", split, ordinal)
-        return known if known is not None else self.convert_to_standard_format(clip)
+        return self.hooks.admit(f"{self.name}/{split}/{clip.key}", split, ordinal)
 
     def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
@@ -349,6 +374,10 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         index = int(checkpoint["split_index"])
         starts = {split: Progress(finished=True) for split in splits[: splits.index(current)]}
         return {**starts, current: counted_progress(index)}, 0
+
+
+def _audio_bytes(numbered: tuple[int, RawClip]) -> int:
+    return len(numbered[1].audio or b"")
 
 
 def counted_progress(index: int) -> Progress:

@@ -46,7 +46,15 @@ def small_options(machine: Path, **options: Any) -> Options:
     kept = {"output": machine / "out", "checkpoint_dir": machine / "checkpoints", "data_dir": machine / "data"}
     cuts = {"upload_batch_size": 3, "checkpoint_interval": 2, "quiet": True}
     return Options(
-        **{"fresh": True, "sources": (SOURCE,), **kept, **cuts, "source_dir": machine / "mirrors", **options}
+        **{
+            "fresh": True,
+            "sources": (SOURCE,),
+            "overlap": False,
+            **kept,
+            **cuts,
+            "source_dir": machine / "mirrors",
+            **options,
+        }
     )
 
 

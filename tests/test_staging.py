@@ -190,7 +190,7 @@ def test_end_marker_stays_until_the_state_says_finished(tmp_path: Path) -> None:
     assert names(tmp_path) == ["000000000002-000000000002-end.parquet"]
 
     found = staging(tmp_path, published=replace(published, finished=True))
-    assert (found.segments, names(tmp_path)) == ([], [])
+    assert (found.segments, names(tmp_path)) == ((), [])
 
 
 @pytest.mark.parametrize(

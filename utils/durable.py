@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -78,9 +78,11 @@ class NewFile(io.RawIOBase):
     a writer of Parquet files writes its footer whatever happened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_write: Callable[[Any], None] | None = None) -> None:
+        """`on_write` sees all bytes, in order: to hash them on their way."""
         super().__init__()
         self.path = path
+        self._on_write = on_write
         self._waiting = bytearray()
         self._descriptor: int | None = None
         with step("create", path):
@@ -104,6 +106,8 @@ class NewFile(io.RawIOBase):
         """Take `data`; what was taken is in the file once `finish` has returned."""
         with memoryview(data).cast("B") as view:
             if self._descriptor is not None:
+                if self._on_write is not None:
+                    self._on_write(view)
                 if len(self._waiting) + len(view) > BUFFER_BYTES:
                     self._write_waiting()
                 if len(view) > BUFFER_BYTES:

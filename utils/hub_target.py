@@ -45,6 +45,9 @@ REFUSALS = (400, 413, 422)
 class HubTarget:
     """A dataset repo on the Hub."""
 
+    parts_a_commit = 16
+    """The Hub counts commits: a slow one is followed by one of all that has gathered meanwhile."""
+
     def __init__(
         self,
         repo_id: str,

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.schema import DATA_FOLDERS, SPEECH
 from utils.shards import BuiltPart
-from utils.state import STATE_PATH, SourceState, State
+from utils.state import STATE_PATH, Part, SourceState, State
 from utils.targets import Change, Snapshot, Target
 
 log = logging.getLogger(__name__)
@@ -76,26 +76,26 @@ class Publisher:
         if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
             log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
-    def publish(self, built: BuiltPart) -> None:
-        """Commit a part. When this returns, the target has it, and `state` says so."""
-        part = built.part
-        ledger = self._ledger.with_files(built.files)
-        planned = self._signed(ledger.signed(self.state.after(part)))
-        unit = "samples" if part.row_schema is SPEECH else part.row_schema.unit
-        message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} {unit}"
-        files: dict[str, Path | bytes] = {**built.files, LEDGER_PATH: ledger.raw} if built.files else {}
-        self.snapshot = self.target.commit(Change(message, planned, files), self.snapshot)
+    def publish(self, built: Sequence[BuiltPart]) -> None:
+        """Commit parts of one split, in their order, in one commit. When this returns, the target has them."""
+        files: dict[str, Path | bytes] = {path: local for one in built for path, local in one.files.items()}
+        ledger, state = self._ledger, self.state
+        for one in built:
+            ledger = ledger.with_files(one.files)
+            state = state.after(one.part)
+        planned = self._signed(ledger.signed(state))
+        if files:
+            files[LEDGER_PATH] = ledger.raw
+        parts = [one.part for one in built]
+        self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)
         self._ledger = ledger
-        self._declared.pop(part.source, None)
-        self.bytes_published += part.size_bytes
-        log.info(
-            "committed %s/%s %05d rows=%d head=%.7s",
-            part.source,
-            part.split,
-            part.number,
-            part.rows,
-            self.snapshot.head,
-        )
+        for part in parts:
+            self._declared.pop(part.source, None)
+            self.bytes_published += part.size_bytes
+            log.info(
+                "committed %s/%s %05d rows=%d head=%.7s",
+                *(part.source, part.split, part.number, part.rows, self.snapshot.head),
+            )
 
     def _read_ledger(self) -> Ledger:
         if not self.committed.ledger_bytes:
@@ -110,6 +110,13 @@ class Publisher:
             run_id=self._run_id,
             committed_at=utc_now(),
         )
+
+
+def _message(parts: Sequence[Part]) -> str:
+    first, last = parts[0], parts[-1]
+    numbers = f"{first.number:05d}" + (f"-{last.number:05d}" if last is not first else "")
+    unit = "samples" if first.row_schema is SPEECH else first.row_schema.unit
+    return f"Add {first.source}/{first.split} {numbers}: {sum(part.rows for part in parts)} {unit}"
 
 
 def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> Publisher:

@@ -1,18 +1,20 @@
 """The uploader of one split of one source: steps in, committed shards out.
 
-add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready
-publish_ready: staged rows -> part (utils/shards) -> commit (utils/publisher) -> then, and only then:
+add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready: hands over to the committer
+committer: staged rows -> parts (utils/shards) -> commit (utils/publisher) -> then, and only then:
 the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+from utils.committer import Committer
 from utils.disk import DiskFloor
 from utils.durable import remove
 from utils.publisher import Publisher
 from utils.schema import Reject
-from utils.shards import ShardLimits, build_part, next_cut
+from utils.shards import BuiltPart, ShardLimits, build_part, next_cut
 from utils.staging import Staging, StagingKey
 from utils.state import Progress, SplitState, Step
 from utils.upload_checkpoint import remember_uploaded
@@ -30,13 +32,19 @@ class SplitUploader:
         checkpoint_path: Path,
         limits: ShardLimits,
         floor: DiskFloor = DiskFloor(),  # noqa: B008 - a frozen value: no floor
+        committer: Committer | None = None,
+        max_staging_bytes: int = 2**62,
     ) -> None:
+        """`committer`: who publishes; None: each part is published where it is ready. While more than
+        `max_staging_bytes` are staged, `publish_ready` waits for it."""
         self.publisher = publisher
         self.source = source
         self.split = split
         self.checkpoint_path = checkpoint_path
         self._limits = limits
         self._floor = floor
+        self._committer = committer or Committer(overlap=False)
+        self._max_staging_bytes = max_staging_bytes
         self._built_folder = staging_folder / "built"
         for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
@@ -74,27 +82,36 @@ class SplitUploader:
         self.progress = progress
 
     def publish_ready(self, flush: bool = False) -> None:
-        """Build and commit every part that the closed segments hold in full; with `flush`, what is left too."""
-        if len(self.staging.segments) == self._checked and not flush:
+        """Have every part built and committed that the closed segments hold in full; with `flush`, what is left too."""
+        if self.staging.closed == self._checked and not flush:
             return
-        while cut := next_cut(self.staging.segments, self._published, self._limits, flush):
-            self._floor.check()
-            state = self.publisher.state
-            built = build_part(
-                cut,
-                self.staging.segments,
-                self._published,
-                state.next_id_of(self.row_schema),
-                state.sample_rate_hz,
-                self._built_folder,
-                self.row_schema,
-            )
+        self._checked = self.staging.closed
+        self._committer.submit((id(self), flush), partial(self._publish, flush))
+        self._committer.wait_while(lambda: self.staging.size_bytes > self._max_staging_bytes)
+
+    def _publish(self, flush: bool) -> None:
+        while built := self._build(flush):
             self.publisher.publish(built)
             self.remember()
             self.staging.drop_published(self._published.progress)
-            for local in built.files.values():
-                remove(local)
-        self._checked = len(self.staging.segments)
+            for part in built:
+                for local in part.files.values():
+                    remove(local)
+
+    def _build(self, flush: bool) -> list[BuiltPart]:
+        """The parts of the next commit: those that are staged by now, as many as the target takes at once."""
+        built: list[BuiltPart] = []
+        state, segments = self.publisher.state, list(self.staging.segments)
+        while len(built) < self.publisher.target.parts_a_commit:
+            published = state.split(self.source, self.split)
+            if (cut := next_cut(segments, published, self._limits, flush)) is None:
+                break
+            self._floor.check()
+            next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
+            part = build_part(cut, segments, published, next_id, rate_hz, self._built_folder, self.row_schema)
+            built.append(part)
+            state = state.after(part.part)
+        return built
 
     def remember(self) -> None:
         """Write down what is committed: only ever after it has landed (law 1)."""

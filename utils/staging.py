@@ -13,10 +13,11 @@ damaged (their digest says so) or do not continue it are set aside, and their cl
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +93,10 @@ class Segment:
     rejects: tuple[StagedReject, ...] = field(repr=False)
 
     @cached_property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
+
+    @cached_property
     def rows_index(self) -> pa.Table:
         """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
         return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
@@ -113,13 +118,19 @@ class Segment:
 
 
 class Staging:
-    """The segments of one split of one source: append, close, recover."""
+    """The segments of one split of one source: append, close, recover.
+
+    One thread adds and closes; another may drop what is published meanwhile.
+    """
 
     def __init__(self, folder: Path, key: StagingKey, rows: RowSchema = SPEECH) -> None:
         self.folder = folder / key.source / key.split
         self.key = key
         self.row_schema = rows
-        self.segments: list[Segment] = []
+        self.segments: tuple[Segment, ...] = ()
+        self.closed = 0
+        """How many segments there have been."""
+        self._changing = Lock()
         self._set_aside = folder / "set-aside"
         self._open: _OpenSegment | None = None
         self._progress = Progress()
@@ -127,7 +138,7 @@ class Staging:
     def recover(self, published: Progress) -> Progress:
         """Take over what an earlier run staged after `published`; returns the progress to read on from."""
         self._progress = published
-        self.segments = []
+        self.segments = ()
         remove(self.folder / "segment.tmp")
         for segment in read_segments(self.folder, self._put_aside):
             if segment.key != self.key:
@@ -137,9 +148,14 @@ class Staging:
             elif not self._continues(segment, published):
                 self._put_aside(segment.path, f"it does not continue clip {self._progress.read}")
             else:
-                self.segments.append(segment)
+                self._append(segment)
                 self._progress = segment.progress
         return self._progress
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all closed segments that are not published yet."""
+        return sum(segment.size_bytes for segment in self.segments)
 
     @property
     def is_open(self) -> bool:
@@ -164,10 +180,10 @@ class Staging:
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
-        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{_digest(pending.path)}.parquet"
+        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{pending.digest}.parquet"
         rename(pending.path, final)
         fsync_folder(final.parent)
-        self.segments.append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
+        self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
         self._open = None
         self._progress = progress
 
@@ -177,8 +193,14 @@ class Staging:
         for segment in covered:
             remove(segment.path)
         if covered:
-            self.segments = [segment for segment in self.segments if segment not in covered]
+            with self._changing:
+                self.segments = tuple(segment for segment in self.segments if segment not in covered)
             fsync_folder(self.folder)
+
+    def _append(self, segment: Segment) -> None:
+        with self._changing:
+            self.segments = (*self.segments, segment)
+            self.closed += 1
 
     def _continues(self, segment: Segment, published: Progress) -> bool:
         if not self.segments:
@@ -275,12 +297,21 @@ class _OpenSegment:
         self.path = path
         self.rejects: list[StagedReject] = []
         self._row_schema, self._schema = rows, staged_schema(rows)
-        self._new = NewFile(path)
+        self._hasher = xxhash.xxh3_64()
+        self._new = NewFile(path, on_write=self._hasher.update)
         self._writer = pq.ParquetWriter(
             self._new, self._schema, compression="none", use_dictionary=False, write_statistics=False
         )
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._rows: list[Row] = []
+        self._ordinals: list[int] = []
+        self._sizes: list[int] = []
+        self._progress: list[str] = []
+        self._bytes = self._rows_written = 0
+
+    @property
+    def digest(self) -> str:
+        """Of all its bytes: part of its name, so that a changed segment is noticed before it is used."""
+        return self._hasher.hexdigest()
 
     def add(self, step: Step) -> None:
         if isinstance(step.outcome, Reject):
@@ -290,22 +321,33 @@ class _OpenSegment:
 
     def _add_row(self, row: Row, progress: Progress) -> None:
         size = self._row_schema.payload_bytes(row)
-        self._rows.append(
-            {
-                **row,
-                "_ordinal": progress.read,
-                "_audio_bytes": size,
-                "_progress": json.dumps(asdict(progress), separators=(",", ":")),
-            }
-        )
+        self._rows.append(row)
+        self._ordinals.append(progress.read)
+        self._sizes.append(size)
+        self._progress.append(progress.as_json())
         self._bytes += size
         if len(self._rows) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
             self._write_rows()
 
     def _write_rows(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows, self._bytes = [], 0
+            self._writer.write_table(self._table())
+            self._rows_written += len(self._rows)
+            self._rows, self._ordinals, self._sizes, self._progress = [], [], [], []
+            self._bytes = 0
+
+    def _table(self) -> pa.Table:
+        rows: list[Mapping[str, Any]] = list(self._rows)
+        own: dict[str, Sequence[Any]] = {
+            "_ordinal": self._ordinals,
+            "_audio_bytes": self._sizes,
+            "_progress": self._progress,
+        }
+        values: dict[str, Sequence[Any]] = {
+            name: own.get(name) or [row[name] for row in rows] for name in self._schema.names
+        }
+        columns = [_column(values[column.name], column.type) for column in self._schema]
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
     def finish(self, footer: Mapping[str, Any]) -> int:
         """Write the rest and the footer, and fsync; returns the number of rows."""
@@ -313,7 +355,15 @@ class _OpenSegment:
         self._writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer, ensure_ascii=False)})
         self._writer.close()
         self._new.finish()
-        return int(pq.read_metadata(self.path).num_rows)
+        return self._rows_written
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values as Arrow has them; audio by its fields, which is three times as fast as by its cells."""
+    if not pa.types.is_struct(kind):
+        return pa.array(values, kind)
+    fields = [pa.array([value[one.name] for value in values], one.type) for one in kind]
+    return pa.StructArray.from_arrays(fields, fields=list(kind))
 
 
 def refuse_other_fingerprint(source: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:

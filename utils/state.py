@@ -63,6 +63,14 @@ class Progress:
             known=self.known + (outcome is Skip.KNOWN),
         )
 
+    def as_json(self) -> str:
+        """What `Progress(**json.loads(...))` takes; asked for with every row, so without the detour of `asdict`."""
+        books = f'"read":{self.read},"kept":{self.kept},"rejected":{self.rejected},"unselected":{self.unselected}'
+        position = json.dumps(self.position, separators=(",", ":"))
+        return (
+            f'{{"position":{position},{books},"known":{self.known},"finished":{"true" if self.finished else "false"}}}'
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -107,6 +107,8 @@ class Target(Protocol):
 
     name: str
     """`user/name` on the Hub, or the folder's path: for messages and names of files."""
+    parts_a_commit: int
+    """How many parts at most go into one commit, where so many are waiting."""
 
     @property
     def lock_path(self) -> Path:
@@ -159,6 +161,8 @@ class Target(Protocol):
 
 class LocalTarget:
     """A folder with the very layout of the Hub's repo."""
+
+    parts_a_commit = 1
 
     def __init__(self, folder: Path) -> None:
         # Resolved once: two names of one folder must not be two targets.

@@ -18,7 +18,7 @@ HUB, FOLDER = "hub", "folder"
 REPO = "me/thai-voice"
 OUTPUT = "../target/out"
 SOURCES = "../sources"
-CUTS = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet")
+CUTS = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet", "--no-overlap")
 MIRRORS = ("--source-dir", SOURCES, *CUTS, "--accept-terms", "GigaSpeech2")
 PARQUET_REPO = "Porameht/processed-voice-th-169k"
 

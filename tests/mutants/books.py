@@ -102,9 +102,9 @@ MUTANTS = (
         7,
         "Clips that the source's own table leaves out are not counted.",
         "processors/base_processor.py",
-        "        for ordinal, clip in enumerate(self.read(split, start.position), start=start.read + 1):\n",
-        "        clips = (clip for clip in self.read(split, start.position) if clip.selected)\n"
-        "        for ordinal, clip in enumerate(clips, start=start.read + 1):\n",
+        "        clips = enumerate(self.read(split, start.position), start=start.read + 1)\n",
+        "        selected = (clip for clip in self.read(split, start.position) if clip.selected)\n"
+        "        clips = enumerate(selected, start=start.read + 1)\n",
         ("tests/test_source_run.py::test_clips_that_a_source_leaves_out_are_counted",),
     ),
     Mutant(
@@ -121,8 +121,8 @@ MUTANTS = (
         7,
         "Each part's IDs begin at S1.",
         "utils/split_uploader.py",
-        "                state.next_id",
-        "                1 or state.next_id",
+        "            next_id, rate_hz = state.next_id_of(",
+        "            next_id, rate_hz = 1 or state.next_id_of(",
         (_RUN,),
     ),
     Mutant(

@@ -15,7 +15,7 @@ MUTANTS = (
         "The uploaded-IDs checkpoint is written before the commit.",
         "utils/split_uploader.py",
         "            self.publisher.publish(built)\n",
-        "            planned = state.after(built.part)\n"
+        "            planned = self.publisher.state.after(built[0].part)\n"
         "            remember_uploaded(self.checkpoint_path, planned, self.split, self.publisher.target.name)\n"
         "            self.publisher.publish(built)\n",
         (_FAILS, _ORDER),
@@ -27,7 +27,7 @@ MUTANTS = (
         "Segments are deleted before the commit.",
         "utils/split_uploader.py",
         "            self.publisher.publish(built)\n",
-        "            self.staging.drop_published(built.part.progress)\n            self.publisher.publish(built)\n",
+        "            self.staging.drop_published(built[-1].part.progress)\n            self.publisher.publish(built)\n",
         (_FAILS, _ORDER),
     ),
     Mutant(
@@ -44,9 +44,9 @@ MUTANTS = (
         1,
         "The new state becomes ours before its commit has landed.",
         "utils/publisher.py",
-        "        self.snapshot = self.target.commit(Change(message, planned, files), self.snapshot)\n",
+        "        self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)\n",
         "        since, self.snapshot = self.snapshot, replace(self.snapshot, state=planned)\n"
-        "        self.snapshot = self.target.commit(Change(message, planned, files), since)\n",
+        "        self.snapshot = self.target.commit(Change(_message(parts), planned, files), since)\n",
         (_FAILS,),
     ),
     Mutant(

@@ -23,6 +23,7 @@ from utils.audio import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, Row, RowSchema, Skip
+from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
 
@@ -369,7 +370,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             return {}, int(checkpoint["samples_processed"])
         if current not in splits:
             raise checkpoints.DamagedCheckpoint(
-                f"The checkpoint is in split {current!r}; {self.name} has {', '.join(splits)}."
+                f"The checkpoint is in split {shown(current)!r}; {self.name} has {', '.join(splits)}."
             )
         index = int(checkpoint["split_index"])
         starts = {split: Progress(finished=True) for split in splits[: splits.index(current)]}

@@ -76,6 +76,17 @@ def test_a_second_fault_may_strike_the_recovery(campaign: Campaign, name: str) -
     assert sum(outcome.struck == 2 for outcome in outcomes) >= 3
 
 
+@pytest.mark.parametrize("name", ["overlapped, folder", "overlapped, hub"])
+def test_runs_that_do_everything_at_once_may_be_struck_anywhere(campaign: Campaign, name: str) -> None:
+    """Killed, or failing, while clips are read and converted and others are being committed: the same dataset."""
+    scenario = BY_NAME[name]
+    drawn = pairs(scenario, campaign.record(scenario), Random(name))
+    outcomes = [campaign.attack(next(drawn)) for _ in range(25)]
+
+    assert [problem for outcome in outcomes for problem in outcome.problems] == []
+    assert sum(outcome.struck for outcome in outcomes) >= 25
+
+
 def test_a_real_process_may_be_killed_from_outside(campaign: Campaign) -> None:
     """Separate processes, real time, SIGKILL at a drawn moment."""
     outcomes = [campaign.kill_from_outside(BY_NAME["append, hub"], seed) for seed in range(3)]

@@ -17,10 +17,12 @@ from benchmarks.fuzzing.worker import all_targets
 from pipeline.failures import in_words
 from processors import base_processor, describe
 from tests.fuzz import broken
+from tests.fuzz.ending import check_message
 from tests.fuzz.mutate import NAMES
 from tests.runs import PROJECT
 from tests.small_runs import SOURCE, small_run, write_mirror
-from tests.support import tone, tree
+from tests.support import TonesProcessor, tone, tree
+from utils.errors import UsageError
 from utils.schema import AUDIO_TYPE
 from utils.targets import LocalTarget
 from utils.verify import verify
@@ -141,3 +143,13 @@ def test_running_out_of_memory_stops_and_rejects_nothing(tmp_path: Path, monkeyp
         name: tree(tmp_path / name, "out/data") | tree(tmp_path / name, "out/rejected") for name in ("plenty", "little")
     }
     assert rows["little"] == rows["plenty"]
+
+
+@pytest.mark.parametrize("split", ["x" * 70_000, "\x1b[2J", "\u202e" * 9])
+def test_words_of_a_checkpoint_are_told_short_and_tame(split: str, tmp_path: Path) -> None:
+    """It names a split that there is not: the message shows as much of it as a person can read."""
+    checkpoint = {"current_split": split, "split_index": 1, "samples_processed": 1}
+    with pytest.raises(UsageError) as refused:
+        list(TonesProcessor(checkpoint_dir=tmp_path).process_all_splits(checkpoint=checkpoint))
+
+    check_message(refused.value)

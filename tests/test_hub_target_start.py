@@ -28,6 +28,32 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
+# --- the repo itself -------------------------------------------------------------------------
+
+
+def test_repo_that_an_earlier_try_has_made_is_taken(hub: HubServer, tmp_path: Path) -> None:
+    """Created, though the answer was a conflict: it is there, and that is what counts."""
+    hub.fault("status_applied", step="create_repo", status=409)
+    target = target_on(tmp_path)
+    target.open()
+
+    assert target.is_public() is True
+    assert hub.count("create_repo") == 1
+
+
+def test_conflict_without_a_repo_is_told_in_words(hub: HubServer, tmp_path: Path) -> None:
+    """Not created: nothing goes on as if it were; the next try creates it."""
+    hub.fault("status", step="create_repo", status=409)
+    target = target_on(tmp_path)
+    with pytest.raises(TargetRefused, match="409"):
+        target.open()
+    assert target.is_public() is None
+
+    target.open()
+
+    assert target.is_public() is True
+
+
 # --- fresh starts ----------------------------------------------------------------------------
 
 

@@ -236,7 +236,18 @@ class HubTarget:
             yield parquet
 
     def _create_repo(self) -> None:
-        self._api.create_repo(self.name, repo_type="dataset", private=self._private, exist_ok=True)
+        try:
+            self._api.create_repo(self.name, repo_type="dataset", private=self._private)
+        except hub.NETWORK_ERRORS as error:
+            # A 409 may be about what an earlier try has made, or about anything else.
+            if hub.status_of(error) != 409 or self.is_public() is None:
+                raise
+        except (KeyError, ValueError) as error:  # what the client makes of an answer that says nothing of a repo
+            if self.is_public() is None:
+                raise Stopped(
+                    f"The Hub gave no sensible answer when {self.name} was to be created ({type(error).__name__}). "
+                    "Nothing was changed. Repeat this command."
+                ) from error
 
     def _look(self) -> Snapshot:
         head = self._api.dataset_info(self.name).sha

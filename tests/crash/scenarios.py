@@ -18,8 +18,12 @@ HUB, FOLDER = "hub", "folder"
 REPO = "me/thai-voice"
 OUTPUT = "../target/out"
 SOURCES = "../sources"
-CUTS = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet", "--no-overlap")
-MIRRORS = ("--source-dir", SOURCES, *CUTS, "--accept-terms", "GigaSpeech2")
+SMALL = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet")
+CUTS = (*SMALL, "--no-overlap")
+"""One step after the other: the same ones in every run, so that each of them can be struck."""
+OVERLAPPED = (*SMALL, "--num-workers", "2")
+"""As users run it: which step is which is chance, and so is what a fault strikes."""
+MIRRORS = ("--source-dir", SOURCES, "--accept-terms", "GigaSpeech2")
 PARQUET_REPO = "Porameht/processed-voice-th-169k"
 
 
@@ -48,8 +52,10 @@ def arguments(command: Sequence[str], target: str) -> list[str]:
 
 
 def scenarios() -> list[Scenario]:
-    """All scenarios: both targets; fresh, over older data, appending, repairing; sources from a mirror and the Hub."""
-    giga, parquet = ("GigaSpeech2", *MIRRORS), ("ProcessedVoiceTH", *MIRRORS)
+    """All scenarios: both targets; fresh, over older data, appending, repairing, all at once; sources from a mirror
+    and the Hub."""
+    giga, parquet = ("GigaSpeech2", *MIRRORS, *CUTS), ("ProcessedVoiceTH", *MIRRORS, *CUTS)
+    overlapped = ("GigaSpeech2", "ProcessedVoiceTH", *MIRRORS, *OVERLAPPED)
     hub_source = ("ProcessedVoiceTH", *CUTS, "--timeout", str(TIMEOUT_S))
     found = []
     for target in (FOLDER, HUB):
@@ -72,6 +78,14 @@ def scenarios() -> list[Scenario]:
                 before=(("--fresh", *giga),),
             ),
         ]
+        found.append(
+            Scenario(
+                f"overlapped, {target}",
+                target,
+                ("--fresh", *overlapped),
+                ("--fresh", "--resume", *overlapped),
+            )
+        )
         found.append(
             Scenario(
                 f"repair, {target}",

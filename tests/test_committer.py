@@ -1,0 +1,119 @@
+"""The committer: jobs in order, in a thread of their own; none is begun after one has failed."""
+
+import threading
+
+import pytest
+
+from utils.committer import Committer
+from utils.errors import Interrupted, Stopped
+
+
+def test_jobs_are_done_in_order_in_another_thread() -> None:
+    """The thread that reads goes on meanwhile."""
+    done: list[tuple[int, int]] = []
+    with Committer() as committer:
+        for number in range(5):
+            committer.submit(number, lambda number=number: done.append((number, threading.get_ident())))
+        committer.wait()
+
+    assert [number for number, _ in done] == [0, 1, 2, 3, 4]
+    assert threading.get_ident() not in {thread for _, thread in done}
+
+
+def test_without_overlap_a_job_is_done_where_it_is_given() -> None:
+    """No thread, and its error comes right there."""
+    done: list[int] = []
+    with Committer(overlap=False) as committer:
+        committer.submit("a", lambda: done.append(threading.get_ident()))
+        assert done == [threading.get_ident()]
+        with pytest.raises(Stopped):
+            committer.submit("b", stopping)
+
+
+def stopping() -> None:
+    raise Stopped("the Hub is away")
+
+
+def test_after_a_failure_nothing_is_begun() -> None:
+    """What came after it stays staged; whoever waits gets the error."""
+    done: list[str] = []
+    release = threading.Event()
+
+    def fail() -> None:
+        release.wait(10)
+        stopping()
+
+    with Committer() as committer:
+        committer.submit("a", fail)
+        committer.submit("b", lambda: done.append("b"))
+        release.set()
+        with pytest.raises(Stopped, match="the Hub is away"):
+            committer.wait()
+        assert committer.has_failed
+
+    assert done == []
+
+
+def test_a_stop_that_was_asked_for_is_no_failure() -> None:
+    """Whoever reads hears of it by itself, and makes a checkpoint first."""
+
+    def interrupted() -> None:
+        raise Interrupted("stopped")
+
+    with Committer() as committer:
+        committer.submit("a", interrupted)
+        with pytest.raises(Interrupted):
+            committer.wait()
+        assert not committer.has_failed
+
+
+def test_a_job_that_waits_already_is_not_done_twice() -> None:
+    """The one that is under way may not see what came after it: then it is done once more."""
+    done: list[str] = []
+    begun, release = threading.Event(), threading.Event()
+
+    def job() -> None:
+        done.append("a")
+        begun.set()
+        release.wait(10)
+
+    with Committer() as committer:
+        committer.submit("a", job)
+        begun.wait(10)
+        for _ in range(3):
+            committer.submit("a", job)
+        release.set()
+        committer.wait()
+
+    assert done == ["a", "a"]
+
+
+def test_leaving_waits_for_the_job_under_way_and_drops_the_others() -> None:
+    """A commit is never cut off by our own end."""
+    done: list[str] = []
+    begun, release = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        release.wait(10)
+        done.append("a")
+
+    with Committer() as committer:
+        committer.submit("a", job)
+        committer.submit("b", lambda: done.append("b"))
+        begun.wait(10)
+        threading.Timer(0.05, release.set).start()
+
+    assert done == ["a"]
+
+
+def test_waiting_while_there_is_too_much_ends_with_the_work() -> None:
+    """A bound that no job can bring down holds nobody for ever."""
+    staged = [3]
+    with Committer() as committer:
+        for number in range(3):
+            committer.submit(number, lambda: staged.append(staged[-1] - 1))
+        committer.wait_while(lambda: staged[-1] > 1)
+        assert staged[-1] <= 1
+        committer.wait()
+        committer.wait_while(lambda: True)

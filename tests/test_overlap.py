@@ -1,0 +1,152 @@
+"""Reading, converting and publishing at the same time: the same dataset, byte for byte, as one after the other."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.small_runs import SOURCE, StopWhen, ids_of, small_run, watching, write_mirror
+from tests.support import tree
+from utils.durable import Effect
+from utils.errors import Stopped
+
+CLIPS = {"train": range(40), "validation": range(50, 53), "test": range(60, 64)}
+
+
+def shards(machine: Path) -> dict[str, bytes]:
+    return tree(machine / "out", "data", "rejected")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that does one thing at a time."""
+    machine = tmp_path_factory.mktemp("plain")
+    write_mirror(machine / "mirrors", CLIPS)
+    small_run(machine)
+    return machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    write_mirror(tmp_path / "mirrors", CLIPS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_any_number_of_workers_publishes_the_same_bytes(plain: Path, machine: Path, workers: int) -> None:
+    """Shards, rejects, IDs, order, books."""
+    result = small_run(machine, overlap=True, num_workers=workers)
+
+    assert shards(machine) == shards(plain)
+    assert result.state.sources[SOURCE].finished
+    assert not list((machine / "data/staging").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+def test_a_stopped_run_goes_on_to_the_same_bytes(plain: Path, machine: Path, at: int) -> None:
+    """Stopped once so many segments were made, wherever publishing was then; resumed with another number of workers."""
+    count = SegmentsClosed()
+    with watching(count):
+        stopped = small_run(machine, StopWhen(lambda: count.segments >= at), overlap=True, num_workers=3)
+    small_run(machine, overlap=True, num_workers=2, fresh=False, resume=True)
+
+    assert stopped.interrupted
+    assert shards(machine) == shards(plain)
+
+
+class SegmentsClosed:
+    """Counts segments as they get their names."""
+
+    def __init__(self) -> None:
+        self.segments = 0
+
+    def before(self, effect: Effect) -> None:
+        """Nothing yet."""
+
+    def after(self, effect: Effect) -> None:
+        self.segments += effect.kind == "rename" and effect.path.suffix == ".parquet" and "staging" in effect.path.parts
+
+
+class HeldBack:
+    """Lets the first commit wait until so many segments stand behind it; or gives up."""
+
+    def __init__(self, segments: int) -> None:
+        self._enough = threading.Event()
+        self._wanted, self._seen = segments, 0
+        self.overlapped = False
+
+    def before(self, effect: Effect) -> None:
+        if (
+            effect.path.name == "state.json"
+            and "out" in effect.path.parts
+            and threading.current_thread().name == "publish"
+        ):
+            self.overlapped = self.overlapped or self._enough.wait(20)
+
+    def after(self, effect: Effect) -> None:
+        if effect.kind == "rename" and effect.path.suffix == ".parquet" and "staging" in effect.path.parts:
+            self._seen += 1
+            if self._seen >= self._wanted:
+                self._enough.set()
+
+
+def test_reading_goes_on_while_a_commit_waits(plain: Path, machine: Path) -> None:
+    """A slow target: segments are staged behind the commit that is under way."""
+    held = HeldBack(segments=8)
+    with watching(held):
+        small_run(machine, overlap=True, num_workers=2)
+
+    assert held.overlapped
+    assert shards(machine) == shards(plain)
+
+
+def test_reading_waits_where_too_much_is_staged(plain: Path, machine: Path) -> None:
+    """A bound of nothing: each part is published before the next segment is begun."""
+    most = MostStaged(machine / "data/staging")
+    with watching(most):
+        small_run(machine, overlap=True, num_workers=2, max_staging_gb=1e-9)
+
+    assert shards(machine) == shards(plain)
+    assert most.segments <= 3
+
+
+class MostStaged:
+    """The most segments that were there at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.segments = 0
+
+    def before(self, effect: Effect) -> None:
+        """Nothing yet."""
+
+    def after(self, effect: Effect) -> None:
+        if effect.kind == "rename":
+            self.segments = max(self.segments, len(list(self._folder.glob(f"*/{SOURCE}/*/0*.parquet"))))
+
+
+class TargetGone:
+    """Every commit fails from the second part on."""
+
+    def before(self, effect: Effect) -> None:
+        if (
+            effect.kind in ("link", "rename")
+            and effect.path.name == f"{SOURCE}-00001.parquet"
+            and "out" in effect.path.parts
+        ):
+            raise Stopped("the target is away")
+
+    def after(self, effect: Effect) -> None:
+        """It happened."""
+
+
+def test_a_failed_commit_stops_the_run_and_loses_nothing_of_what_was_read(plain: Path, machine: Path) -> None:
+    """Its error comes out; what was converted meanwhile is staged; resumed, the dataset is the same."""
+    with watching(TargetGone()), pytest.raises(Stopped, match="the target is away"):
+        small_run(machine, overlap=True, num_workers=2)
+    assert not list((machine / "data/staging").rglob("segment.tmp"))
+
+    small_run(machine, overlap=True, num_workers=2, fresh=False, resume=True)
+
+    assert shards(machine) == shards(plain)
+    assert ids_of(machine / "out", "test")[0] == 1

@@ -1,8 +1,8 @@
 """Made-up mirrors in four shapes, the same bytes every time: what all contenders read.
 
 A few hundred phrases of the synthetic voice are strung together, another sequence for each clip, at another level:
-clips of 4 to 8 s (6 on average), no two alike, without synthesizing hours of speech. An MP3 is strung together from phrases that
-were encoded one by one: each begins with a frame that needs none before it.
+clips of 4 to 8 s (6 on average), no two alike, without synthesizing hours of speech. An MP3 is strung together from
+phrases that were encoded one by one: each begins with a frame that needs none before it.
 
 A mirror is made once and kept; a marker is written last, so a half-made one is made again.
 """
@@ -109,7 +109,8 @@ def _voice_clip(phrase: int) -> tuple[Samples, str]:
 
 def _sound(text: SpokenText) -> Samples:
     joined: Samples = np.concatenate([_voice_clip(phrase)[0] for phrase in text.phrases])
-    return np.clip(joined * np.float32(text.gain), -0.99, 0.99)
+    levelled: Samples = np.clip(joined * np.float32(text.gain), -0.99, 0.99)
+    return levelled
 
 
 def _flac_bytes(samples: Samples) -> bytes:

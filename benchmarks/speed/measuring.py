@@ -4,18 +4,21 @@ What it costs to start is measured in the same way, on a mirror of a few clips, 
 a run does once, count for nobody and against nobody.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
 PROJECT = Path(__file__).parent.parent.parent
 REPORT = "stdout.txt"
+"""What the process printed, in its folder."""
+_USAGE = "usage.json"
 
 
 class ContenderFailed(RuntimeError):
@@ -71,10 +74,10 @@ class Runs:
         return median(usage.peak_mb for usage in self.whole)
 
     def _each(self, what: str, with_start: bool) -> float:
-        whole = median(getattr(usage, what) for usage in self.whole)
+        whole = float(median(getattr(usage, what) for usage in self.whole))
         if with_start:
             return whole / self.clips * 1e6
-        small = median(getattr(usage, what) for usage in self.small)
+        small = float(median(getattr(usage, what) for usage in self.small))
         return (whole - small) / (self.clips - self.small_clips) * 1e6
 
 
@@ -88,12 +91,28 @@ def measure(command: Sequence[str], folder: Path, extra: Mapping[str, str] | Non
     env = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HF_ENDPOINT")}
     env |= {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
     with (folder / REPORT).open("wb") as out, (folder / "stderr.txt").open("wb") as err:
-        begun = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=env, stdout=out, stderr=err)
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+        watched = [sys.executable, "-S", __file__, str(folder / _USAGE), sys.executable, *command]
+        code = subprocess.run(watched, cwd=folder, env=env, stdout=out, stderr=err, check=False).returncode
+    if code:
         said = (folder / "stderr.txt").read_text(errors="replace")[-2000:]
-        raise ContenderFailed(f"{' '.join(command)} left with {process.returncode}:\n{said}")
-    return Usage(used.ru_utime + used.ru_stime, wall_s, used.ru_maxrss / 1024)
+        raise ContenderFailed(f"{' '.join(command)} left with {code}:\n{said}")
+    return Usage(**json.loads((folder / _USAGE).read_text()))
+
+
+def _watch(report: Path, command: Sequence[str]) -> int:
+    """Run a command to its end and report what it took. Returns its exit code.
+
+    In a process between: one that is started from a large process is charged with that one's memory.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    usage = Usage(used.ru_utime + used.ru_stime, wall_s, used.ru_maxrss / 1024)
+    report.write_text(json.dumps(asdict(usage)))
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(_watch(Path(sys.argv[1]), sys.argv[2:]))

@@ -90,12 +90,12 @@ def _as_json(content: Mapping[str, object]) -> bytes:
 # --- what the sources build their mirrors from ---------------------------------------------------
 
 
-def write_tar_gz(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+def write_tar_gz(path: Path, members: Iterable[tuple[str, bytes]], packing_level: int = 1) -> None:
     """A tar.gz of files in the order given, a folder where a name ends with `/`. No times, owners or own name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+        gzip.GzipFile("", "wb", compresslevel=packing_level, fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for name, content in members:

@@ -1,0 +1,62 @@
+"""How fast we are, beside the limit of the machine: `python benchmarks/run.py [--quick]`.
+
+Makes mirrors of made-up clips in four shapes (once: they are kept in `--work`), reads each with `main.py` from end to
+end, with bare loops over the same C-level calls, and with what people use instead, all in turns in one run.
+Prints what a clip costs everybody, stage by stage for the limit, and which goals are met; writes the same to a page.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks.speed import report  # noqa: E402
+from benchmarks.speed.campaign import Plan, measure_shape  # noqa: E402
+from benchmarks.speed.shapes import SHAPES  # noqa: E402
+
+CLIPS, QUICK_CLIPS = 2000, 150
+REPEAT, QUICK_REPEAT = 5, 3
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    plan = Plan(
+        clips=given.clips or (QUICK_CLIPS if given.quick else CLIPS),
+        repeat=given.repeat or (QUICK_REPEAT if given.quick else REPEAT),
+        work=given.work,
+        formats=given.formats.split(","),
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    measured = [measure_shape(SHAPES[name], plan) for name in given.only or SHAPES]
+    page = report.page(shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]), measured, plan.repeat)
+    print(page)
+    if given.output:
+        given.output.write_text(page, encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips: whether it works, not how fast")
+    parser.add_argument("--clips", type=int, help=f"clips of each shape ({CLIPS})")
+    parser.add_argument("--repeat", type=int, help=f"runs of each contender; the median counts ({REPEAT})")
+    parser.add_argument("--only", action="append", choices=list(SHAPES), help="this shape (may be given again)")
+    parser.add_argument("--formats", default="wav,flac", help="what is written: wav, flac or both (%(default)s)")
+    parser.add_argument("--work", type=Path, default=_memory_folder(), help="where the clips are kept (%(default)s)")
+    parser.add_argument("--output", type=Path, help="the page to write")
+    return parser
+
+
+def _memory_folder() -> Path:
+    """In memory where there is a disk in memory: what is measured is not the disk."""
+    memory = Path("/dev/shm")  # noqa: S108
+    usable = memory.is_dir() and os.access(memory, os.W_OK)
+    return (memory if usable else Path(tempfile.gettempdir())) / "thai-audio-benchmark"
+
+
+if __name__ == "__main__":
+    main()

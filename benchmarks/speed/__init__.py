@@ -1,0 +1,1 @@
+"""What `benchmarks/run.py` is made of: the inputs, the contenders, the measuring and the report."""

@@ -1,0 +1,84 @@
+"""The measurements of one shape: everybody in turns, so that what else the machine does meets all alike."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.speed import ours
+from benchmarks.speed.inputs import make_mirror
+from benchmarks.speed.measuring import REPORT, Contender, Runs, Usage, measure
+from benchmarks.speed.shapes import Shape
+from benchmarks.speed.table import Measured
+
+SMALL_CLIPS = 4
+"""Of the mirror on which start-up is measured: one of them of the test split, one of the validation split."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure."""
+
+    clips: int
+    repeat: int
+    work: Path
+    formats: Sequence[str] = ("wav", "flac")
+    say: Callable[[str], None] = print
+
+
+def measure_shape(shape: Shape, plan: Plan, others: Sequence[Contender] = ()) -> Measured:
+    """Measure us, the limit and `others` on one shape."""
+    contenders = [
+        contender
+        for audio_format in plan.formats
+        for contender in (ours.limit(shape, audio_format), *ours.contenders(shape, audio_format))
+    ]
+    contenders += others
+    runs = [Runs(one, min(one.clips or plan.clips, plan.clips), SMALL_CLIPS) for one in contenders]
+    for count in sorted({SMALL_CLIPS, *(one.clips for one in runs)}):
+        plan.say(f"{shape.name}: making or finding {count} clips")
+        make_mirror(shape, count, plan.work)
+    for turn in range(plan.repeat):
+        for one in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
+            one.small.append(_run(one.contender, shape, SMALL_CLIPS, plan))
+            one.whole.append(_run(one.contender, shape, one.clips, plan))
+            plan.say(
+                f"{shape.name} {turn + 1}/{plan.repeat} {one.contender.name}, {one.contender.audio_format}: "
+                f"{one.whole[-1].cpu_s:.2f} s CPU, {one.whole[-1].wall_s:.2f} s wall"
+            )
+    return _measured(shape, plan, runs)
+
+
+def _measured(shape: Shape, plan: Plan, runs: list[Runs]) -> Measured:
+    stages, differing, seconds = {}, {}, 0.0
+    for audio_format in plan.formats:
+        limit_folder = plan.work / "run" / f"limit-{audio_format}" / "out"
+        of_ours = ours.contenders(shape, audio_format)
+        differing[audio_format] = sum(
+            len(ours.differences(_folder(one, plan) / "out", limit_folder)) for one in of_ours
+        )
+        seconds = ours.seconds_in(limit_folder)
+        stages[audio_format] = _stages(shape, audio_format, plan)
+    shutil.rmtree(plan.work / "run", ignore_errors=True)
+    return Measured(shape, plan.clips, seconds, runs, stages, differing)
+
+
+def _run(contender: Contender, shape: Shape, clips: int, plan: Plan) -> Usage:
+    folder = _folder(contender, plan)
+    return measure(contender.command(make_mirror(shape, clips, plan.work), folder / "out"), folder)
+
+
+def _folder(contender: Contender, plan: Plan) -> Path:
+    name = f"{contender.name}-{contender.audio_format}".replace(" ", "-").replace(",", "")
+    return plan.work / "run" / name
+
+
+def _stages(shape: Shape, audio_format: str, plan: Plan) -> dict[str, float]:
+    """CPU us a clip of each stage of the limit."""
+    folder = plan.work / "run" / "stages"
+    mirror = make_mirror(shape, plan.clips, plan.work)
+    command = ["-m", "benchmarks.speed.limit", shape.name, str(mirror), str(folder / "out"), audio_format, "--stages"]
+    measure(command, folder)
+    said = json.loads((folder / REPORT).read_text())
+    return {name: seconds / said["clips"] * 1e6 for name, seconds in said["stages_s"].items()}

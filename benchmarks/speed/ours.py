@@ -1,0 +1,80 @@
+"""Ours: `main.py` from end to end, and whether what it publishes is what the limit makes."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from benchmarks.speed.measuring import PROJECT, Contender
+from benchmarks.speed.shapes import Shape
+
+CHECKPOINT_INTERVAL = 1000
+
+
+def contenders(shape: Shape, audio_format: str, workers: Sequence[int] = (1, 2)) -> list[Contender]:
+    """Us with these numbers of workers; with one alone where `main.py` knows no `--num-workers`."""
+    counts = workers if knows_workers() else (1,)
+    return [
+        Contender(
+            "ours" if count == 1 else f"ours, {count} workers",
+            audio_format,
+            lambda mirror, out, count=count: arguments(shape, mirror, out, audio_format, count),  # type: ignore[misc]
+            workers=count,
+        )
+        for count in counts
+    ]
+
+
+def limit(shape: Shape, audio_format: str) -> Contender:
+    return Contender(
+        "limit",
+        audio_format,
+        lambda mirror, out: ["-m", "benchmarks.speed.limit", shape.name, str(mirror), str(out), audio_format],
+    )
+
+
+def arguments(shape: Shape, mirror: Path, out: Path, audio_format: str, workers: int = 1) -> list[str]:
+    """The command line after `python`."""
+    return [
+        *(str(PROJECT / "main.py"), "--fresh", shape.source, "--source-dir", str(mirror), "--output", str(out)),
+        *("--audio-format", audio_format, "--checkpoint-interval", str(CHECKPOINT_INTERVAL), "--quiet"),
+        *(("--num-workers", str(workers)) if knows_workers() else ()),
+    ]
+
+
+@cache
+def knows_workers() -> bool:
+    """Whether `main.py` has the option `--num-workers`."""
+    command = [sys.executable, str(PROJECT / "main.py"), "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return re.search(r"--num-workers\b", said) is not None
+
+
+Row = tuple[float, str, str]
+"""Duration, hash of the samples, transcript as the source has it."""
+
+
+def rows_in(folder: Path) -> dict[str, Row]:
+    """What a folder's shards publish, by source id. `limit` and we write the same columns."""
+    rows: dict[str, Row] = {}
+    shards = sorted((folder / "data").rglob("*.parquet")) or [folder / "shard.parquet"]
+    for path in shards:
+        table = pq.ParquetFile(path).read(["source_id", "length", "audio_hash", "transcript_raw"])
+        columns = (table[name].to_pylist() for name in ("length", "audio_hash", "transcript_raw"))
+        rows |= dict(zip(table["source_id"].to_pylist(), zip(*columns, strict=True), strict=True))
+    return rows
+
+
+def seconds_in(folder: Path) -> float:
+    """How long all clips of a folder's shards are together."""
+    return sum(length for length, _, _ in rows_in(folder).values())
+
+
+def differences(ours: Path, others: Path) -> list[str]:
+    """The source ids whose duration, samples or transcript differ between two folders, or that one of them lacks."""
+    left, right = rows_in(ours), rows_in(others)
+    return sorted(key for key in {*left, *right} if left.get(key) != right.get(key))

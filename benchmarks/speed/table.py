@@ -1,0 +1,149 @@
+"""The figures as tables in Markdown, with the goals beside them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.speed.measuring import Runs
+from benchmarks.speed.shapes import LEAST_OF_THE_LIMIT, LEAST_OF_TWO_WORKERS, MOST_BOOKKEEPING, Shape
+
+
+@dataclass
+class Measured:
+    """All that was measured on one shape."""
+
+    shape: Shape
+    clips: int
+    seconds: float
+    """Of sound."""
+    runs: list[Runs]
+    stages_us: dict[str, dict[str, float]]
+    """Format -> stage of the limit -> CPU a clip."""
+    differing: dict[str, int]
+    """Format -> the clips that we publish otherwise than the limit makes them."""
+    bookkeeping: float | None = None
+    """Its part of our CPU time."""
+    left_out: list[str] = field(default_factory=list)
+
+    def find(self, name: str, audio_format: str) -> Runs | None:
+        wanted = (name, audio_format)
+        return next((runs for runs in self.runs if (runs.contender.name, runs.contender.audio_format) == wanted), None)
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    head, *body = [list(row) for row in rows]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def figures(measured: Measured) -> str:
+    """Everybody's cost of a clip."""
+    second_of_clip = measured.seconds / measured.clips
+    rows = [
+        (
+            *("who", "out", "CPU us a clip", "with start-up", "x real time per CPU s", "wall us a clip"),
+            *("start-up, CPU s", "peak MB", "CPU, ours = 1"),
+        )
+    ]
+    for runs in measured.runs:
+        contender = runs.contender
+        ours = measured.find("ours", contender.audio_format)
+        cpu_us = runs.cpu_us()
+        rows.append(
+            (
+                contender.name + (f" ({runs.clips} clips)" if runs.clips < measured.clips else ""),
+                contender.audio_format,
+                f"{cpu_us:,.0f}",
+                f"{runs.cpu_us(with_start=True):,.0f}",
+                f"{second_of_clip / cpu_us * 1e6:,.0f}",
+                f"{runs.wall_us():,.0f}",
+                f"{runs.start_cpu_s:.2f}",
+                f"{runs.peak_mb:,.0f}",
+                f"{cpu_us / ours.cpu_us():.2f}" if ours else "",
+            )
+        )
+    return markdown(rows)
+
+
+def stages(measured: Measured) -> str:
+    """What a clip costs the limit, stage by stage."""
+    names = list(dict.fromkeys(name for of_format in measured.stages_us.values() for name in of_format))
+    head = ("limit, CPU us a clip", *names, "all")
+    rows = [
+        (
+            f"{audio_format} out",
+            *(f"{costs[name]:,.0f}" if name in costs else "" for name in names),
+            f"{sum(costs.values()):,.0f}",
+        )
+        for audio_format, costs in measured.stages_us.items()
+    ]
+    return markdown([head, *rows])
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing to be reached, and what was."""
+
+    what: str
+    reached: float
+    wanted: float
+    is_most: bool = False
+    """What is reached may be at most what is wanted (else at least)."""
+    is_part: bool = False
+    """Shown in percent."""
+
+    @property
+    def is_met(self) -> bool:
+        return self.reached <= self.wanted if self.is_most else self.reached >= self.wanted
+
+    def row(self, shape: str) -> tuple[str, ...]:
+        def shown(value: float) -> str:
+            return f"{100 * value:.1f}%" if self.is_part else f"{value:.2f} x"
+
+        bound = "at most" if self.is_most else "at least"
+        return (
+            shape,
+            self.what,
+            shown(self.reached),
+            f"{bound} {shown(self.wanted)}",
+            "met" if self.is_met else "NOT MET",
+        )
+
+
+def goals(measured: Measured) -> list[Goal]:
+    """What can be said of the goals from what was measured."""
+    found, shape = [], measured.shape
+    ours, limit, two = (measured.find(name, "wav") for name in ("ours", "limit", "ours, 2 workers"))
+    for audio_format in ("wav", "flac"):
+        mine, theirs = measured.find("ours", audio_format), measured.find("limit", audio_format)
+        if mine and theirs:
+            reached = theirs.cpu_us() / mine.cpu_us()
+            found.append(
+                Goal(
+                    f"throughput per CPU s, of the limit's, {audio_format} out",
+                    reached,
+                    LEAST_OF_THE_LIMIT,
+                    is_part=True,
+                )
+            )
+    if ours and limit:
+        for runs in measured.runs:
+            name = runs.contender.name
+            if runs.contender.audio_format == "wav" and not name.startswith(("ours", "limit")):
+                wanted = next((times for known, times in _wanted(shape) if name.startswith(known)), 1.0)
+                found.append(Goal(f"faster than {name}, CPU", runs.cpu_us() / ours.cpu_us(), wanted))
+    if ours and two and shape.is_decoding_most:
+        found.append(Goal("two workers against one, wall", ours.wall_us() / two.wall_us(), LEAST_OF_TWO_WORKERS))
+    if measured.bookkeeping is not None:
+        part = measured.bookkeeping
+        found.append(Goal("checkpoints, positions, bookkeeping, of CPU", part, MOST_BOOKKEEPING, True, True))
+    return found
+
+
+def _wanted(shape: Shape) -> list[tuple[str, float]]:
+    return [("datasets", shape.times_datasets), ("librosa", shape.times_librosa)]
+
+
+def goals_table(all_measured: Iterable[Measured]) -> str:
+    head = ("shape", "what", "reached", "goal", "")
+    return markdown([head, *(goal.row(one.shape.name) for one in all_measured for goal in goals(one))])

@@ -1,0 +1,60 @@
+"""gunzip and tar for the limit: the members of a plain tar.gz, as fast as Python can hand them out.
+
+The library is the one that we unpack with: isal or zlib-ng where requirements.txt names it, else Python's zlib.
+"""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_PROJECT = Path(__file__).parent.parent.parent
+_PACKED_BYTES = 1 << 20
+_BLOCK = 512
+_GZIP = 16 + 15
+_LIBRARIES = {"isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_ng", "zlib_ng": "zlib_ng.zlib_ng"}
+
+
+def library() -> Any:
+    """The module that inflates, with the interface of `zlib`."""
+    required = (_PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for package, module in _LIBRARIES.items():
+        if any(line.startswith(package) for line in required):
+            return importlib.import_module(module)
+    return importlib.import_module("zlib")
+
+
+def members(archive: Path) -> Iterator[tuple[str, memoryview]]:
+    """Name and content of each file. The content is good until the next one is asked for."""
+    stream = _Unpacked(archive)
+    while True:
+        header = stream.take(_BLOCK)
+        if not header or not header[0]:
+            return
+        size = int(bytes(header[124:135]), 8)
+        name = bytes(header[:100]).rstrip(b"\0").decode()
+        whole = stream.take(size + -size % _BLOCK)
+        if header[156] in b"0\0":
+            yield name, whole[:size]
+
+
+class _Unpacked:
+    def __init__(self, archive: Path) -> None:
+        self._file = archive.open("rb", buffering=0)
+        self._inflater = library().decompressobj(_GZIP)
+        self._ready = memoryview(b"")
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes; empty at the end of the file."""
+        if size > len(self._ready):
+            parts = [self._ready]
+            have = len(self._ready)
+            while have < size:
+                packed = self._file.read(_PACKED_BYTES)
+                if not packed:
+                    return memoryview(b"")
+                parts.append(memoryview(self._inflater.decompress(packed)))
+                have += len(parts[-1])
+            self._ready = memoryview(b"".join(parts))
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return taken

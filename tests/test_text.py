@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from utils import text as text_module
 from utils.text import TEXT_VERSION, normalize_transcript
 
 THAI_MARKS = "\u0e31\u0e34\u0e35\u0e36\u0e37\u0e38\u0e39\u0e3a\u0e47\u0e48\u0e49\u0e4a\u0e4b\u0e4c\u0e4d\u0e4e"
@@ -142,3 +143,28 @@ def test_the_users_home_stays_empty(tmp_path):
 def test_the_rules_have_a_version():
     """It goes into the fingerprint of a run; a change of the rules raises it."""
     assert TEXT_VERSION == 1
+
+
+@pytest.mark.parametrize("text", ["สวัสดีครับ", "น้ำแข็งใสๆ ก็ได้นะ 2 แก้ว", "เปล่าเลย เสร็จแล้ว", "สิทธิ์ ABC ฤดูร้อน"])
+def test_well_spelt_thai_takes_the_short_way(text):
+    """Most sentences are: they need no look for mistakes."""
+    assert text_module._WELL_SPELT.fullmatch(text)
+    assert normalize_transcript(text) == text
+
+
+@given(thai_like)
+@settings(max_examples=1000)
+def test_the_short_way_leads_to_the_same_place(raw):
+    """What it lets by, pythainlp would leave as it is, too."""
+    tidied = text_module._tidy(raw)
+    if text_module._WELL_SPELT.fullmatch(tidied):
+        assert text_module._tidy(text_module._mend_thai()(tidied)) == tidied
+
+
+@given(
+    st.lists(st.sampled_from(["ก", "เก", "แก", "กิ", "กี่", "ก็", "กำ", "ก้ำ", "กะ", "ไก่", " ", "ๆ", "ฤ", "1"])).map("".join)
+)
+def test_the_short_way_is_right_where_it_is_taken(raw):
+    """Sound syllables in any order."""
+    tidied = text_module._tidy(raw)
+    assert text_module._tidy(text_module._mend_thai()(tidied)) == tidied

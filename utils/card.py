@@ -15,6 +15,8 @@ Whatever a source says of itself is shown as it stands and never becomes markup.
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from glob import escape as literal
 from typing import Any
 
@@ -83,20 +85,27 @@ def render_card(state: State, existing: str | None, repo_id: str | None = None) 
 def _parted(existing: str) -> tuple[str, str]:
     """The YAML source of a card and the text below it; YAML that can't be read is left in the text."""
     match = _FRONT_MATTER.match(existing)
-    if match is None or _mapping(match[1]) is None:
+    if match is None:
         return "", existing
-    source = match[1]
-    return (source if source.endswith("\n") or not source else source + "\n"), existing[match.end() :]
+    source = match[1] if match[1].endswith("\n") or not match[1] else match[1] + "\n"
+    return ("", existing) if _mapping(source) is None else (source, existing[match.end() :])
 
 
 def _mapping(source: str) -> dict[Any, Any] | None:
     """What YAML source says, {} where it says nothing, None where it can't be read or is no mapping."""
-    if len(source) > MOST_YAML:
-        return None
+    content = _read(source) if len(source) <= MOST_YAML else None
+    return deepcopy(content)
+
+
+@lru_cache(maxsize=8)
+def _read(source: str) -> dict[Any, Any] | None:
+    """Remembered: what one commit writes, the next one reads, and reading YAML takes longer than a small shard."""
     try:
-        if _size_written_out(yaml.compose(source, yaml.SafeLoader), {}) > MOST_YAML_VALUES:
+        loader = yaml.SafeLoader(source)
+        root = loader.get_single_node()
+        if _size_written_out(root, {}) > MOST_YAML_VALUES:
             return None
-        content = yaml.safe_load(source)
+        content = loader.construct_document(root) if root is not None else None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, TypeError, RecursionError):
         return None  # the others are what PyYAML raises for a value that its tag doesn't fit (`!!bool maybe`)
     if content is None:
@@ -162,15 +171,27 @@ def _comments(source: str) -> str:
 # --- YAML ------------------------------------------------------------------------------------
 
 
-class _Dumper(yaml.SafeDumper):
+class _NoAliases:
     """Writes equal parts out each time: `&id001` is legal, but nobody wants to read it."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
+class _Dumper(_NoAliases, yaml.SafeDumper):
+    """In Python."""
+
+
+class _FastDumper(_NoAliases, getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """In C where there is libyaml: the same text in a quarter of the time. (Its reader we don't use: what others wrote
+    may be nested so deeply that it crashes.)"""
+
+
 def _dump(content: Mapping[str, Any]) -> str:
-    return str(yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, width=1000))
+    try:
+        return str(yaml.dump(dict(content), Dumper=_FastDumper, sort_keys=False, width=1000))
+    except UnicodeEncodeError:  # half a character, which only Python writes
+        return str(yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, width=1000))
 
 
 def _metadata(state: State, repo_id: str | None) -> dict[str, Any]:

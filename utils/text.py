@@ -39,6 +39,14 @@ _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _THAI: Final = re.compile("[\u0e01-\u0e5b]")
 _RUN_OF_MARKS: Final = re.compile(f"[ \u0e30-\u0e3a\u0e45\u0e47-\u0e4e]{{{LONGEST_RUN_OF_MARKS + 1}}}")
+_WELL_SPELT: Final = re.compile(
+    "(?:"
+    "[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e31\u0e34-\u0e39\u0e47]?[\u0e48-\u0e4c]?[\u0e30\u0e32\u0e33]?"
+    "|[^\u0e01-\u0e2e\u0e30-\u0e3a\u0e40-\u0e45\u0e47-\u0e4e]"
+    ")*+"
+)
+"""Each syllable's signs once and in order: a vowel in front, a consonant, a sign above or below, a tone mark, a vowel
+behind; or what is no sign. No rule of pythainlp finds anything to mend there, and each of its forty looks costs."""
 
 
 def normalize_transcript(text: str) -> str:
@@ -51,7 +59,7 @@ def normalize_transcript(text: str) -> str:
     a text that is too long, or has too many marks in a row, to be anybody's words.
     """
     tidied = _tidy(text)
-    if not _THAI.search(tidied) or len(tidied) > LONGEST_MENDED:
+    if not _THAI.search(tidied) or len(tidied) > LONGEST_MENDED or _WELL_SPELT.fullmatch(tidied):
         return tidied
     before = tidied
     for _ in range(MAX_PASSES):

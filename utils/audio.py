@@ -85,8 +85,8 @@ def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: f
     Raises `AudioRejected` where the clip can't be published; its reason is one of undecodable, empty, too_short,
     too_long, silent, not_finite and truncated.
     """
-    clip = identify(data, declared_duration_s)
-    return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
+    with identify(data, declared_duration_s) as clip:
+        return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
 
 
 def _standard(clip: Clip, options: AudioOptions) -> StandardAudio:

@@ -6,7 +6,7 @@ asked: its container, its frames, its header and the source's table.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import soundfile
@@ -63,12 +63,41 @@ _ENDINGS: Final = {
 Samples: TypeAlias = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A clip's bytes, opened by libsndfile at their start; close it."""
+
+    def __init__(self, content: bytes) -> None:
+        """Raises LibsndfileError where it knows no such format."""
+        self._file = MemoryFile(content)
+        try:
+            self.sound = SequentialFile(self._file.handle, closefd=False)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.sound.close()
+        self._file.close()
+
+    def position(self) -> int:
+        """How far the bytes have been read."""
+        return self._file.position()
+
+
+@dataclass(slots=True)
 class Clip:
-    """A clip that libsndfile can open, and what was promised of its length."""
+    """A clip that libsndfile can open, and what was promised of its length. Use as a context manager."""
 
     content: bytes
     """What libsndfile is given: the source's bytes, or a form of them that it reads to the end."""
+    opened: OpenedFile | None
+    """For the first pass over its samples: opening takes as long as decoding a short WAV."""
     is_mended: bool
     """The source's own bytes can't be read as they are."""
     extension: str
@@ -79,6 +108,18 @@ class Clip:
     """Frames (a sample of every channel) that have to come out, None where nobody says."""
     declared_duration_s: float | None
     """What the source's table says."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.opened is not None:
+            self.opened.close()
+
+    def take_opened(self) -> OpenedFile:
+        """At its start; the caller's to close."""
+        opened, self.opened = self.opened, None
+        return opened or OpenedFile(self.content)
 
 
 def identify(data: bytes, declared_duration_s: float | None) -> Clip:
@@ -139,13 +180,27 @@ def _behind_junk(data: bytes, problem: str) -> bytes:
 
 
 def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) -> Clip:
-    header = _read_header(content)
-    promised_frames = header.frames if header.frames < _UNKNOWN_FRAMES else None
-    if header.format == "MP3":
-        complete, promised_frames = _checked_mpeg(content, header.frames)
-        if complete is not content:
-            content, header = complete, _read_header(complete)
-    extension, rate = _ENDINGS.get(header.format), header.sample_rate_hz
+    opened = OpenedFile(content)
+    try:
+        promised_frames: int | None = opened.sound.frames
+        if opened.sound.format == "MP3":
+            complete, promised_frames = _checked_mpeg(content, opened.sound.frames)
+            if complete is not content:
+                opened.close()
+                content, opened = complete, OpenedFile(complete)
+        elif opened.sound.frames >= _UNKNOWN_FRAMES:
+            promised_frames = None
+        return _described(content, opened, is_mended, promised_frames, declared_duration_s)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _described(
+    content: bytes, opened: OpenedFile, is_mended: bool, promised_frames: int | None, declared_duration_s: float | None
+) -> Clip:
+    header = opened.sound
+    extension, rate = _ENDINGS.get(header.format), header.samplerate
     if extension is None or rate not in SOURCE_RATES_HZ or header.channels > MOST_CHANNELS:
         detail = f"no format of speech: {header.format} at {rate} Hz, {header.channels} channels"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
@@ -154,6 +209,7 @@ def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) 
         _check_not_too_long(promised_frames, rate, header.channels, extension, by=" by its header")
     return Clip(
         content=content,
+        opened=opened,
         is_mended=is_mended,
         extension=extension,
         sample_rate_hz=rate,
@@ -162,21 +218,6 @@ def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) 
         promised_frames=promised_frames,
         declared_duration_s=declared_duration_s,
     )
-
-
-class _Header(NamedTuple):
-    """What libsndfile says of a file that it has opened."""
-
-    format: str
-    subtype: str
-    sample_rate_hz: int
-    channels: int
-    frames: int
-
-
-def _read_header(content: bytes) -> _Header:
-    with MemoryFile(content) as file, SequentialFile(file.handle, closefd=False) as sound:
-        return _Header(sound.format, sound.subtype, sound.samplerate, sound.channels, sound.frames)
 
 
 def _checked_mpeg(content: bytes, reader_frames: int) -> tuple[bytes, int | None]:
@@ -197,13 +238,14 @@ def _decoded_blocks(clip: Clip) -> Iterator[Samples]:
     """Whatever libsndfile gives. 16-bit samples are read as integers: three times as fast, and the same numbers."""
     block_frames = max(1, BLOCK_SAMPLES // clip.channels)
     dtype = "int16" if clip.is_16_bit else "float32"
-    with MemoryFile(clip.content) as file, SequentialFile(file.handle, closefd=False) as sound:
+    with clip.take_opened() as opened:
+        sound = opened.sound
         left = sound.frames  # asking for more than that is an error to some decoders
         while left > 0:
             try:
                 block = sound.read(min(left, block_frames), dtype=dtype, always_2d=True)
             except soundfile.LibsndfileError as error:
-                at_end = file.position() >= len(clip.content)
+                at_end = opened.position() >= len(clip.content)
                 reason = RejectReason.TRUNCATED if at_end else RejectReason.UNDECODABLE
                 raise AudioRejected(reason, _message(error)) from None
             if not len(block):

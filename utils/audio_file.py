@@ -55,8 +55,13 @@ class MemoryFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self.handle, int):
-            os.close(self.handle)
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back, once."""
+        handle, self.handle = self.handle, BytesIO()
+        if isinstance(handle, int):
+            os.close(handle)
 
     def position(self) -> int:
         """How far the file has been read."""

@@ -174,6 +174,9 @@ def _staged_rows(cut: Cut, segments: Sequence[Segment]) -> Iterator[pa.Table]:
             continue
         for table in segment.row_groups():
             ordinals = table["_ordinal"]
+            if ordinals[0].as_py() > cut.first_ordinal and ordinals[-1].as_py() <= cut.progress.read:
+                yield table  # whole, as most are: choosing rows copies their audio
+                continue
             inside = pc.and_(pc.greater(ordinals, cut.first_ordinal), pc.less_equal(ordinals, cut.progress.read))
             chosen = table.filter(inside)
             if chosen.num_rows:

@@ -24,6 +24,7 @@ from utils.committer import Committer
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
+from utils.memory import keep_freed_memory
 from utils.publisher import Publisher, open_publisher
 from utils.schema import ROW_SCHEMAS
 from utils.sources import SourceAccess
@@ -75,6 +76,7 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
             archive_local(options, time.localtime())
         remove(_fresh_mark(options))
         _check_sample_rate(options, publisher.state)
+        keep_freed_memory()
         return _Run(options, publisher, token, stop, checkpoint).all()
 
 

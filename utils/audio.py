@@ -1,7 +1,8 @@
 """Bytes of a clip in any format -> standard audio: one rate, one channel, one loudness, 16 bit.
 
 Pure: the same bytes and options give the same bytes with the same libraries, nothing is remembered between
-clips, and any number of threads may call at once. The way of a clip:
+clips, and any number of threads may call at once (of very long clips one is taken at a time, to bound memory). The
+way of a clip:
 
 1. it is identified and compared with what it promises (`audio_probe`, `audio_mpeg`, `audio_ogg`, `audio_clip`);
 2. it is decoded in blocks, front to back, each block mixed to one channel and resampled;
@@ -14,8 +15,10 @@ more than `MOST_HELD_BYTES`, the clip is decoded a second time for the third ste
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -35,8 +38,11 @@ MAX_GAIN_DB: Final = 40.0
 HOLLOW_AVERAGE_DB: Final = 20.0
 """An average of channels that is this far below the louder channel has cancelled out."""
 
-MOST_HELD_BYTES: Final = 250 * 1000**2
-"""Forty minutes at 16 kHz."""
+MOST_HELD_BYTES: Final = 120 * 1000**2
+"""Twenty minutes at 16 kHz."""
+LARGE_FRAMES: Final = 4 * 60 * 16_000
+"""Of longer clips one is converted at a time, however many threads there are."""
+_one_large_clip: Final = Lock()
 _HELD_BYTES_A_SAMPLE: Final = 6
 """A float, and two bytes of the result."""
 
@@ -85,8 +91,15 @@ def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: f
     Raises `AudioRejected` where the clip can't be published; its reason is one of undecodable, empty, too_short,
     too_long, silent, not_finite and truncated.
     """
-    with identify(data, declared_duration_s) as clip:
+    with identify(data, declared_duration_s) as clip, _one_large_clip if _is_large(clip, options) else nullcontext():
         return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
+
+
+def _is_large(clip: Clip, options: AudioOptions) -> bool:
+    """By what its header promises; a header that promises nothing may stand for anything."""
+    if clip.promised_frames is None:
+        return len(clip.content) > LARGE_FRAMES // 8  # the most that speech is packed, and more
+    return clip.promised_frames * options.sample_rate_hz > LARGE_FRAMES * clip.sample_rate_hz
 
 
 def _standard(clip: Clip, options: AudioOptions) -> StandardAudio:

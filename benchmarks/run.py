@@ -30,6 +30,7 @@ def main() -> None:
         repeat=given.repeat or (QUICK_REPEAT if given.quick else REPEAT),
         work=given.work,
         formats=given.formats.split(","),
+        other_clips=0 if given.no_others else given.other_clips,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     measured = [measure_shape(SHAPES[name], plan) for name in given.only or SHAPES]
@@ -46,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, help=f"runs of each contender; the median counts ({REPEAT})")
     parser.add_argument("--only", action="append", choices=list(SHAPES), help="this shape (may be given again)")
     parser.add_argument("--formats", default="wav,flac", help="what is written: wav, flac or both (%(default)s)")
+    parser.add_argument("--no-others", action="store_true", help="leave out what people use instead")
+    parser.add_argument(
+        "--other-clips", type=int, default=300, help="clips that are given to those, as they are slow (%(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=_memory_folder(), help="where the clips are kept (%(default)s)")
     parser.add_argument("--output", type=Path, help="the page to write")
     return parser

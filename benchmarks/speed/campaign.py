@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.speed import ours
+from benchmarks.speed import others, ours
 from benchmarks.speed.inputs import make_mirror
 from benchmarks.speed.measuring import REPORT, Contender, Runs, Usage, measure
 from benchmarks.speed.shapes import Shape
@@ -24,17 +24,20 @@ class Plan:
     repeat: int
     work: Path
     formats: Sequence[str] = ("wav", "flac")
+    other_clips: int = 0
+    """So many clips are given to what people use instead, as it is slow; 0: it is not measured."""
     say: Callable[[str], None] = print
 
 
-def measure_shape(shape: Shape, plan: Plan, others: Sequence[Contender] = ()) -> Measured:
-    """Measure us, the limit and `others` on one shape."""
+def measure_shape(shape: Shape, plan: Plan) -> Measured:
+    """Measure us, the limit and what people use instead on one shape."""
+    compared, left_out = others.available(shape, plan.other_clips) if plan.other_clips else ([], [])
     contenders = [
         contender
         for audio_format in plan.formats
         for contender in (ours.limit(shape, audio_format), *ours.contenders(shape, audio_format))
     ]
-    contenders += others
+    contenders += compared
     runs = [Runs(one, min(one.clips or plan.clips, plan.clips), SMALL_CLIPS) for one in contenders]
     for count in sorted({SMALL_CLIPS, *(one.clips for one in runs)}):
         plan.say(f"{shape.name}: making or finding {count} clips")
@@ -47,10 +50,10 @@ def measure_shape(shape: Shape, plan: Plan, others: Sequence[Contender] = ()) ->
                 f"{shape.name} {turn + 1}/{plan.repeat} {one.contender.name}, {one.contender.audio_format}: "
                 f"{one.whole[-1].cpu_s:.2f} s CPU, {one.whole[-1].wall_s:.2f} s wall"
             )
-    return _measured(shape, plan, runs)
+    return _measured(shape, plan, runs, left_out)
 
 
-def _measured(shape: Shape, plan: Plan, runs: list[Runs]) -> Measured:
+def _measured(shape: Shape, plan: Plan, runs: list[Runs], left_out: list[str]) -> Measured:
     stages, differing, seconds = {}, {}, 0.0
     for audio_format in plan.formats:
         limit_folder = plan.work / "run" / f"limit-{audio_format}" / "out"
@@ -61,12 +64,13 @@ def _measured(shape: Shape, plan: Plan, runs: list[Runs]) -> Measured:
         seconds = ours.seconds_in(limit_folder)
         stages[audio_format] = _stages(shape, audio_format, plan)
     shutil.rmtree(plan.work / "run", ignore_errors=True)
-    return Measured(shape, plan.clips, seconds, runs, stages, differing)
+    return Measured(shape, plan.clips, seconds, runs, stages, differing, left_out=left_out)
 
 
 def _run(contender: Contender, shape: Shape, clips: int, plan: Plan) -> Usage:
     folder = _folder(contender, plan)
-    return measure(contender.command(make_mirror(shape, clips, plan.work), folder / "out"), folder)
+    mirror = make_mirror(shape, clips, plan.work)
+    return measure(contender.command(mirror, folder / "out"), folder, contender.environment)
 
 
 def _folder(contender: Contender, plan: Plan) -> Path:

@@ -45,6 +45,8 @@ class Contender:
     workers: int = 1
     clips: int | None = None
     """So many clips at most are given to it, as it is slow; None: all."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What is added to ours."""
 
 
 @dataclass

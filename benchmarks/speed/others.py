@@ -24,12 +24,15 @@ class Way:
     packages: tuple[str, ...]
     lacks: Callable[[], str] = lambda: ""
     """What else is missing; empty where nothing is."""
+    needs_hub: bool = False
 
 
-def available(shape: Shape, clips: int) -> tuple[list[Contender], list[str]]:
+def available(shape: Shape, clips: int, with_hub: bool) -> tuple[list[Contender], list[str]]:
     """The others on a shape, each given so many clips; and a line for each that can't be measured here."""
     contenders, left_out = [], []
     for way in _WAYS:
+        if way.needs_hub and not with_hub:
+            continue
         if why := _why_not(way):
             left_out.append(f"{way.name}: {why}")
         else:
@@ -44,6 +47,8 @@ def _contender(way: Way, shape: Shape, clips: int) -> Contender:
         lambda mirror, out: ["-m", "benchmarks.speed.ways", way.key, shape.name, str(mirror), str(out)],
         clips=clips,
         environment=_ffmpeg_named(),
+        needs_hub=way.needs_hub,
+        rival="ours, to a Hub" if way.needs_hub else "ours",
     )
 
 
@@ -83,6 +88,7 @@ def _ffmpeg_named() -> Mapping[str, str]:
 
 _WAYS = (
     Way("datasets", "datasets", ("datasets", "torch", "torchcodec"), _lacks_torchcodec),
+    Way("datasets-push", "datasets, push_to_hub", ("datasets", "torch", "torchcodec"), _lacks_torchcodec, True),
     Way("datasets-soundfile", "datasets with soundfile", ("datasets",)),
     Way("librosa", "librosa", ("datasets", "librosa")),
     Way("lhotse", "lhotse", ("lhotse", "torch", "pyloudnorm")),

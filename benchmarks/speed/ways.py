@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from benchmarks.speed.measuring import HUB_REPO
 from benchmarks.speed.shapes import SHAPES, Shape
 from processors import describe
 
 RATE_HZ = 16_000
 TARGET_DBFS = -20.0
-HUB_REPO = "me/from-datasets"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.speed import report  # noqa: E402
 from benchmarks.speed.campaign import Plan, measure_shape  # noqa: E402
+from benchmarks.speed.profile import profile  # noqa: E402
 from benchmarks.speed.shapes import SHAPES  # noqa: E402
 
 CLIPS, QUICK_CLIPS = 2000, 150
@@ -25,11 +26,17 @@ REPEAT, QUICK_REPEAT = 5, 3
 
 def main() -> None:
     given = _parser().parse_args()
+    if given.profile:
+        clips = given.clips or (QUICK_CLIPS if given.quick else CLIPS)
+        print(profile(SHAPES[given.profile], clips, given.work, given.formats.split(",")[0]))
+        return
     plan = Plan(
         clips=given.clips or (QUICK_CLIPS if given.quick else CLIPS),
         repeat=given.repeat or (QUICK_REPEAT if given.quick else REPEAT),
         work=given.work,
         formats=given.formats.split(","),
+        with_hub=given.hub,
+        other_clips=0 if given.no_others else given.other_clips,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     measured = [measure_shape(SHAPES[name], plan) for name in given.only or SHAPES]
@@ -46,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, help=f"runs of each contender; the median counts ({REPEAT})")
     parser.add_argument("--only", action="append", choices=list(SHAPES), help="this shape (may be given again)")
     parser.add_argument("--formats", default="wav,flac", help="what is written: wav, flac or both (%(default)s)")
+    parser.add_argument("--profile", choices=list(SHAPES), help="only show where our CPU time goes on this shape")
+    parser.add_argument("--hub", action="store_true", help="publish to the tests' Hub, too, and push_to_hub there")
+    parser.add_argument("--no-others", action="store_true", help="leave out what people use instead")
+    parser.add_argument(
+        "--other-clips", type=int, default=300, help="clips that are given to those, as they are slow (%(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=_memory_folder(), help="where the clips are kept (%(default)s)")
     parser.add_argument("--output", type=Path, help="the page to write")
     return parser

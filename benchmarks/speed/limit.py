@@ -17,10 +17,9 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: one thread
 
 import numpy as np
 import pyarrow as pa
@@ -88,14 +87,14 @@ def run(shape: Shape, mirror: Path, out: Path, audio_format: str, lap: Lap) -> i
     """Carry all clips of a mirror into one staging file and one shard; returns how many they are."""
     out.mkdir(parents=True, exist_ok=True)
     group, writers = Group(), Writers(shape.source, out, audio_format)
-    standardize = Standardizer(audio_format, lap)
     clips = 0
-    for split, key, content, transcript in read(shape, mirror, writers.tables):
-        lap("read")
-        group.add(split, key, transcript, standardize(content, group))
-        clips += 1
-        if group.rows == GROUP_ROWS:
-            writers.write(group, lap)
+    with closing(Standardizer(audio_format, lap)) as standardize:
+        for split, key, content, transcript in read(shape, mirror, writers.tables):
+            lap("read")
+            group.add(split, key, transcript, standardize(content, group))
+            clips += 1
+            if group.rows == GROUP_ROWS:
+                writers.write(group, lap)
     lap("read")
     writers.write(group, lap)
     writers.close(lap)
@@ -205,6 +204,10 @@ class Standardizer:
         self._shorts = self._ffi.cast("short*", self._int16.ctypes.data)
         self._floats = self._ffi.cast("float*", self._decoded.ctypes.data)
         self._level = self._ffi.new("double*", FLAC_LEVEL)
+
+    def close(self) -> None:
+        os.close(self._file)
+        os.close(self._encoded)
 
     def __call__(self, content: Any, group: Group) -> tuple[int, float, str, str]:
         """Write the clip into the group's room; returns its size in bytes, duration, xxh3-128 and sha256."""

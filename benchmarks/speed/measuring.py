@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 PROJECT = Path(__file__).parent.parent.parent
+HUB_REPO = "me/speech"
 REPORT = "stdout.txt"
 """What the process printed, in its folder."""
 _USAGE = "usage.json"
@@ -42,9 +43,14 @@ class Contender:
     audio_format: str
     command: Callable[[Path, Path], Sequence[str]]
     """(mirror, folder for what comes out, which does not exist) -> arguments of Python."""
-    workers: int = 1
     clips: int | None = None
     """So many clips at most are given to it, as it is slow; None: all."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What is added to ours."""
+    needs_hub: bool = False
+    """It publishes to a Hub, which is then made for it."""
+    rival: str = "ours"
+    """Who of us it is compared with."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.speed.measuring import PROJECT, Contender
+from benchmarks.speed.measuring import HUB_REPO, PROJECT, Contender
 from benchmarks.speed.shapes import Shape
 
 CHECKPOINT_INTERVAL = 1000
@@ -17,42 +17,53 @@ CHECKPOINT_INTERVAL = 1000
 
 def contenders(shape: Shape, audio_format: str, workers: Sequence[int] = (1, 2)) -> list[Contender]:
     """Us with these numbers of workers; with one alone where `main.py` knows no `--num-workers`."""
-    counts = workers if knows_workers() else (1,)
-    return [
-        Contender(
-            "ours" if count == 1 else f"ours, {count} workers",
-            audio_format,
-            lambda mirror, out, count=count: arguments(shape, mirror, out, audio_format, count),  # type: ignore[misc]
-            workers=count,
-        )
-        for count in counts
-    ]
+    return [_with_workers(shape, audio_format, count) for count in (workers if knows("--num-workers") else (1,))]
 
 
-def limit(shape: Shape, audio_format: str) -> Contender:
+def _with_workers(shape: Shape, audio_format: str, count: int) -> Contender:
     return Contender(
-        "limit",
+        "ours" if count == 1 else f"ours, {count} workers",
         audio_format,
-        lambda mirror, out: ["-m", "benchmarks.speed.limit", shape.name, str(mirror), str(out), audio_format],
+        lambda mirror, out: arguments(shape, mirror, out, audio_format, count),
+    )
+
+
+def to_hub(shape: Shape) -> Contender:
+    """Us, publishing to the tests' Hub."""
+    target = ["--hf-repo", HUB_REPO, "--private"]
+    return Contender(
+        "ours, to a Hub",
+        "wav",
+        lambda mirror, out: [*_arguments(shape, mirror, "wav", 1), *target],
+        needs_hub=True,
     )
 
 
 def arguments(shape: Shape, mirror: Path, out: Path, audio_format: str, workers: int = 1) -> list[str]:
     """The command line after `python`."""
+    return [*_arguments(shape, mirror, audio_format, workers), "--output", str(out)]
+
+
+def _arguments(shape: Shape, mirror: Path, audio_format: str, workers: int) -> list[str]:
     return [
-        *(str(PROJECT / "main.py"), "--fresh", shape.source, "--source-dir", str(mirror), "--output", str(out)),
+        *(str(PROJECT / "main.py"), "--fresh", shape.source, "--source-dir", str(mirror)),
         *("--audio-format", audio_format, "--checkpoint-interval", str(CHECKPOINT_INTERVAL), "--quiet"),
-        *(("--num-workers", str(workers)) if knows_workers() else ()),
+        *(("--num-workers", str(workers)) if knows("--num-workers") else ()),
     ]
 
 
-@cache
-def knows_workers() -> bool:
-    """Whether `main.py` has the option `--num-workers`."""
-    command = [sys.executable, str(PROJECT / "main.py"), "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    return re.search(r"--num-workers\b", said) is not None
+def knows(option: str) -> bool:
+    """Whether `main.py` has an option."""
+    return re.search(rf"{option}\b", _help()) is not None
 
+
+@cache
+def _help() -> str:
+    command = [sys.executable, str(PROJECT / "main.py"), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+# --- is it the same? -------------------------------------------------------------------------
 
 Row = tuple[float, str, str]
 """Duration, hash of the samples, transcript as the source has it."""

@@ -23,7 +23,8 @@ def page(command: str, all_measured: Sequence[Measured], repeat: int) -> str:
     """The report in Markdown."""
     parts = ["# How fast it is", _how(repeat), _machine(command), "## Goals", table.goals_table(all_measured)]
     for measured in all_measured:
-        parts += [f"## {measured.shape.title}", _about(measured), table.figures(measured), table.stages(measured)]
+        parts += [f"## {measured.shape.title}", _about(measured), table.figures(measured)]
+        parts += [table.stages(measured), table.books(measured)]
         parts += [f"Left out: {line}" for line in measured.left_out]
     return "\n\n".join(parts) + "\n"
 

@@ -1,5 +1,6 @@
 """The figures as tables in Markdown, with the goals beside them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,13 +21,18 @@ class Measured:
     """Format -> stage of the limit -> CPU a clip."""
     differing: dict[str, int]
     """Format -> the clips that we publish otherwise than the limit makes them."""
-    bookkeeping: float | None = None
-    """Its part of our CPU time."""
+    books_us: dict[str, float]
+    """CPU a clip of each of our functions that keep books (WAV out, one worker)."""
     left_out: list[str] = field(default_factory=list)
 
     def find(self, name: str, audio_format: str) -> Runs | None:
         wanted = (name, audio_format)
         return next((runs for runs in self.runs if (runs.contender.name, runs.contender.audio_format) == wanted), None)
+
+
+def ratio(part: float, whole: float) -> float:
+    """NaN where so little was measured that nothing is left without start-up."""
+    return part / whole if whole > 0 else math.nan
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:
@@ -51,15 +57,15 @@ def figures(measured: Measured) -> str:
         cpu_us = runs.cpu_us()
         rows.append(
             (
-                contender.name + (f" ({runs.clips} clips)" if runs.clips < measured.clips else ""),
+                contender.name + (f" ({runs.clips} of the clips)" if runs.clips < measured.clips else ""),
                 contender.audio_format,
                 f"{cpu_us:,.0f}",
                 f"{runs.cpu_us(with_start=True):,.0f}",
-                f"{second_of_clip / cpu_us * 1e6:,.0f}",
+                f"{ratio(second_of_clip * 1e6, cpu_us):,.0f}",
                 f"{runs.wall_us():,.0f}",
                 f"{runs.start_cpu_s:.2f}",
                 f"{runs.peak_mb:,.0f}",
-                f"{cpu_us / ours.cpu_us():.2f}" if ours else "",
+                f"{ratio(cpu_us, ours.cpu_us()):.2f}" if ours else "",
             )
         )
     return markdown(rows)
@@ -78,6 +84,13 @@ def stages(measured: Measured) -> str:
         for audio_format, costs in measured.stages_us.items()
     ]
     return markdown([head, *rows])
+
+
+def books(measured: Measured) -> str:
+    """What each of our functions that keep books takes of a clip."""
+    costs = measured.books_us
+    head = ("our books, CPU us a clip", *costs, "all")
+    return markdown([head, ("wav out", *(f"{us:,.1f}" for us in costs.values()), f"{sum(costs.values()):,.1f}")])
 
 
 @dataclass(frozen=True)
@@ -113,11 +126,11 @@ class Goal:
 def goals(measured: Measured) -> list[Goal]:
     """What can be said of the goals from what was measured."""
     found, shape = [], measured.shape
-    ours, limit, two = (measured.find(name, "wav") for name in ("ours", "limit", "ours, 2 workers"))
+    ours, two = (measured.find(name, "wav") for name in ("ours", "ours, 2 workers"))
     for audio_format in ("wav", "flac"):
         mine, theirs = measured.find("ours", audio_format), measured.find("limit", audio_format)
         if mine and theirs:
-            reached = theirs.cpu_us() / mine.cpu_us()
+            reached = ratio(theirs.cpu_us(), mine.cpu_us())
             found.append(
                 Goal(
                     f"throughput per CPU s, of the limit's, {audio_format} out",
@@ -126,22 +139,21 @@ def goals(measured: Measured) -> list[Goal]:
                     is_part=True,
                 )
             )
-    if ours and limit:
+    wanted = {"datasets": shape.times_datasets, "librosa": shape.times_librosa}
+    if ours:
         for runs in measured.runs:
             name = runs.contender.name
             if runs.contender.audio_format == "wav" and not name.startswith(("ours", "limit")):
-                wanted = next((times for known, times in _wanted(shape) if name.startswith(known)), 1.0)
-                found.append(Goal(f"faster than {name}, CPU", runs.cpu_us() / ours.cpu_us(), wanted))
+                rival = measured.find(runs.contender.rival, "wav")
+                assert rival is not None
+                what = f"CPU, {name} to {rival.contender.name}"
+                found.append(Goal(what, ratio(runs.cpu_us(), rival.cpu_us()), wanted.get(name, 1.0)))
     if ours and two and shape.is_decoding_most:
-        found.append(Goal("two workers against one, wall", ours.wall_us() / two.wall_us(), LEAST_OF_TWO_WORKERS))
-    if measured.bookkeeping is not None:
-        part = measured.bookkeeping
+        found.append(Goal("two workers against one, wall", ratio(ours.wall_us(), two.wall_us()), LEAST_OF_TWO_WORKERS))
+    if ours:
+        part = ratio(sum(measured.books_us.values()), ours.cpu_us())
         found.append(Goal("checkpoints, positions, bookkeeping, of CPU", part, MOST_BOOKKEEPING, True, True))
     return found
-
-
-def _wanted(shape: Shape) -> list[tuple[str, float]]:
-    return [("datasets", shape.times_datasets), ("librosa", shape.times_librosa)]
 
 
 def goals_table(all_measured: Iterable[Measured]) -> str:

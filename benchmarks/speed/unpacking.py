@@ -4,6 +4,7 @@ The library is the one that we unpack with: isal or zlib-ng where requirements.t
 """
 
 import importlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,21 @@ def library() -> Any:
 
 def members(archive: Path) -> Iterator[tuple[str, memoryview]]:
     """Name and content of each file. The content is good until the next one is asked for."""
-    stream = _Unpacked(archive)
-    while True:
-        header = stream.take(_BLOCK)
-        if not header or not header[0]:
-            return
-        size = int(bytes(header[124:135]), 8)
-        name = bytes(header[:100]).rstrip(b"\0").decode()
-        whole = stream.take(size + -size % _BLOCK)
-        if header[156] in b"0\0":
-            yield name, whole[:size]
+    with archive.open("rb", buffering=0) as packed:
+        stream = _Unpacked(packed)
+        while (header := stream.take(_BLOCK)) and header[0]:
+            size = int(bytes(header[124:135]), 8)
+            name = bytes(header[:100]).rstrip(b"\0").decode()
+            whole = stream.take(size + -size % _BLOCK)
+            if header[156] in b"0\0":
+                yield name, whole[:size]
 
 
 class _Unpacked:
-    def __init__(self, archive: Path) -> None:
-        self._file = archive.open("rb", buffering=0)
+    """The content of a gzip file of one member, from front to back."""
+
+    def __init__(self, packed: io.FileIO) -> None:
+        self._file = packed
         self._inflater = library().decompressobj(_GZIP)
         self._ready = memoryview(b"")
 

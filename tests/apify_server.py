@@ -18,7 +18,7 @@ The real `apify-client` talks to it when its base URL points here. It counts wha
 | `no_json`    | 200 with a page of HTML                         | yes                  |
 | `kill`       | its own death (SIGKILL of `pid`)                | as `applied` says    |
 
-Steps: `start`, `runs` (a listing), `run`, `input` (a record of a key-value store), `items`.
+Steps: `start`, `runs` (a listing), `run`, `input` (a record of a key-value store), `items`, `limits` (of the account).
 """
 
 import gzip
@@ -115,6 +115,10 @@ class ApifyServer:
         """How many listings do not show a new run."""
         self.items_lag = 0
         self.keeps_user_agents = True
+        self.retention_days: int | None = 14
+        """What it says of the account; None: nothing."""
+        self.tells_of_more = 0
+        """So many items more than there are, each page tells of."""
         self.page_limit = 250_000
         """At most so many items an answer, whatever is asked for."""
         self.now = now or (lambda: datetime.now(UTC))
@@ -280,7 +284,14 @@ class ApifyServer:
         if match := matches("GET", "/v2/datasets/items-([^/]+)/items"):
             run_id = match[1]
             return "items", lambda body, agent: self._items(run_id, query)
+        if matches("GET", "/v2/users/me/limits"):
+            return "limits", lambda body, agent: self._limits()
         return "unknown", lambda body, agent: _error(404, "page-not-found", f"no {method} {path} here")
+
+    def _limits(self) -> Any:
+        if self.retention_days is None:
+            return _error(403, "insufficient-permissions", "Insufficient permissions")
+        return _json({"data": _limits(self.retention_days)})
 
     # -- the API ----------------------------------------------------------------------------------
 
@@ -351,10 +362,28 @@ class ApifyServer:
             items = []
         offset, limit = int(query.get("offset", 0)), min(int(query.get("limit", 10**9)), self.page_limit)
         page = items[offset : offset + limit]
-        numbers = {"total": len(items), "offset": offset, "limit": limit, "count": len(page)}
+        numbers = {"total": len(items) + self.tells_of_more, "offset": offset, "limit": limit, "count": len(page)}
         headers = {f"x-apify-pagination-{name}": str(number) for name, number in numbers.items()}
         status, more, content = _json(page)
         return status, {**more, **headers, "x-apify-pagination-desc": "false"}, content
+
+
+def _limits(retention_days: int) -> dict[str, Any]:
+    limits = (
+        *("maxMonthlyUsageUsd", "maxMonthlyActorComputeUnits", "maxMonthlyExternalDataTransferGbytes"),
+        *("maxMonthlyProxySerps", "maxMonthlyResidentialProxyGbytes", "maxActorMemoryGbytes", "maxActorCount"),
+        *("maxActorTaskCount", "maxConcurrentActorJobs", "maxTeamAccountSeatCount"),
+    )
+    current = (
+        *("monthlyUsageUsd", "monthlyActorComputeUnits", "monthlyExternalDataTransferGbytes", "monthlyProxySerps"),
+        *("monthlyResidentialProxyGbytes", "actorMemoryGbytes", "actorCount", "actorTaskCount"),
+        *("activeActorJobCount", "teamAccountSeatCount"),
+    )
+    return {
+        "monthlyUsageCycle": {"startAt": "2026-01-01T00:00:00.000Z", "endAt": "2026-01-31T23:59:59.999Z"},
+        "limits": {**dict.fromkeys(limits, 5), "dataRetentionDays": retention_days},
+        "current": dict.fromkeys(current, 1),
+    }
 
 
 def _as_listed(run: Run) -> dict[str, Any]:
@@ -370,11 +399,15 @@ def _as_listed(run: Run) -> dict[str, Any]:
         "meta": {"origin": "API", "userAgent": run.user_agent},
         "buildId": "build1",
         "buildNumber": "0.1.2",
-        "usageTotalUsd": run.cost_usd if has_ended else round(run.cost_usd / 2, 6),
+        "usageTotalUsd": _usd_of(run, has_ended),
         "defaultKeyValueStoreId": f"store-{run.id}",
         "defaultDatasetId": f"items-{run.id}",
         "defaultRequestQueueId": f"queue-{run.id}",
     }
+
+
+def _usd_of(run: Run, has_ended: bool) -> float:
+    return run.cost_usd if has_ended else round(run.cost_usd / 2, 6)
 
 
 def _as_run(run: Run) -> dict[str, Any]:

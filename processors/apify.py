@@ -10,6 +10,7 @@ Authors are published as salted hashes only.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,10 @@ class ApifyProcessor(BaseProcessor):
                 "--checkpoint and use --resume."
             )
         try:
-            for number, folded in enumerate(self.collector.collect(self.revision), start=1):
-                if number > done:
-                    yield _clip(folded)
+            with closing(self.collector.collect(self.revision)) as items:
+                for number, folded in enumerate(items, start=1):
+                    if number > done:
+                        yield _clip(folded)
         except CostReached as reached:
             self.cut_short = reached
 

@@ -10,7 +10,7 @@ reached. What it yields is in the master already, so nobody can know of a pair t
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from processors.apify_checks import (
     tell,
 )
 from processors.apify_files import (
+    CHECKPOINT,
     Folder,
     OldProgress,
     checkpoint_content,
@@ -82,7 +83,7 @@ class Collector:
         options: CollectorOptions,
         *,
         stop_requested: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = Folder(folder)
@@ -166,7 +167,7 @@ class Collector:
 
     # --- collecting ------------------------------------------------------------------------------
 
-    def collect(self, master: str | None = None) -> Iterator[Folded]:
+    def collect(self, master: str | None = None) -> Generator[Folded, None, None]:
         """What becomes of every item of the current collection, from its start, buying what is still to be bought.
 
         Begins one where there is none. `master` is what the current one must be: SourceError where another was begun
@@ -195,7 +196,7 @@ class Collector:
             self._buyer = Buyer(self._api, self._ledger, self._pause, self._options.pauses)
             self._intake = Intake(self._api, self._raw, self._contents, self._pause, self._options.patience)
             self._last = next(reversed(self._ledger.of_collection(self._raw.path.name)), None)
-            opened.callback(self._write_checkpoint)
+            opened.callback(self._write_last_checkpoint)
             yield from self._replay()
             yield from self._settle()
             yield from self._buy_all(collection)
@@ -378,6 +379,13 @@ class Collector:
     def _write_checkpoint(self) -> None:
         more = {"spent_usd": round(self.spent_usd, 6), "timestamp": self._now().isoformat(timespec="seconds")}
         write_checkpoint(self._folder, {**self.progress(), **more})
+
+    def _write_last_checkpoint(self) -> None:
+        """The checkpoint at an end of any kind, which it does not change where there is no room even for that."""
+        try:
+            self._write_checkpoint()
+        except OSError as error:
+            log.warning("%s could not be written (%s); the next run makes it again", CHECKPOINT, error.strerror)
 
     def progress(self) -> dict[str, Any]:
         """How far the collection is, as its checkpoint says it; nothing before `collect` has begun."""

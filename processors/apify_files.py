@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _STAMP = "%Y%m%d_%H%M%S"
 _STAMPED = re.compile(r"(raw_items|training_data_master)_(\d{8}_\d{6})(?:_imported-[0-9a-f]{12})?\.jsonl")
+CHECKPOINT = "collection_checkpoint.json"
 _OLD_DATA = "checkpoint_data.jsonl"
 _OLD_ID_KEYS = ("reply_id", "tweet_id", "id")
 CHECKPOINT_VERSION = 1
@@ -47,7 +48,7 @@ class Folder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "collection_checkpoint.json"
+        return self.path / CHECKPOINT
 
     def raws(self) -> list[Path]:
         """Raw files, the newest last."""

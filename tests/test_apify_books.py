@@ -25,6 +25,7 @@ from tests.apify_support import (
     reply_ids,
     small_apify,
 )
+from tests.small_runs import Failing, watching
 from utils.errors import SourceError
 from utils.state import Progress, Step
 
@@ -146,6 +147,21 @@ def test_leftovers_of_a_killed_write_are_swept(tmp_path: Path, apify: ApifyServe
     collect(tmp_path, apify)
 
     assert not leftover.exists()
+
+
+def test_disk_without_room_for_the_checkpoint_changes_nothing(
+    tmp_path: Path, apify: ApifyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that ends there ends as it would have, without another error; the checkpoint is made again."""
+    items = collector(tmp_path, api_of(apify)).collect()
+    next(items)
+
+    with watching(Failing("create", ".tmp")):
+        items.close()
+
+    assert "collection_checkpoint.json could not be written" in caplog.text
+    collect(tmp_path, apify)
+    assert is_right(tmp_path, apify) and checkpoint(tmp_path)["total_flushed_to_master"] == len(PAIRS)
 
 
 # --- rules -----------------------------------------------------------------------------------

@@ -76,17 +76,13 @@ def test_cut_is_no_matter_once_the_target_is_reached(
     assert "--buy-again food" in caplog.text
 
 
-def test_cut_that_shows_when_the_cost_is_corrected_is_noted(
-    tmp_path: Path, apify: ApifyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cut_that_shows_when_the_cost_is_corrected_is_noted(tmp_path: Path) -> None:
     """Right after the run Apify told of half of it."""
-    looks = iter([0.05, 0.05])  # when it is started, and when it has ended
-    with monkeypatch.context() as patched:
-        patched.setattr("tests.apify_server._usd_of", lambda run, has_ended: next(looks, 0.1))
+    with small_apify(costs_told=[0.05, 0.05, 0.05], statuses=["SUCCEEDED"]) as apify:
         with pytest.raises(Stopped, match=r"--max-cost at 0\.10 USD"):
             collect(tmp_path, apify, ONE_QUERY, max_cost_usd=0.1)
 
-    assert purchases(tmp_path)[0].is_cut
+        assert purchases(tmp_path)[0].is_cut
 
 
 def test_less_than_an_item_costs_buys_no_run(tmp_path: Path, apify: ApifyServer) -> None:

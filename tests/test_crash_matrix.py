@@ -137,7 +137,7 @@ def test_oracle_sees_a_state_that_names_what_is_not_there(published: oracle.File
     assert list(oracle.broken_promises(published, published)) == []
     assert list(oracle.broken_promises({**published, shard: b"other"}, published))
     books["ids"][0][1] += 1
-    assert "IDs are missing, or used twice" in oracle.broken_promises(with_state(published, state), published)
+    assert "IDs of speech are missing, or used twice" in oracle.broken_promises(with_state(published, state), published)
     books["progress"]["read"] += 1
     assert any("do not balance" in told for told in oracle.broken_promises(with_state(published, state), published))
 

@@ -144,8 +144,8 @@ class ApifyProcessor(BaseProcessor):
     def checkpoint_details(self) -> dict[str, Any]:
         """The collection's own progress, as `collection_checkpoint.json` has it, but without names of people."""
         told = self._opened.progress() if self._opened else {}
-        counts = told.get("author_counts", {}).items()
-        return {**told, "author_counts": {author_hash(name, self._salt): count for name, count in counts}}
+        hashed = {author_hash(name, self._salt): count for name, count in told.get("author_counts", {}).items()}
+        return {name: hashed if name == "author_counts" else value for name, value in told.items() if name != "version"}
 
     def _collector(self, options: CollectorOptions) -> Collector:
         return Collector(

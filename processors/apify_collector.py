@@ -346,9 +346,11 @@ class Collector:
                 f"the {self._fold.pairs} pairs are kept. Look at the run's page, then run again without --max-cost."
             )
         left = Decimal(str(self._options.max_cost_usd)) - Decimal(str(round(self.spent_usd, 6)))
-        if left <= 0 or left < Decimal(str(round(self._ledger.usd_per_item(query.actor), 6))):
+        price = self._ledger.usd_per_item(query.actor)
+        if left <= 0 or left < Decimal(str(round(price, 6))):
+            rest = f" (the {left} USD that are left are less than an item of {query.actor} costs)" if left > 0 else ""
             raise CostReached(
-                f"--max-cost is reached: {self.spent_usd:.2f} of {self._options.max_cost_usd:.2f} USD for "
+                f"--max-cost is reached{rest}: {self.spent_usd:.2f} of {self._options.max_cost_usd:.2f} USD for "
                 f"{self._fold.pairs} pairs. All are kept. To go on: --resume with a higher --max-cost."
             )
         return left

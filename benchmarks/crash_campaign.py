@@ -106,7 +106,7 @@ def _drawn(campaign: Campaign, tally: Tally, options: argparse.Namespace) -> Ite
         if options.only not in scenario.name:
             continue
         recording = campaign.record(scenario)
-        tally.steps[scenario.name] = (len(recording.steps), len(recording.requests))
+        tally.steps[scenario.name] = (len(recording.steps), len(recording.requests) + len(recording.asked))
         # Each fault is resumed in the same folder or in an empty one: which, the seed decides.
         both = list(schedules(scenario, recording, options.seed))
         singles += [random.choice(pair) for pair in zip(both[::2], both[1::2], strict=True)]

@@ -156,8 +156,9 @@ def _holdings_of(state: State, rows: RowSchema) -> str:
     size, duration = sum(split.size_bytes for split in splits), sum(split.duration_s for split in splits)
     first, last = (f"{rows.id_prefix}{number}" for number in (1, state.next_id_of(rows) - 1))
     holes = f" but for {_removed(state):,}" if rows is SPEECH and state.holes else ""
-    facts = [f"{sum(split.published for split in splits):,} {rows.unit}", *([duration_text(duration)] * rows.has_audio)]
-    return f"{', '.join(facts)}, {_size_text(size)}, IDs {first} to {last}{holes}"
+    facts = [rows.count(sum(split.published for split in splits)), *([duration_text(duration)] * rows.has_audio)]
+    ids = f"ID {first}" if first == last else f"IDs {first} to {last}"
+    return f"{', '.join(facts)}, {_size_text(size)}, {ids}{holes}"
 
 
 def _published(state: State, rows: RowSchema) -> list[SplitState]:

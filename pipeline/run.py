@@ -74,10 +74,9 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
         publisher = open_publisher(target, begins, options.published_rate_hz)
         if begins:
             archive_local(options, time.localtime())
-        remove(_fresh_mark(options))
         _check_sample_rate(options, publisher.state)
         keep_freed_memory()
-        return _Run(options, publisher, token, stop, checkpoint).all()
+        return _Run(options, publisher, token, stop, checkpoint, _is_newly_begun(options, begins, target)).all()
 
 
 def _begins_anew(options: Options, target: Target) -> bool:
@@ -98,8 +97,14 @@ def _begins_anew(options: Options, target: Target) -> bool:
     return True
 
 
+def _is_newly_begun(options: Options, begins: bool, target: Target) -> bool:
+    """Whether this run opens the sources of a new generation for the first time: begun by it, or by one that died."""
+    mark = _fresh_mark(options)
+    return begins or (mark.exists() and mark.read_text() != target.head())
+
+
 def _fresh_mark(options: Options) -> Path:
-    """Holds the target's head as it was when a fresh start was asked for, until it has begun."""
+    """Holds the target's head as it was when a fresh start was asked for, until its sources are open."""
     return options.staging_dir / "fresh-since"
 
 
@@ -136,8 +141,10 @@ class _Run:
         token: str | None,
         stop: StopRequest,
         checkpoint: GivenCheckpoint | None,
+        is_newly_begun: bool,
     ) -> None:
         self._options = options
+        self._is_newly_begun = is_newly_begun
         self._publisher = publisher
         self._token = token
         self._stop = stop
@@ -178,6 +185,7 @@ class _Run:
                 log.info("%s is finished: nothing to do", name)
                 continue
             self._attempt(name, partial(self._open_into, sources, name))
+        remove(_fresh_mark(self._options))  # only now: a new collection was to be begun, too
         return sources
 
     def _is_done(self, name: str, published: SourceState) -> bool:
@@ -196,7 +204,8 @@ class _Run:
             Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
-        processor = create(name, processor_config(self._options, name, self._token, self._stop))
+        config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
+        processor = create(name, config)
         processor.hooks = RunHooks(stop_requested=self._stop)
         sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
 
@@ -264,8 +273,10 @@ def make_target(options: Options, token: str | None, stop: StopRequest) -> Targe
     )
 
 
-def processor_config(options: Options, source: str, token: str | None, stop: StopRequest) -> ProcessorConfig:
-    """How a source is reached and converted, as the options say."""
+def processor_config(
+    options: Options, source: str, token: str | None, stop: StopRequest, is_newly_begun: bool = False
+) -> ProcessorConfig:
+    """How a source is reached and converted, as the options say. `is_newly_begun`: it begins a dataset."""
     return ProcessorConfig(
         checkpoint_dir=options.checkpoint_dir,
         overlap=options.overlap and source not in PAID,  # what costs money is bought when its turn comes
@@ -280,13 +291,16 @@ def processor_config(options: Options, source: str, token: str | None, stop: Sto
             timeout_s=options.timeout_s,
             stop_requested=stop,
         ),
-        options={**options.source_options.get(source, {}), **(_buying(options) if source in PAID else {})},
+        options={
+            **options.source_options.get(source, {}),
+            **(_buying(options, is_newly_begun) if source in PAID else {}),
+        },
     )
 
 
-def _buying(options: Options) -> dict[str, str]:
-    """A fresh start begins a new collection; all else goes on with the newest."""
-    fresh = {"fresh": "yes"} if options.fresh and not options.resume else {}
+def _buying(options: Options, is_newly_begun: bool) -> dict[str, str]:
+    """A fresh start begins a new collection, be it by the resume of one that died; all else goes on with the newest."""
+    fresh = {"fresh": "yes"} if is_newly_begun else {}
     return {**options.paid_options, **fresh, "folder": str(options.raw_dir)}
 
 

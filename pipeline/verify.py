@@ -15,7 +15,7 @@ from utils.errors import NotSound, TargetMoved, UsageError
 from utils.hub_target import HubTarget
 from utils.targets import LocalTarget, Target
 from utils.verify import verify
-from utils.verify_checks import NOT_CHECKED, NOT_SOUND, Check, Verdict
+from utils.verify_checks import NOT_CHECKED, NOT_SOUND, Check, Totals, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,17 @@ def report(verdict: Verdict, where: str) -> str:
         lines += _check_lines(check)
     lines += [
         "-" * 100,
-        f"Read {totals.rows:,} rows ({duration_text(totals.duration_s)}) and {totals.rejects:,} rejects in "
+        f"Read {totals.rows:,} rows{_lasting(totals)} and {totals.rejects:,} rejects in "
         f"{totals.files:,} files, {totals.size_bytes / 1e6:,.1f} MB.",
         "",
         _conclusion(verdict),
     ]
     return "\n".join(lines)
+
+
+def _lasting(totals: Totals) -> str:
+    """How long the rows last; nothing of rows without audio."""
+    return f" ({duration_text(totals.duration_s)})" if totals.duration_s else ""
 
 
 def _check_lines(check: Check) -> list[str]:

@@ -10,6 +10,7 @@ Authors are published as salted hashes only.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from processors.base_processor import BaseProcessor, ProcessorConfig, SourceInfo
 from processors.reading import number_in
 from utils.errors import SourceError, UsageError
 from utils.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
+from utils.shown import shown
 
 DEFAULT_FOLDER = Path("data/raw")
 SPLIT = "train"
@@ -74,16 +76,18 @@ class ApifyProcessor(BaseProcessor):
         """The collection to read: the pinned one, else a new one where `fresh` is asked for, else the newest."""
         if self.revision is None and self.config.options.get("refilter") == "yes":
             self.revision = self.collector.refilter()
-        if self.revision is None and self.config.options.get("fresh") != "yes":
+        is_fresh = self.config.options.get("fresh") == "yes"
+        if self.revision is None and not is_fresh:
             self.revision = self.collector.current()
         if self.revision is None:
-            self.revision = self.collector.begin()
+            self.revision = self.collector.begin(goes_on=not is_fresh)
         current = self.collector.current()
         if self.revision != current:
+            there = f"the newest in {self.folder.path} is {current}" if current else f"{self.folder.path} has none"
+            newest = ", or publish the newest one from its start: --fresh Apify --resume with another --output"
             raise SourceError(
-                f"What is published comes from the collection {self.revision}, and the newest in {self.folder.path} is "
-                f"{current}. Nothing was bought or published. Put the files of that collection back, or publish the "
-                "newest one from its start: --fresh Apify --resume with another --output."
+                f"What is published comes from the collection {self.revision}, and {there}. Nothing was bought or "
+                f"published. Put the files of that collection back{newest if current else ''}."
             )
         return CollectionFiles(self.folder, self.revision)
 
@@ -101,16 +105,17 @@ class ApifyProcessor(BaseProcessor):
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         """The items from `position` on. What is bought already is read again from the raw file up to there."""
         done = number_in(position, "index")
-        raw = self.files.names()[0]
+        raw, self._salt = self.files.names()[0], self.folder.salt()
         if position.get("raw", raw) != raw:
             raise SourceError(
                 f"The position is in {position['raw']}, and this collection is {raw}. Nothing was bought. Leave out "
                 "--checkpoint and use --resume."
             )
         try:
-            for number, folded in enumerate(self.collector.collect(), start=1):
-                if number > done:
-                    yield _clip(folded)
+            with closing(self.collector.collect(self.revision)) as items:
+                for number, folded in enumerate(items, start=1):
+                    if number > done:
+                        yield _clip(folded)
         except CostReached as reached:
             self.cut_short = reached
 
@@ -121,7 +126,6 @@ class ApifyProcessor(BaseProcessor):
         source_id, record = f"{self.name}/{SPLIT}/{sample.key}", sample.metadata
         if "reason" in record:
             return Reject(source_id, record["reason"], record["detail"])
-        self._salt = self._salt or self.folder.salt()
         return Dialogue(
             ID="",
             source_id=source_id,
@@ -137,6 +141,12 @@ class ApifyProcessor(BaseProcessor):
             source_metadata=metadata_json(record["metadata"]),
         )
 
+    def checkpoint_details(self) -> dict[str, Any]:
+        """The collection's own progress, as `collection_checkpoint.json` has it, but without names of people."""
+        told = self._opened.progress() if self._opened else {}
+        hashed = {author_hash(name, self._salt): count for name, count in told.get("author_counts", {}).items()}
+        return {name: hashed if name == "author_counts" else value for name, value in told.items() if name != "version"}
+
     def _collector(self, options: CollectorOptions) -> Collector:
         return Collector(
             self.folder.path,
@@ -150,12 +160,19 @@ def collector_options(given: Mapping[str, str]) -> CollectorOptions:
     """The collector's options from a processor's. UsageError where one can't be used."""
     if not given.get("queries"):
         raise UsageError("Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml.")
+    queries = tuple(load_queries(Path(given["queries"])))
+    buy_again = frozenset(name.strip() for name in given.get("buy_again", "").split(",") if name.strip())
+    if unknown := sorted(buy_again - {query.name for query in queries}):
+        raise UsageError(
+            f"--buy-again {shown(unknown[0])}: there is no such query in {given['queries']}, which has "
+            f"{shown(', '.join(query.name for query in queries))}. Nothing was bought."
+        )
     return CollectorOptions(
-        queries=tuple(load_queries(Path(given["queries"]))),
+        queries=queries,
         target=int(given["target"]) if "target" in given else None,
         max_cost_usd=float(given["max_cost"]) if "max_cost" in given else None,
         flush_interval=int(given.get("flush_interval", 50)),
-        buy_again=frozenset(name.strip() for name in given.get("buy_again", "").split(",") if name.strip()),
+        buy_again=buy_again,
     )
 
 

@@ -119,16 +119,16 @@ class ApifyApi:
             raise NoAnswer(f"{type(error).__name__}: {self._words_of(error)}") from error
         return _seen(run)
 
-    def runs_since(self, actor: str, moment: datetime) -> list[RunSeen]:
-        """The actor's runs that were started at `moment` or later, the newest first."""
-        return self._read(f"the runs of {actor}", lambda: self._all_runs(actor, moment))
+    def runs_of(self, actor: str) -> list[RunSeen]:
+        """The account's runs of an actor that Apify still has, the newest first."""
+        return self._read(f"the runs of {actor}", lambda: self._all_runs(actor))
 
-    def _all_runs(self, actor: str, moment: datetime) -> list[RunSeen]:
+    def _all_runs(self, actor: str) -> list[RunSeen]:
         listing = self._reader().actor(actor).runs()
         runs: list[RunSeen] = []
         page = None
         while page is None or len(page) == RUNS_PER_LISTING:
-            page = listing.list(started_after=moment, desc=True, limit=RUNS_PER_LISTING, offset=len(runs)).items
+            page = listing.list(desc=True, limit=RUNS_PER_LISTING, offset=len(runs)).items
             runs += [_seen(run) for run in page]
         return runs
 
@@ -158,6 +158,13 @@ class ApifyApi:
             lambda: self._reader().dataset(dataset_id).list_items(offset=offset, limit=limit),
         )
         return page.items, page.total
+
+    def retention_days(self) -> int | None:
+        """For how many days Apify keeps the items of runs, by the account's plan; None where it does not say."""
+        try:
+            return int(self._client(retries=0, mark=None).user().limits().limits.data_retention_days)
+        except (_api_error(), *_failures()):
+            return None  # it is for a message only
 
     def _read(self, what: str, ask: Callable[[], T]) -> T:
         """An answer, or the error that says why there is none."""

@@ -10,15 +10,25 @@ reached. What it yields is in the master already, so nobody can know of a pair t
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from processors.apify_api import ApifyApi, Gone
+from processors.apify_checks import (
+    is_processed,
+    refuse_lost_raw,
+    refuse_open,
+    refuse_other_books,
+    shortfall,
+    tell,
+)
 from processors.apify_files import (
+    CHECKPOINT,
     Folder,
     OldProgress,
     checkpoint_content,
@@ -30,11 +40,11 @@ from processors.apify_files import (
 from processors.apify_fold import Collection, Fold, Folded, RawRun, read_contents
 from processors.apify_intake import Intake, Patience
 from processors.apify_master import Master
-from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase
+from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
 from processors.apify_queries import Query
+from utils.durable import sweep_temporaries
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.journal import Journal
-from utils.shown import shown
 
 log = logging.getLogger(__name__)
 
@@ -73,32 +83,40 @@ class Collector:
         options: CollectorOptions,
         *,
         stop_requested: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = Folder(folder)
         self._api, self._options, self._now = api, options, now
         self._stop_requested, self._sleep = stop_requested, sleep
+        self._taken: set[int] = set()
+        """Numbers of the purchases that were taken in."""
+        self._collection: Collection | None = None
         self._last: Purchase | None = None
         """The last one that was finished: Apify may still correct what it cost."""
 
     # --- beginning -------------------------------------------------------------------------------
 
-    def begin(self) -> str:
-        """Begin a new collection; returns the name of its master. Refuses while paid items are not fetched."""
+    def begin(self, goes_on: bool = False) -> str:
+        """Begin a new collection; returns the name of its master. Refuses while paid items are not fetched.
+
+        `goes_on`: an older tool's checkpoint in the folder counts, so what it has bought is not bought again.
+        """
         with self._opened_ledger() as ledger:
-            _refuse_open(ledger)
-            return self._begin(OldProgress())
+            refuse_open(ledger)
+            return self._begin(ledger, old_progress(self._folder) if goes_on else OldProgress())
 
     def check_can_begin(self) -> None:
         """Refuse, changing nothing, what `begin` would refuse; and a second collector in the folder."""
         if self._folder.ledger.exists():
             with self._opened_ledger() as ledger:
-                _refuse_open(ledger)
+                refuse_open(ledger)
 
     def current(self) -> str | None:
-        """The master of the collection that a resume goes on with; None where there is none."""
+        """The master of the collection that a resume goes on with; None where there is none. SourceError where it was,
+        but is gone."""
         raws = self._folder.raws()
+        refuse_lost_raw(read_purchases(self._folder.ledger).values(), raws)
         if not raws:
             return None
         collection = read_contents(raws[-1]).collection
@@ -114,22 +132,25 @@ class Collector:
             contents = read_contents(raws[-1]) if raws else None
             if contents is None or contents.collection is None or not contents.runs:
                 raise UsageError("There are no raw items to filter again: nothing was bought in this folder so far.")
-            _refuse_open(ledger)
+            refuse_open(ledger)
             rules = {**contents.collection.rules, **{query.name: query.rules for query in self._options.queries}}
             if rules == contents.collection.rules:
                 return contents.collection.master
-            master = self._folder.master(self._folder.new_stamp(self._now())).name
+            master = self._folder.master(self._new_stamp(ledger)).name
             with Journal(raws[-1]) as raw:
                 raw.append([replace(contents.collection, master=master, rules=rules).as_record()])
             return master
 
-    def _begin(self, before: OldProgress) -> str:
+    def _begin(self, ledger: Ledger, before: OldProgress) -> str:
         import_old_data(self._folder)
-        stamp = self._folder.new_stamp(self._now())
-        with Journal(self._folder.raw(stamp)) as raw:
+        self._folder.make_salt()
+        with Journal(self._folder.raw(self._new_stamp(ledger))) as raw:
             master = self._folder.master_of(raw.path).name
             raw.append([self._new_collection(master, before).as_record()])
         return master
+
+    def _new_stamp(self, ledger: Ledger) -> str:
+        return self._folder.new_stamp(self._now(), [purchase.raw for purchase in ledger.purchases.values()])
 
     def _new_collection(self, master: str, before: OldProgress) -> Collection:
         return Collection(
@@ -146,19 +167,28 @@ class Collector:
 
     # --- collecting ------------------------------------------------------------------------------
 
-    def collect(self) -> Iterator[Folded]:
+    def collect(self, master: str | None = None) -> Generator[Folded, None, None]:
         """What becomes of every item of the current collection, from its start, buying what is still to be bought.
 
-        Begins one where there is none. Raises Stopped where --max-cost is reached before the target, Interrupted on
+        Begins one where there is none. `master` is what the current one must be: SourceError where another was begun
+        meanwhile. Raises Stopped where --max-cost is reached before the target, Interrupted on
         a stop; in all cases everything bought is kept, and the next `collect` goes on.
         """
         with ExitStack() as opened:
             self._ledger = opened.enter_context(self._opened_ledger())
+            sweep_temporaries(self._folder.path, alone=True)
+            refuse_lost_raw(self._ledger.purchases.values(), self._folder.raws())
             if not self._folder.raws():
-                self._begin(old_progress(self._folder))
+                self._begin(self._ledger, old_progress(self._folder))
             self._raw = opened.enter_context(Journal(self._folder.raws()[-1]))
             self._contents = read_contents(self._raw.path)
-            collection = self._declared(self._contents.collection)
+            refuse_other_books(self._ledger, self._raw.path, self._contents)
+            self._collection = collection = self._declared(self._contents.collection)
+            if master not in (None, collection.master):
+                raise SourceError(
+                    f"Another run has begun the collection {collection.master} meanwhile; this one goes on with "
+                    f"{master}. Nothing was bought. Run again with --resume."
+                )
             self._fold = Fold(self._raw.path, collection, self._known(collection))
             self._master = opened.enter_context(
                 Master(self._folder.path / collection.master, self._options.flush_interval)
@@ -166,28 +196,28 @@ class Collector:
             self._buyer = Buyer(self._api, self._ledger, self._pause, self._options.pauses)
             self._intake = Intake(self._api, self._raw, self._contents, self._pause, self._options.patience)
             self._last = next(reversed(self._ledger.of_collection(self._raw.path.name)), None)
-            opened.callback(self._write_checkpoint)
+            opened.callback(self._write_last_checkpoint)
             yield from self._replay()
             yield from self._settle()
             yield from self._buy_all(collection)
 
     def _declared(self, collection: Collection | None) -> Collection:
-        """The collection with the rules of all queries; those that it has stay as they are."""
+        """The collection with the rules of all queries; those that have made pairs of items stay as they are."""
         if collection is None:  # it died before its first line
             collection = self._new_collection(self._folder.master_of(self._raw.path).name, old_progress(self._folder))
             self._raw.append([collection.as_record()])
             return collection
         rules = {query.name: query.rules for query in self._options.queries}
-        changed = sorted(
-            name for name in rules.keys() & collection.rules.keys() if rules[name] != collection.rules[name]
-        )
+        used = {run.query: collection.rules[run.query] for run in self._contents.runs.values()}
+        changed = sorted(name for name in rules.keys() & used.keys() if rules[name] != used[name])
         if changed:
             log.warning(
                 "other filters or fields than it was begun with are ignored (%s): see --refilter", ", ".join(changed)
             )
-        if rules.keys() <= collection.rules.keys():
+        rules = {**collection.rules, **rules, **used}
+        if rules == collection.rules:
             return collection
-        collection = replace(collection, rules={**rules, **collection.rules})
+        collection = replace(collection, rules=rules)
         self._raw.append([collection.as_record()])
         return collection
 
@@ -226,31 +256,42 @@ class Collector:
         yield from waiting
 
     def _settle(self) -> Iterator[Folded]:
-        """Go on with the purchase that is open."""
-        purchase: Purchase | None = self._ledger.open_purchase
-        if purchase is None:
-            return
+        """Go on with the purchase that is open, and with those that were given up and show up late."""
+        while purchase := self._ledger.open_purchase or self._buyer.find_late(self._raw.path.name):
+            yield from self._go_on_with(purchase)
+
+    def _go_on_with(self, purchase: Purchase) -> Iterator[Folded]:
         if purchase.raw != self._raw.path.name:
             raise SourceError(
                 f"Items of query {purchase.query} that are paid for belong to {purchase.raw}, which is not the newest "
                 "raw file. Nothing was bought. Put the files back as they were, then run again with --resume."
             )
+        found: Purchase | None = purchase
         if purchase.run_id is None:
-            purchase = self._buyer.find(purchase, purchase.query in self._options.buy_again)
-        if purchase is not None:
-            yield from self._take_in(purchase)
+            found = self._buyer.find(purchase, purchase.query in self._options.buy_again)
+        if found is not None:
+            yield from self._take_in(found)
 
     def _buy_all(self, collection: Collection) -> Iterator[Folded]:
         for index, query in enumerate(self._options.queries):
-            if query.name in collection.processed_before or not self._is_to_buy(query):
+            if is_processed(query, collection.processed_before) or not self._is_to_buy(query):
                 continue
-            if self._options.target is not None and self._fold.pairs >= self._options.target:
+            if self._is_target_reached:
                 break
             self._raise_if_stopped()
-            purchase = self._buyer.buy(query, index, self._raw.path.name, self._money_left())
+            purchase = self._buyer.buy(query, index, self._raw.path.name, self._money_left(query))
             yield from self._take_in(purchase)
+            yield from self._settle()
         self._correct_last_cost()
         log.info("collected %d pairs for %.2f USD", self._fold.pairs, self.spent_usd)
+        bought = self._ledger.of_collection(self._raw.path.name)
+        cut = [each for each in bought if each.is_cut and each.number in self._taken]
+        if cut and not self._is_target_reached:
+            raise CostReached(f"--max-cost is reached: {shortfall(cut[0], self._retention)} and a higher --max-cost.")
+
+    @property
+    def _is_target_reached(self) -> bool:
+        return self._options.target is not None and self._fold.pairs >= self._options.target
 
     def _is_to_buy(self, query: Query) -> bool:
         bought = [each for each in self._ledger.of_collection(self._raw.path.name) if each.query == query.name]
@@ -264,6 +305,10 @@ class Collector:
                     f"query a name of its own, or buy it once more: --resume --buy-again {query.name}."
                 )
             return True
+        if again and last.is_whole:
+            log.info("query %s gave all that it has: it is not bought again", query.name)
+        elif last.is_cut and not again and last.number not in self._taken:
+            log.warning("%s", shortfall(last, self._retention))
         return again and not last.is_whole
 
     # --- one purchase ----------------------------------------------------------------------------
@@ -276,7 +321,11 @@ class Collector:
             yield from self._fold_run(raw_run)
         self._last = self._ledger.done(purchase, str(raw_run.status), raw_run.items, raw_run.missing, cost)
         self._write_checkpoint()
-        _tell(self._last)
+        self._taken.add(purchase.number)
+        tell(self._last, self._retention)
+
+    def _retention(self) -> str:
+        return retention_words(self._api)
 
     # --- money, pauses, the checkpoint -----------------------------------------------------------
 
@@ -285,8 +334,8 @@ class Collector:
         """What this collection has cost, as far as Apify says."""
         return sum(each.cost_usd or 0.0 for each in self._ledger.of_collection(self._raw.path.name))
 
-    def _money_left(self) -> Decimal | None:
-        """What the next run may cost. Raises Stopped where there is nothing left, or that can't be told."""
+    def _money_left(self, query: Query) -> Decimal | None:
+        """What the run of a query may cost. Raises CostReached where that is not even one item, or can't be told."""
         self._correct_last_cost()
         if self._options.max_cost_usd is None:
             return None
@@ -297,9 +346,11 @@ class Collector:
                 f"the {self._fold.pairs} pairs are kept. Look at the run's page, then run again without --max-cost."
             )
         left = Decimal(str(self._options.max_cost_usd)) - Decimal(str(round(self.spent_usd, 6)))
-        if left <= 0:
+        price = self._ledger.usd_per_item(query.actor)
+        if left <= 0 or left < Decimal(str(round(price, 6))):
+            rest = f" (the {left} USD that are left are less than an item of {query.actor} costs)" if left > 0 else ""
             raise CostReached(
-                f"--max-cost is reached: {self.spent_usd:.2f} of {self._options.max_cost_usd:.2f} USD for "
+                f"--max-cost is reached{rest}: {self.spent_usd:.2f} of {self._options.max_cost_usd:.2f} USD for "
                 f"{self._fold.pairs} pairs. All are kept. To go on: --resume with a higher --max-cost."
             )
         return left
@@ -309,7 +360,9 @@ class Collector:
         purchase, self._last = self._last, None
         if purchase is not None:
             try:
-                self._ledger.correct_cost(purchase, self._api.run(str(purchase.run_id)).cost_usd)
+                corrected = self._ledger.correct_cost(purchase, self._api.run(str(purchase.run_id)).cost_usd)
+                if corrected.is_cut and not purchase.is_cut:
+                    log.warning("%s", shortfall(corrected, self._retention))
             except Gone:
                 log.debug("run %s is gone; its cost stays as it was last told", purchase.run_id)
 
@@ -326,40 +379,21 @@ class Collector:
             raise Interrupted("Stopped on request. What is bought is kept, and --resume goes on with it.")
 
     def _write_checkpoint(self) -> None:
-        processed = dict.fromkeys(run.query for run in self._contents.runs.values() if run.end is not None)
         more = {"spent_usd": round(self.spent_usd, 6), "timestamp": self._now().isoformat(timespec="seconds")}
-        write_checkpoint(
-            self._folder,
-            checkpoint_content(
-                self._master.path.name, self._raw.path.name, processed, self._fold.authors, self._master.pairs, more
-            ),
-        )
+        write_checkpoint(self._folder, {**self.progress(), **more})
 
+    def _write_last_checkpoint(self) -> None:
+        """The checkpoint at an end of any kind, which it does not change where there is no room even for that."""
+        try:
+            self._write_checkpoint()
+        except OSError as error:
+            log.warning("%s could not be written (%s); the next run makes it again", CHECKPOINT, error.strerror)
 
-def _refuse_open(ledger: Ledger) -> None:
-    purchase = ledger.open_purchase
-    if purchase is not None:
-        raise UsageError(
-            f"Query {shown(purchase.query)} was paid for (or may have been), and its items are not here yet. Nothing "
-            "was changed. Fetch them first: --resume."
-        )
-
-
-def _tell(done: Purchase) -> None:
-    cost = "unknown" if done.cost_usd is None else f"{done.cost_usd:.2f} USD"
-    log.info("query %s: %d items for %s (%s)", done.query, done.items, cost, done.status)
-    if done.is_whole:
-        return
-    lost = (
-        ""
-        if done.missing == 0
-        else f"{'an unknown number' if done.missing is None else done.missing} of its items are gone: "
-    )
-    log.warning(
-        "query %s ended %s. %sthe %d items that it gave are kept. To buy it once more: --resume --buy-again %s",
-        done.query,
-        done.status,
-        f"{lost}Apify keeps items for the account's retention time only. " if lost else "",
-        done.items,
-        done.query,
-    )
+    def progress(self) -> dict[str, Any]:
+        """How far the collection is, as its checkpoint says it; nothing before `collect` has begun."""
+        if self._collection is None:
+            return {}
+        here = [run.query for run in self._contents.runs.values() if run.end is not None]
+        processed = dict.fromkeys([*self._collection.processed_before, *here])
+        names, authors = (self._master.path.name, self._raw.path.name), self._fold.authors
+        return checkpoint_content(*names, processed, authors, self._master.pairs, self._master.unflushed)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _STAMP = "%Y%m%d_%H%M%S"
 _STAMPED = re.compile(r"(raw_items|training_data_master)_(\d{8}_\d{6})(?:_imported-[0-9a-f]{12})?\.jsonl")
+CHECKPOINT = "collection_checkpoint.json"
 _OLD_DATA = "checkpoint_data.jsonl"
 _OLD_ID_KEYS = ("reply_id", "tweet_id", "id")
 CHECKPOINT_VERSION = 1
@@ -47,7 +48,7 @@ class Folder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "collection_checkpoint.json"
+        return self.path / CHECKPOINT
 
     def raws(self) -> list[Path]:
         """Raw files, the newest last."""
@@ -57,9 +58,10 @@ class Folder:
         """Master files, the newest last; those made of old data among them."""
         return self._stamped("training_data_master")
 
-    def new_stamp(self, now: datetime) -> str:
-        """A stamp after all that are there."""
-        taken = [match[2] for path in self.path.glob("*.jsonl") if (match := _STAMPED.fullmatch(path.name))]
+    def new_stamp(self, now: datetime, names: Iterable[str] = ()) -> str:
+        """A stamp after all that are there, and those in the names of files that were."""
+        known = [*(path.name for path in self.path.glob("*.jsonl")), *names]
+        taken = [match[2] for name in known if (match := _STAMPED.fullmatch(name))]
         stamp = now.strftime(_STAMP)
         if taken and stamp <= max(taken):
             stamp = (_time_of(max(taken)) + timedelta(seconds=1)).strftime(_STAMP)
@@ -75,16 +77,21 @@ class Folder:
         """The first master of a raw file."""
         return raw.with_name(raw.name.replace("raw_items", "training_data_master"))
 
-    def salt(self) -> bytes:
-        """What makes the hashes of authors ours; made once."""
+    def make_salt(self) -> None:
+        """Make what makes the hashes of authors ours, where there is none; a collection is begun with it."""
         path = self.path / "author_salt"
         if not path.exists():
             write_secret(path, secrets.token_hex(32).encode())
-        salt = path.read_bytes().strip()
+
+    def salt(self) -> bytes:
+        """What makes the hashes of authors ours. SourceError where it is gone, or is another."""
+        path = self.path / "author_salt"
+        salt = path.read_bytes().strip() if path.exists() else b""
         if not re.fullmatch(rb"[0-9a-f]{64}", salt):
             raise SourceError(
-                f"{path} is not the salt that was made for this folder. With another one, the same author would get "
-                "another hash. Nothing was changed. Put the file back as it was, then run again with --resume."
+                f"{path} is {'not the salt that was made for this folder' if path.exists() else 'gone'}. With another "
+                "one, the same author would get another hash. Nothing was bought or changed. Put the file back as it "
+                "was, then run again with --resume."
             )
         return salt
 
@@ -206,9 +213,9 @@ def old_progress(folder: Folder) -> OldProgress:
 
 
 def checkpoint_content(
-    master: str, raw: str, processed: Iterable[str], authors: Mapping[str, int], flushed: int, more: Mapping[str, Any]
+    master: str, raw: str, processed: Iterable[str], authors: Mapping[str, int], flushed: int, unflushed: int = 0
 ) -> dict[str, Any]:
-    """The fields of `collection_checkpoint.json`. Nothing waits to be flushed whenever it is written."""
+    """The fields of `collection_checkpoint.json`."""
     queries = list(processed)
     return {
         "version": CHECKPOINT_VERSION,
@@ -216,10 +223,9 @@ def checkpoint_content(
         "processed_queries": queries,
         "author_counts": dict(sorted(authors.items())),
         "total_flushed_to_master": flushed,
-        "unflushed_pairs": 0,
+        "unflushed_pairs": unflushed,
         "master_data_file": master,
         "raw_items_file": raw,
-        **more,
     }
 
 
@@ -242,7 +248,7 @@ def rebuild_checkpoint(folder: Folder, master: Path) -> dict[str, Any]:
         if query := str(line.record.get("query") or ""):
             queries[query] = None
     raw = max((path.name for path in folder.raws()), default="")
-    content = checkpoint_content(master.name, raw, queries, authors, pairs, {"rebuilt_from": master.name})
+    content = {**checkpoint_content(master.name, raw, queries, authors, pairs), "rebuilt_from": master.name}
     write_checkpoint(folder, content)
     return content
 

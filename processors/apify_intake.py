@@ -25,6 +25,8 @@ class Patience:
     """Between two looks at a run, and at the end of its items."""
     looks_for_run: int = 6
     """How often a run that was just bought may not be found."""
+    looks_for_items: int = 6
+    """How often a run may show no more items, though it must have some: it told of them, or cost something."""
     page_items: int = 1000
     """Items asked for at a time, and fsynced together."""
 
@@ -47,8 +49,9 @@ class Intake:
     def take(self, purchase: Purchase) -> tuple[RawRun, float | None]:
         """All items of a purchase, durable in the raw file; and what it cost, where Apify says."""
         seen = self._wait(purchase)
-        raw_run = self._fetch(purchase, self._contents.runs.get(str(purchase.run_id)), seen.status if seen else UNKNOWN)
-        return raw_run, seen.cost_usd if seen else None
+        cost_usd = seen.cost_usd if seen else None
+        there = self._contents.runs.get(str(purchase.run_id))
+        return self._fetch(purchase, there, seen.status if seen else UNKNOWN, bool(cost_usd)), cost_usd
 
     def _wait(self, purchase: Purchase) -> RunSeen | None:
         """The run once it has ended; None where Apify does not know it any more."""
@@ -65,11 +68,11 @@ class Intake:
                 return seen
         return None
 
-    def _fetch(self, purchase: Purchase, raw_run: RawRun | None, status: str) -> RawRun:
+    def _fetch(self, purchase: Purchase, raw_run: RawRun | None, status: str, must_have_some: bool) -> RawRun:
         """Bring all items of an ended run into the raw file, going on after those that are there."""
-        missing: int | None = 0
+        missing: int | None
         try:
-            raw_run = self._fetch_items(purchase, raw_run)
+            raw_run, missing = self._fetch_items(purchase, raw_run, must_have_some)
         except Gone:
             if raw_run is None:
                 raw_run = self._append_header(purchase, None, [])
@@ -79,13 +82,15 @@ class Intake:
         end = self._raw.append([ended])
         return self._note(replace(raw_run, end=end, status=status, missing=missing))
 
-    def _fetch_items(self, purchase: Purchase, raw_run: RawRun | None) -> RawRun:
-        empty_looks = 0
-        while empty_looks < 2:  # right after a run has ended, its last items may not be listed yet
+    def _fetch_items(self, purchase: Purchase, raw_run: RawRun | None, must_have_some: bool) -> tuple[RawRun, int]:
+        """All items that are to be had, and how many more Apify told of."""
+        empty_looks, have, told = 0, raw_run.items if raw_run else 0, (raw_run.total or 0) if raw_run else 0
+        # Right after a run has ended, its last items may not be listed yet.
+        while empty_looks < (2 if have >= told and (have or not must_have_some) else self._patience.looks_for_items):
             if empty_looks:
                 self._pause(self._patience.poll_s)
-            have = raw_run.items if raw_run else 0
             items, total = self._api.items(purchase.dataset_id, have, self._patience.page_items)
+            told = max(told, total)
             if not items:
                 empty_looks += 1
             elif raw_run is None:
@@ -93,7 +98,8 @@ class Intake:
             else:
                 self._raw.append(_item_records(raw_run.id, have, items))
                 raw_run, empty_looks = self._note(replace(raw_run, items=have + len(items))), 0
-        return raw_run or self._append_header(purchase, 0, [])
+            have += len(items)
+        return raw_run or self._append_header(purchase, 0, []), told - have if told > have else 0
 
     def _append_header(self, purchase: Purchase, total: int | None, items: list[Any]) -> RawRun:
         if purchase.run_id is None or purchase.started_at is None:

@@ -137,6 +137,10 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """Write a small mirror of the source, in its true layout, into the empty `folder`; always the same bytes."""
         raise NotImplementedError(f"{cls.__name__} must override write_demo_mirror() to be part of --demo")
 
+    def checkpoint_details(self) -> Mapping[str, Any]:
+        """What else the unified checkpoint shows of a source, for people and tools. Nothing is decided by it."""
+        return {}
+
     def load_split_data(self, split: str) -> Iterator[Any]:
         """The raw clips of a split, from its start."""
         return self.read(split, dict(START))
@@ -345,6 +349,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             last_sample_id=id_of(kept, self.row_schema.id_prefix) if kept else None,
             processed_ids=[],
             dataset_specific={
+                **self.checkpoint_details(),
                 "position": progress.position,
                 "revision": self.revision,
                 "splits": checkpoints.splits_as_json(self.progress),

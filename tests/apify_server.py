@@ -18,7 +18,7 @@ The real `apify-client` talks to it when its base URL points here. It counts wha
 | `no_json`    | 200 with a page of HTML                         | yes                  |
 | `kill`       | its own death (SIGKILL of `pid`)                | as `applied` says    |
 
-Steps: `start`, `runs` (a listing), `run`, `input` (a record of a key-value store), `items`.
+Steps: `start`, `runs` (a listing), `run`, `input` (a record of a key-value store), `items`, `limits` (of the account).
 """
 
 import gzip
@@ -27,25 +27,23 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-TOKEN = "apify_test_token"  # noqa: S105 - it opens nothing but this server
-ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED-OUT")
+from tests.apify_answers import Actor, Answers, Run, account_limits, as_listed, as_run, error_answer, json_answer
 
-Item = Any
-Answers = Callable[[dict[str, Any]], list[Item]]
+TOKEN = "apify_test_token"  # noqa: S105 - it opens nothing but this server
 
 
 @dataclass
 class Rule:
-    """One fault: it lets `skip` requests of a step through, then strikes `times` of them."""
+    """One fault: it lets `skip` requests of a step (`*`: of any) through, then strikes `times` of them."""
 
     action: str
     step: str
@@ -56,41 +54,6 @@ class Rule:
     message: str = "asked for by the test"
     applied: bool = False
     pid: int = 0
-
-
-@dataclass
-class Actor:
-    """What the runs of an actor give and cost."""
-
-    answers: Answers
-    usd_per_item: float = 0.02
-    statuses: Sequence[str] = ("READY", "RUNNING", "SUCCEEDED")
-    """What each look at a run shows; the last one stays."""
-    delivered: int | None = None
-    """How many items a run comes to before it ends; None: all."""
-    defaults: dict[str, Any] = field(default_factory=dict)
-    """What the platform adds to the input of each run."""
-
-
-@dataclass
-class Run:
-    """A run that somebody pays for."""
-
-    id: str
-    actor: str
-    input: dict[str, Any]
-    items: list[Item]
-    statuses: list[str]
-    cost_usd: float
-    started_at: datetime
-    user_agent: str | None
-    options: dict[str, str]
-    is_deleted: bool = False
-    """Its items and its input are gone: Apify keeps them for a while only."""
-    hidden_for: int = 0
-    """So many listings do not show it yet."""
-    items_hidden_for: int = 0
-    """So many looks at its items show none yet."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +78,10 @@ class ApifyServer:
         """How many listings do not show a new run."""
         self.items_lag = 0
         self.keeps_user_agents = True
+        self.retention_days: int | None = 14
+        """What it says of the account; None: nothing."""
+        self.tells_of_more = 0
+        """So many items more than there are, each page tells of."""
         self.page_limit = 250_000
         """At most so many items an answer, whatever is asked for."""
         self.now = now or (lambda: datetime.now(UTC))
@@ -154,6 +121,13 @@ class ApifyServer:
         with self._lock:
             self.rules.append(rule)
         return rule
+
+    def forget(self) -> None:
+        """Forget all runs, requests and faults, as if it were new."""
+        with self._lock:
+            for known in (self.runs, self.requests, self.rules):
+                known.clear()
+            self._numbers = count(1)
 
     def release(self) -> None:
         """Let stalled requests go on."""
@@ -196,7 +170,7 @@ class ApifyServer:
                 self.requests.append(Seen(step, url.path, query))
                 rule = self._due(step)
             if http.headers.get("Authorization") != f"Bearer {TOKEN}":
-                self._send(http, *_error(401, "user-or-token-not-found", "User was not found or token is not valid"))
+                self._send(http, *error_answer(401, "user-or-token-not-found", "The token is not valid"))
             elif rule is None:
                 self._send(http, *self._call(call, http, body))
             else:
@@ -213,7 +187,7 @@ class ApifyServer:
 
     def _due(self, step: str) -> Rule | None:
         for rule in self.rules:
-            if rule.step != step or rule.times <= 0:
+            if rule.step not in ("*", step) or rule.times <= 0:
                 continue
             if rule.skip:
                 rule.skip -= 1
@@ -227,7 +201,7 @@ class ApifyServer:
         if rule.action == "lost_before":
             return
         if rule.action == "status":
-            self._send(http, *_error(rule.status, rule.kind, rule.message))
+            self._send(http, *error_answer(rule.status, rule.kind, rule.message))
             return
         if rule.action == "kill":
             if rule.applied:
@@ -236,7 +210,7 @@ class ApifyServer:
             return
         status, headers, content = apply()
         if rule.action == "status_late":
-            self._send(http, *_error(rule.status, rule.kind, rule.message))
+            self._send(http, *error_answer(rule.status, rule.kind, rule.message))
         elif rule.action == "stall":
             self._released.wait(30)
         elif rule.action == "half_body":
@@ -280,14 +254,21 @@ class ApifyServer:
         if match := matches("GET", "/v2/datasets/items-([^/]+)/items"):
             run_id = match[1]
             return "items", lambda body, agent: self._items(run_id, query)
-        return "unknown", lambda body, agent: _error(404, "page-not-found", f"no {method} {path} here")
+        if matches("GET", "/v2/users/me/limits"):
+            return "limits", lambda body, agent: self._limits()
+        return "unknown", lambda body, agent: error_answer(404, "page-not-found", f"no {method} {path} here")
+
+    def _limits(self) -> Any:
+        if self.retention_days is None:
+            return error_answer(403, "insufficient-permissions", "Insufficient permissions")
+        return json_answer({"data": account_limits(self.retention_days)})
 
     # -- the API ----------------------------------------------------------------------------------
 
     def _start(self, name: str, query: dict[str, str], body: bytes, agent: str | None) -> Any:
         actor = self.actors.get(name)
         if actor is None:
-            return _error(404, "record-not-found", "Actor was not found")
+            return error_answer(404, "record-not-found", "Actor was not found")
         run_input = json.loads(body)
         items = actor.answers(run_input)
         if actor.delivered is not None:
@@ -308,9 +289,10 @@ class ApifyServer:
             options=query,
             hidden_for=self.listing_lag,
             items_hidden_for=self.items_lag,
+            costs_told=list(actor.costs_told),
         )
         self.runs[run.id] = run
-        return _json({"data": _as_run(run)}, 201)
+        return json_answer({"data": as_run(run)}, 201)
 
     def _list_runs(self, actor: str, query: dict[str, str]) -> Any:
         after = datetime.fromisoformat(query["startedAfter"]) if "startedAfter" in query else None
@@ -319,76 +301,39 @@ class ApifyServer:
             if run.hidden_for:
                 run.hidden_for -= 1
             elif run.actor == actor and (after is None or run.started_at >= after):
-                found.append(_as_listed(run))
+                found.append(as_listed(run))
         if query.get("desc") == "true":
             found.reverse()
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 1000))
         page = found[offset : offset + limit]
         pages = {"total": len(found), "offset": offset, "limit": limit, "desc": True, "count": len(page)}
-        return _json({"data": {**pages, "items": page}})
+        return json_answer({"data": {**pages, "items": page}})
 
     def _look_at(self, run_id: str) -> Any:
         run = self.runs.get(run_id)
         if run is None:
-            return _error(404, "record-not-found", "Actor run was not found")
+            return error_answer(404, "record-not-found", "Actor run was not found")
         if len(run.statuses) > 1:
             run.statuses.pop(0)
-        return _json({"data": _as_run(run)})
+        return json_answer({"data": as_run(run)})
 
     def _input(self, run_id: str) -> Any:
         run = self.runs.get(run_id)
         if run is None or run.is_deleted:
-            return _error(404, "record-not-found", "Record was not found")
-        return _json(run.input)
+            return error_answer(404, "record-not-found", "Record was not found")
+        return json_answer(run.input)
 
     def _items(self, run_id: str, query: dict[str, str]) -> Any:
         run = self.runs.get(run_id)
         if run is None or run.is_deleted:
-            return _error(404, "record-not-found", "Dataset was not found")
+            return error_answer(404, "record-not-found", "Dataset was not found")
         items = run.items
         if run.items_hidden_for:
             run.items_hidden_for -= 1
             items = []
         offset, limit = int(query.get("offset", 0)), min(int(query.get("limit", 10**9)), self.page_limit)
         page = items[offset : offset + limit]
-        numbers = {"total": len(items), "offset": offset, "limit": limit, "count": len(page)}
+        numbers = {"total": len(items) + self.tells_of_more, "offset": offset, "limit": limit, "count": len(page)}
         headers = {f"x-apify-pagination-{name}": str(number) for name, number in numbers.items()}
-        status, more, content = _json(page)
+        status, more, content = json_answer(page)
         return status, {**more, **headers, "x-apify-pagination-desc": "false"}, content
-
-
-def _as_listed(run: Run) -> dict[str, Any]:
-    status = run.statuses[0]
-    has_ended = status in ENDED
-    return {
-        "id": run.id,
-        "actId": run.actor.replace("/", "~"),
-        "userId": "user1",
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.started_at + timedelta(seconds=90)) if has_ended else None,
-        "status": status,
-        "meta": {"origin": "API", "userAgent": run.user_agent},
-        "buildId": "build1",
-        "buildNumber": "0.1.2",
-        "usageTotalUsd": run.cost_usd if has_ended else round(run.cost_usd / 2, 6),
-        "defaultKeyValueStoreId": f"store-{run.id}",
-        "defaultDatasetId": f"items-{run.id}",
-        "defaultRequestQueueId": f"queue-{run.id}",
-    }
-
-
-def _as_run(run: Run) -> dict[str, Any]:
-    options = {"build": "latest", "timeoutSecs": 300, "memoryMbytes": 1024, "diskMbytes": 2048}
-    return {**_as_listed(run), "stats": {"inputBodyLen": 10}, "options": options}
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(content: Any, status: int = 200) -> tuple[int, dict[str, str], bytes]:
-    return status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(content).encode()
-
-
-def _error(status: int, kind: str, message: str) -> tuple[int, dict[str, str], bytes]:
-    return _json({"error": {"type": kind, "message": message}}, status)

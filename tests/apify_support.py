@@ -76,10 +76,10 @@ def api_of(apify: ApifyServer, **options: Any) -> ApifyApi:
 
 def collector(folder: Path, api: ApifyApi, queries: str = QUERIES, **options: Any) -> Collector:
     """A collector that never sleeps. Pages of five items, flushes of two pairs."""
-    stop = options.pop("stop_requested", lambda: False)
+    stop, now = options.pop("stop_requested", lambda: False), options.pop("now", None) or Clock()
     small = {"flush_interval": 2, "patience": Patience(page_items=5), "pauses": Pauses(looks=2, tries=3)}
     chosen = CollectorOptions(tuple(parse_queries(queries)), **{**small, **options})
-    return Collector(folder, api, chosen, stop_requested=stop, sleep=lambda seconds: None, now=Clock())
+    return Collector(folder, api, chosen, stop_requested=stop, sleep=lambda seconds: None, now=now)
 
 
 def collect(folder: Path, apify: ApifyServer, queries: str = QUERIES, **options: Any) -> list[Folded]:
@@ -122,8 +122,11 @@ class KillableApi(ApifyApi):
     def start(self, *arguments: Any, **named: Any) -> Any:
         return self._ask("start", lambda: self._inner.start(*arguments, **named))
 
-    def runs_since(self, *arguments: Any) -> Any:
-        return self._ask("runs", lambda: self._inner.runs_since(*arguments))
+    def runs_of(self, *arguments: Any) -> Any:
+        return self._ask("runs", lambda: self._inner.runs_of(*arguments))
+
+    def retention_days(self) -> int | None:
+        return self._inner.retention_days()
 
     def run(self, *arguments: Any) -> Any:
         return self._ask("run", lambda: self._inner.run(*arguments))

@@ -161,6 +161,20 @@ def test_unreachable_apify_loses_nothing(tmp_path: Path, apify: ApifyServer, ste
     assert is_right(tmp_path, apify)
 
 
+def test_items_are_read_from_where_they_stopped(tmp_path: Path, apify: ApifyServer) -> None:
+    """Unreachable after the first page: the resume asks for the second."""
+    apify.fault("status", "items", skip=1, times=99)
+    with pytest.raises(Stopped):
+        collect(tmp_path, apify)
+    apify.rules.clear()
+    before = len(apify.requests)
+
+    collect(tmp_path, apify)
+
+    offsets = [seen.query.get("offset") for seen in apify.requests[before:] if seen.step == "items"]
+    assert offsets[0] == "5" and is_right(tmp_path, apify)
+
+
 def test_failed_listing_is_no_empty_one(tmp_path: Path, apify: ApifyServer) -> None:
     """Cannot tell is not empty: nothing is bought on it."""
     apify.fault("lost_after", "start")

@@ -96,10 +96,14 @@ def test_resuming_a_finished_collection_does_nothing(tmp_path: Path, apify: Apif
     assert is_right(tmp_path, apify)
 
 
-def test_nothing_is_yielded_that_is_not_durable(tmp_path: Path, apify: ApifyServer) -> None:
-    """Whoever takes a pair may be sure that the master has it."""
+@pytest.mark.parametrize(("flush_interval", "most_yielded"), [(2, 1000), (50, 1000), (50, 3)])
+def test_nothing_is_yielded_that_is_not_durable(
+    tmp_path: Path, apify: ApifyServer, monkeypatch: pytest.MonkeyPatch, flush_interval: int, most_yielded: int
+) -> None:
+    """Whoever takes a pair may be sure that the master has it, however many items wait for a flush."""
+    monkeypatch.setattr("processors.apify_collector.MOST_YIELDED", most_yielded)
     taken = 0
-    for each in collector(tmp_path, api_of(apify)).collect():
+    for each in collector(tmp_path, api_of(apify), flush_interval=flush_interval).collect():
         taken += each.pair is not None
         assert len(master_lines(tmp_path)) >= taken
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from processors.apify_collector import Collector
 from processors.apify_files import Folder, merge, rebuild_checkpoint
 from tests.apify_server import ApifyServer
 from tests.apify_support import (
@@ -160,13 +161,14 @@ def test_new_collection_has_files_of_its_own_and_repeats_no_pair(tmp_path: Path,
 
 
 def test_new_collection_is_refused_while_paid_items_are_not_here(tmp_path: Path, apify: ApifyServer) -> None:
-    """They would be forgotten."""
-    apify.fault("status", "items", times=99)
+    """They would be forgotten; and --refilter would leave them out."""
+    apify.fault("status", "items", skip=1, times=99)
     with pytest.raises(Stopped):
         collect(tmp_path, apify)
 
-    with pytest.raises(UsageError, match="food was paid for.*--resume"):
-        collector(tmp_path, api_of(apify)).begin()
+    for attempt in (Collector.begin, Collector.refilter, Collector.check_can_begin):
+        with pytest.raises(UsageError, match="food was paid for.*--resume"):
+            attempt(collector(tmp_path, api_of(apify)))
 
 
 def test_stamps_go_up_although_the_clock_does_not(tmp_path: Path, apify: ApifyServer) -> None:

@@ -150,12 +150,12 @@ def test_options_from_text(tmp_path: Path) -> None:
             "target": "9",
             "max_cost": "1.5",
             "flush_interval": "7",
-            "buy_again": "a, b",
+            "buy_again": "food, rain",
         }
     )
 
     assert (chosen.target, chosen.max_cost_usd, chosen.flush_interval) == (9, 1.5, 7)
-    assert chosen.buy_again == {"a", "b"} and [query.name for query in chosen.queries] == ["food", "rain"]
+    assert chosen.buy_again == {"food", "rain"} and [query.name for query in chosen.queries] == ["food", "rain"]
 
 
 def test_token_and_address_come_from_the_environment(

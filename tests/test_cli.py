@@ -112,14 +112,12 @@ def test_what_is_bought_is_no_part_of_what_a_source_was_begun_with() -> None:
     assert fingerprint(options, "Apify", DIALOGUE) == fingerprint(Options(sources=("Apify",)), "Apify", DIALOGUE)
 
 
-@pytest.mark.parametrize(
-    ("more", "fresh"), [(["--fresh"], "yes"), (["--fresh", "--resume"], None), (["--append"], None)]
-)
-def test_only_a_fresh_start_begins_a_new_collection(more: list[str], fresh: str | None) -> None:
-    """All else goes on with the newest."""
-    options = parse([*more, "apify", "--queries", "q.yaml"])
+@pytest.mark.parametrize(("is_newly_begun", "fresh"), [(True, "yes"), (False, None)])
+def test_only_a_new_dataset_begins_a_new_collection(is_newly_begun: bool, fresh: str | None) -> None:
+    """All else goes on with the newest (`tests/test_apify_fresh.py` has what counts as new)."""
+    options = parse(["--fresh", "--resume", "apify", "--queries", "q.yaml"])
 
-    assert processor_config(options, "Apify", None, StopRequest()).options.get("fresh") == fresh
+    assert processor_config(options, "Apify", None, StopRequest(), is_newly_begun).options.get("fresh") == fresh
     assert "queries" not in processor_config(options, "GigaSpeech2", None, StopRequest()).options
 
 

@@ -65,6 +65,18 @@ def test_every_kind_of_request_may_fail(campaign: Campaign, name: str) -> None:
     assert problems_of(campaign, scenario, faults) == []
 
 
+def test_what_is_bought_is_bought_once_whatever_step_fails(campaign: Campaign) -> None:
+    """A paid run: its disk and Apify fail. No pair is lost, no purchase is repeated, the journals only grow."""
+    scenario = BY_NAME["fresh, paid, folder"]
+    recording = campaign.record(scenario)
+    on_disk, asked = one_of_each(recording, "disk"), one_of_each(recording, "apify")
+
+    faults = [*Random(1).sample(on_disk, 14), *Random(2).sample(asked, 10)]
+
+    assert {fault.kind for fault in asked} == {"start", "run", "items"}
+    assert problems_of(campaign, scenario, faults) == []
+
+
 @pytest.mark.parametrize("name", ["fresh over older data, folder", "fresh over older data, hub"])
 def test_a_second_fault_may_strike_the_recovery(campaign: Campaign, name: str) -> None:
     """Pairs of faults, drawn by a seed; the older data stays reachable too."""
@@ -137,9 +149,36 @@ def test_oracle_sees_a_state_that_names_what_is_not_there(published: oracle.File
     assert list(oracle.broken_promises(published, published)) == []
     assert list(oracle.broken_promises({**published, shard: b"other"}, published))
     books["ids"][0][1] += 1
-    assert "IDs are missing, or used twice" in oracle.broken_promises(with_state(published, state), published)
+    assert "IDs of speech are missing, or used twice" in oracle.broken_promises(with_state(published, state), published)
     books["progress"]["read"] += 1
     assert any("do not balance" in told for told in oracle.broken_promises(with_state(published, state), published))
+
+
+def test_oracle_sees_ids_of_dialogue_and_its_shards(campaign: Campaign) -> None:
+    """Pairs have a folder and numbers of their own, beside the clips."""
+    files = campaign.record(BY_NAME["append, paid, hub"]).published
+    shard = next(path for path in files if path.startswith("dialogue/"))
+    state = json.loads(files[oracle.STATE])
+
+    assert list(oracle.broken_promises(files, files)) == []
+    assert list(oracle.broken_promises({**files, shard: b"other"}, files))
+    state["next_ids"]["dialogue"] += 1
+    assert "IDs of dialogue are missing, or used twice" in oracle.broken_promises(with_state(files, state), files)
+
+
+def test_oracle_sees_what_was_bought_twice_lost_or_changed(tmp_path: Path) -> None:
+    """Of purchases, of the pairs in the masters, of journals."""
+    master = tmp_path / "data/raw/training_data_master_20260101_000000.jsonl"
+    master.parent.mkdir(parents=True)
+    master.write_bytes(b'{"reply_id": "1"}\n{"reply_id": "2"}\n{"torn')
+    before = oracle.journals(tmp_path)
+
+    assert list(oracle.wrongly_bought(tmp_path, ["food"], ["food"], pairs=2)) == []
+    assert len(list(oracle.wrongly_bought(tmp_path, ["food", "food"], ["food"], pairs=3))) == 2
+    master.write_bytes(b'{"reply_id": "1"}\n{"reply_id": "2"}\n{"reply_id": "3"}\n')
+    assert list(oracle.shrunk(before, oracle.journals(tmp_path))) == []
+    master.write_bytes(b'{"reply_id": "1"}\n')
+    assert list(oracle.shrunk(before, oracle.journals(tmp_path))) and list(oracle.shrunk(before, {}))
 
 
 def with_state(files: oracle.Files, state: object) -> dict[str, bytes]:

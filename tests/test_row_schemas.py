@@ -20,6 +20,7 @@ from pipeline.prune import run_prune
 from pipeline.repair import run_repair
 from pipeline.report import status_report, summary
 from pipeline.run import RunResult, make_target, run
+from pipeline.verify import report
 from processors import create
 from processors.base_processor import ProcessorConfig
 from tests.damage import change_rows, change_split, put_state, state_of
@@ -32,6 +33,7 @@ from tests.small_runs import KEPT as CLIPS_KEPT
 from tests.small_runs import SOURCE as SPEECH_SOURCE
 from tests.support import tree
 from utils.audio import AudioOptions
+from utils.card import render_card
 from utils.errors import TargetRefused
 from utils.hub_target import HubTarget
 from utils.ids import IdSet
@@ -492,6 +494,30 @@ def test_reports_tell_of_both(made: Path) -> None:
 def test_what_was_published_is_sound(dataset: Path, tmp_path: Path) -> None:
     """With every clip decoded, and every pair's IDs, names and books compared."""
     assert broken(LocalTarget(dataset), tmp_path / "indexes") == {}
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"), [((SOURCE,), "D1"), ((SPEECH_SOURCE,), "S1"), ((SPEECH_SOURCE, SOURCE), "S1 and D1")]
+)
+def test_verify_names_ids_as_they_are(tmp_path: Path, sources: tuple[str, ...], told: str) -> None:
+    """The letters of the kinds of rows that are there; seconds only where something lasts."""
+    write_pairs(write_mirror(tmp_path / "mirrors"))
+    small_run(tmp_path, sources=sources)
+
+    text = report(verify(LocalTarget(tmp_path / "out"), tmp_path / "indexes"), "out")
+
+    assert f"as published, {told} to the last, holes only where named" in text
+    assert ("rows (" in text) == (SPEECH_SOURCE in sources)
+
+
+def test_one_pair_is_no_pairs() -> None:
+    """In what people read."""
+    books = SplitState(Progress({"index": 1}, 1, 1), parts=1, published=1, ids=((1, 1),), size_bytes=90)
+    source = SourceState("r", {"x": 1}, {}, {"train": books}, "dialogue")
+    state = State("g", sources={SOURCE: source}, next_ids={"dialogue": 2})
+
+    for text in (status_report(state, "out"), summary(state, "out", {}), render_card(state, "", None)):
+        assert "1 pair" in text and "1 pairs" not in text and "D1 to D1" not in text
 
 
 def moved(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -151,7 +151,7 @@ def _dialogue_text(state: State, repo_id: str | None) -> list[str]:
     if not published:
         return ["## Dialogue", "**No pairs are published yet.**", "\n".join(lines)]
     what = _DIALOGUE.format(
-        pairs=f"{sum(one.published for _, _, one in books):,} pairs",
+        pairs=DIALOGUE.count(sum(one.published for _, _, one in books)),
         sources=_sources_count(published),
         where=_python_string(repo_id or "path/to/this/folder"),
         split=_python_string(published_splits(published.values())[0]),

@@ -156,12 +156,18 @@ class RowSchema:
     """Of its shards, in the target."""
     unit: str
     """What people call its rows: `clips`."""
+    one: str
+    """What people call one of them."""
     columns: Mapping[str, str]
     """Name -> type: one of Arrow's, or `audio`. Every kind has `ID`, `source_id` and `dataset_name`."""
 
     @property
     def has_audio(self) -> bool:
         return "audio" in self.columns
+
+    def count(self, number: int) -> str:
+        """`1 clip`, `1,234 clips`."""
+        return f"{number:,} {self.one if number == 1 else self.unit}"
 
     def payload_bytes(self, row: Mapping[str, Any]) -> int:
         """What a row weighs, where shards and row groups are cut: its audio's bytes, or those of all its texts."""
@@ -175,6 +181,7 @@ SPEECH = RowSchema(
     id_prefix="S",
     folder="data",
     unit="clips",
+    one="clip",
     columns={
         **dict.fromkeys(("ID", "source_id", "dataset_name", "speaker_id", "Language"), "string"),
         "audio": "audio",
@@ -191,6 +198,7 @@ DIALOGUE = RowSchema(
     id_prefix="D",
     folder="dialogue",
     unit="pairs",
+    one="pair",
     columns={
         **dict.fromkeys(("ID", "source_id", "dataset_name", "prompt", "response"), "string"),
         **dict.fromkeys(("query", "author_hash", "created_at"), "string"),

@@ -21,6 +21,7 @@ from utils.verify_rows import FileFacts
 
 _NO_STATE = f"there is no {STATE_PATH}: this program did not make it"
 _DURATION_TOLERANCE_S = 0.001
+_IDS_IN_ORDER = "as published, {} to the last, holes only where named"
 
 
 @dataclass
@@ -41,9 +42,7 @@ class StateChecks:
             "books", "read = kept + rejected + unselected + known; kept = published + removed"
         )
     )
-    order: Check = field(
-        default_factory=lambda: Check("order of IDs", "as published, S1 to the last, holes only where named")
-    )
+    order: Check = field(default_factory=lambda: Check("order of IDs", _IDS_IN_ORDER.format("S1")))
     card: Check = field(default_factory=lambda: Check("card", "it says what the state says"))
     state: State | None = None
     records: dict[str, FileRecord] | None = None
@@ -186,6 +185,9 @@ class StateChecks:
         """1..n in published order, for each kind of rows; holes only where the state names them; none beyond n."""
         if self.state is None or self.state.replaces_old_data:
             return
+        kinds = [rows for rows in ROW_SCHEMAS.values() if self.state.sources_of(rows)]
+        if kinds:
+            self.order.about = _IDS_IN_ORDER.format(" and ".join(id_of(1, rows.id_prefix) for rows in kinds))
         for rows in ROW_SCHEMAS.values():
             self._check_sequence([facts for facts in shards if rows_in(facts.path) is rows], self.state, rows)
 

@@ -14,8 +14,12 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
+from tests.apify_server import TOKEN as APIFY_TOKEN
+from tests.apify_server import ApifyServer
+from tests.apify_support import ACTOR, PAIRS, Clock, posts
 from tests.crash import oracle
 from tests.crash.disk import ACTIONS, applies
+from tests.crash.requests import APIFY_ACTIONS, HTTP_ACTIONS
 from tests.crash.scenarios import HUB, PARQUET_REPO, REPO, Scenario, arguments, duplicate, write_sources
 from tests.crash.warm import Ended, Run, Warm
 from tests.hub.process import HubProcess
@@ -25,28 +29,17 @@ from tests.runs import start
 
 SAME, EMPTY = "the same folder", "an empty folder"
 MOST_RESUMES = 3
+RAW = "data/raw"
 MARKS = "data/staging/*/fresh-since"
 """Where a run that is to begin anew says so, until it has."""
 
-HTTP_ACTIONS: dict[str, dict[str, Any]] = {
-    "kill before": {"action": "kill", "when": "before"},
-    "kill after": {"action": "kill", "when": "after"},
-    "no answer": {"action": "lost_before"},
-    "answer lost after applying": {"action": "lost_after"},
-    "answer late": {"action": "late", "seconds": 0.6},
-    "stall past the timeout": {"action": "stall", "seconds": 0.6},
-    "reset in the body": {"action": "reset_body"},
-    "cut in the body": {"action": "cut_body"},
-    **{str(status): {"action": "status", "status": status} for status in (408, 409, 412, 429, 500, 502, 503, 504)},
-    "429 with Retry-After": {"action": "status", "status": 429, "retry_after": 3},
-    "500 applied": {"action": "status_applied", "status": 500},
-    "504 applied late": {"action": "status_late", "status": 504, "seconds": 0.3},
-}
+SALT = "0123456789abcdef" * 4
+"""Of all attacks, so that authors have the same hashes."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: at step number `at` (from 1) of the disk, or at that request of the Hub."""
+    """One fault: at step number `at` (from 1) of the disk, or at that request of the Hub or of Apify."""
 
     where: str
     at: int
@@ -83,6 +76,10 @@ class Recording:
     published: oracle.Files
     before: oracle.Files
     """What was published before it."""
+    asked: tuple[str, ...] = ()
+    """Its requests to Apify."""
+    bought: tuple[Any, ...] = ()
+    """What they have bought."""
 
 
 class Campaign:
@@ -102,6 +99,8 @@ class Campaign:
     def __enter__(self) -> Self:
         seeds = {PARQUET_REPO: self._place / "sources" / PARQUET_REPO}
         self._hub = self._stack.enter_context(HubProcess(self._place / "hub", seeds=seeds))
+        self._apify = self._stack.enter_context(ApifyServer(now=Clock()))
+        self._apify.add_actor(ACTOR, posts)
         self._warm = self._stack.enter_context(Warm())
         return self
 
@@ -121,6 +120,9 @@ class Campaign:
             self._expect_done(self._run(scenario, command))
         if scenario.duplicated:
             self._duplicate(scenario)
+        if scenario.buys:
+            (self._machine / RAW).mkdir(parents=True, exist_ok=True)
+            (self._machine / RAW / "author_salt").write_text(SALT)
         self._keep_template(scenario)
         before = self._published(scenario)
         self._hub.order("DELETE", "requests")
@@ -132,6 +134,8 @@ class Campaign:
             tuple(f"{seen.method} {seen.step}" for seen in self._hub.requests),
             self._published(scenario),
             before,
+            tuple(self._apify.steps()),
+            tuple(self._apify.bought),
         )
         self._recordings[scenario.name] = recording
         return recording
@@ -161,20 +165,33 @@ class Campaign:
         problems: list[str] = []
         struck, begun = 0, False
         for number, fault in enumerate(schedule.faults):
-            command = scenario.then if begun else scenario.command
+            command, bought = scenario.then if begun else scenario.command, oracle.journals(self._machine)
             ended, hit = self._disturbed(scenario, command, fault, schedule.seed + number)
             struck += hit
+            problems += oracle.shrunk(bought, oracle.journals(self._machine))
             problems += oracle.complaints(ended.code, ended.told)
             published = self._published(scenario)
             if published != recording.before:
                 problems += oracle.broken_promises(published, recording.published)
             if schedule.resume_in == EMPTY:
-                shutil.rmtree(self._machine)
+                self._leave_machine(scenario)
             # Nothing anywhere tells of a fresh start that did not come to its first step: it is asked for again.
             begun = any(self._machine.glob(MARKS)) or published != recording.before
+        bought = oracle.journals(self._machine)
         problems += self._resume(scenario, scenario.then if begun else scenario.command)
+        problems += oracle.shrunk(bought, oracle.journals(self._machine))
         problems += self._aftermath(scenario)
         return Outcome(schedule, struck, tuple(problems))
+
+    def _leave_machine(self, scenario: Scenario) -> None:
+        """Go on with an empty folder; what was paid for is taken along."""
+        taken = self._place / "tmp" / "raw"
+        if scenario.buys and (self._machine / RAW).exists():
+            shutil.move(self._machine / RAW, taken)
+        shutil.rmtree(self._machine)
+        if taken.exists():
+            shutil.copytree(taken, self._machine / RAW)
+            shutil.rmtree(taken)
 
     def kill_from_outside(self, scenario: Scenario, seed: int) -> Outcome:
         """A real process of its own in real time, killed (SIGKILL) at a moment drawn by the seed, and resumed."""
@@ -215,6 +232,9 @@ class Campaign:
         self._hub.settle()  # what comes late, comes before we look
         yield from oracle.differences(self._published(scenario), self._recordings[scenario.name].published)
         yield from oracle.left_lying(self._machine)
+        if scenario.buys:
+            undisturbed = self._recordings[scenario.name].bought
+            yield from oracle.wrongly_bought(self._machine, self._apify.bought, undisturbed, len(PAIRS))
         yield from self._not_kept(scenario)
 
     def _resume(self, scenario: Scenario, command: Sequence[str]) -> Iterator[str]:
@@ -232,6 +252,8 @@ class Campaign:
             mark.unlink(missing_ok=True)
             order = {"at": fault.at, "action": fault.action, "seed": seed, "mark": mark}
             return self._run(scenario, command, fault=order), mark.exists()
+        if fault.where == "apify":
+            return self._disturbed_by_apify(scenario, command, fault)
         self._hub.set_client_pid(None)
         self._hub.fault(skip=fault.at - 1, **HTTP_ACTIONS[fault.action])
         run = self._the_run(scenario, command)
@@ -241,6 +263,14 @@ class Campaign:
         struck = any(rule["struck"] for rule in self._hub.order("GET", "faults"))
         self._hub.clear_faults()
         return ended, struck
+
+    def _disturbed_by_apify(self, scenario: Scenario, command: Sequence[str], fault: Fault) -> tuple[Ended, bool]:
+        rule = self._apify.fault(step="*", skip=fault.at - 1, **APIFY_ACTIONS[fault.action])
+        run = self._the_run(scenario, command)
+        rule.pid = pid = self._warm.start(run)
+        ended = self._warm.wait(pid, run)
+        self._apify.rules.clear()
+        return ended, rule.times == 0
 
     def _not_kept(self, scenario: Scenario) -> Iterator[str]:
         """Whether the data that was there before is where it should be."""
@@ -260,7 +290,11 @@ class Campaign:
         return self._warm.run(replace(self._the_run(scenario, command), **more))
 
     def _the_run(self, scenario: Scenario, command: Sequence[str]) -> Run:
-        environment = environment_of(self._hub, self._place)
+        environment = {
+            **environment_of(self._hub, self._place),
+            "APIFY_TOKEN": APIFY_TOKEN,
+            "APIFY_API_BASE_URL": self._apify.url,
+        }
         return Run(arguments(command, scenario.target), self._machine, environment)
 
     def _published(self, scenario: Scenario) -> oracle.Files:
@@ -279,6 +313,7 @@ class Campaign:
     def _clear(self) -> None:
         # What a request that outlived its client still applies, it must not apply to the next attack.
         self._hub.settle()
+        self._apify.forget()
         for folder in (self._machine, self._target, self._repo, self._place / "tmp"):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (self._machine, self._target, self._place / "tmp"):
@@ -315,6 +350,9 @@ def single_faults(recording: Recording) -> Iterator[Fault]:
     for number, request in enumerate(recording.requests, 1):
         for action in HTTP_ACTIONS:
             yield Fault("hub", number, action, request)
+    for number, request in enumerate(recording.asked, 1):
+        for action in APIFY_ACTIONS:
+            yield Fault("apify", number, action, request)
 
 
 def pairs(scenario: Scenario, recording: Recording, random: Random) -> Iterator[Schedule]:

@@ -120,7 +120,8 @@ class Unsettled:
 
     def __init__(self) -> None:
         self._changes: list[_Change] = []
-        self._dirty: dict[int, Path] = {}
+        self._dirty: dict[int, tuple[Path, int]] = {}
+        """Inode -> a file with bytes that no fsync has made durable, and how many before them are."""
         self._shelter = Path(f"power-cut-{os.getpid()}").resolve()
         self._sheltered = 0
         self._kept: dict[Path, Path | None] = {}
@@ -130,6 +131,9 @@ class Unsettled:
         path = effect.path.absolute()
         if effect.kind in ("rename", "delete", "create"):
             self._kept[path] = self._second_name(path) if path.is_file() else None
+        if effect.kind == "write":
+            about = path.stat()
+            self._dirty.setdefault(about.st_ino, (path, about.st_size))
 
     def after(self, effect: Effect) -> None:
         path = effect.path.absolute()
@@ -137,8 +141,6 @@ class Unsettled:
         match effect.kind:
             case "fsync":
                 self._settle(path)
-            case "write":
-                self._dirty[path.stat().st_ino] = path
             case "create" | "link" if kept is None:
                 self._changes.append(_Change({path.parent}, lambda: path.unlink(missing_ok=True)))
             case "mkdir":
@@ -153,9 +155,9 @@ class Unsettled:
         """Lose the power: some of the last changes of folders never happened, unsynced bytes are partly gone."""
         for change in reversed(self._changes[random.randint(0, len(self._changes)) :]):
             change.undo()
-        for path in self._dirty.values():
-            if path.is_file():
-                os.truncate(path, random.randint(0, path.stat().st_size))
+        for path, durable in self._dirty.values():
+            if path.is_file() and path.stat().st_size > durable:
+                os.truncate(path, random.randint(durable, path.stat().st_size))
 
     def _second_name(self, path: Path) -> Path:
         self._shelter.mkdir(exist_ok=True)
@@ -165,9 +167,9 @@ class Unsettled:
         return second
 
     def _renamed(self, old: Path, new: Path, replaced: Path | None) -> None:
-        for number, path in self._dirty.items():
+        for number, (path, durable) in self._dirty.items():
             if path == old:
-                self._dirty[number] = new
+                self._dirty[number] = (new, durable)
 
         def undo() -> None:
             if new.exists() and old.parent.is_dir():

@@ -1,7 +1,8 @@
 """What must hold after an attack: published bytes, books, what is left lying about."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ STATES = (STATE, ".ingest/state.previous.json")
 DIFFERING = ("checksum", "generation", "run_id", "sequence", "committed_at")
 PROMISED = frozenset({0, 2, 3, 4, 5, 6, 7, 130, -9})
 """Exit codes that a disturbed run may have: the documented ones, and that of the kill."""
-OWN = ("data/", "rejected/", ".ingest/", "README.md")
+OWN = ("data/", "dialogue/", "rejected/", ".ingest/", "README.md")
+
+FOLDERS = {"speech": "data", "dialogue": "dialogue"}
+"""Kind of rows -> the folder of its shards."""
+STAMP = re.compile(rb"(training\\?_data\\?_master|raw_items)\\?_\d{8}\\?_\d{6}")
+"""The name of a collection, with when it was begun; the card escapes it."""
 
 Files = Mapping[str, bytes]
 """Path in the target -> content."""
@@ -28,7 +34,7 @@ def differences(ours: Files, undisturbed: Files) -> Iterator[str]:
         elif path in STATES:
             if _content(ours[path]) != _content(undisturbed[path]):
                 yield f"{path} differs"
-        elif ours[path] != undisturbed[path]:
+        elif STAMP.sub(b"STAMP", ours[path]) != STAMP.sub(b"STAMP", undisturbed[path]):
             yield f"{path} differs"
 
 
@@ -52,21 +58,24 @@ def named_files(state: Mapping[str, Any]) -> Iterator[str]:
     for source, about in state["sources"].items():
         for split, books in about["splits"].items():
             for number in range(books["parts"]):
-                for folder in ("data", "rejected"):
+                for folder in (FOLDERS[about.get("schema", "speech")], "rejected"):
                     yield f"{folder}/{split}/{source}-{number:05d}.parquet"
 
 
 def unbalanced(state: Mapping[str, Any]) -> Iterator[str]:
-    numbers: list[int] = []
+    numbers: dict[str, list[int]] = {kind: [] for kind in FOLDERS}
     for source, about in state["sources"].items():
         for split, books in about["splits"].items():
             progress = books["progress"]
             parts = progress["kept"] + progress["rejected"] + progress["unselected"] + progress["known"]
             if progress["read"] != parts or books["published"] != progress["kept"]:
                 yield f"the books of {source}/{split} do not balance"
-            numbers += [number for first, last in books["ids"] for number in range(first, last + 1)]
-    if sorted(numbers) != list(range(1, state["next_id"])):
-        yield "IDs are missing, or used twice"
+            given = [number for first, last in books["ids"] for number in range(first, last + 1)]
+            numbers[about.get("schema", "speech")] += given
+    next_ids = {"speech": state["next_id"], **state.get("next_ids", {})}
+    for kind, given in numbers.items():
+        if sorted(given) != list(range(1, next_ids.get(kind, 1))):
+            yield f"IDs of {kind} are missing, or used twice"
 
 
 def complaints(code: int | None, told: str) -> Iterator[str]:
@@ -79,12 +88,39 @@ def complaints(code: int | None, told: str) -> Iterator[str]:
 
 def left_lying(machine: Path) -> Iterator[str]:
     """What a finished run must not leave on its machine."""
-    staging = machine / "data" / "staging"
-    for path in [*staging.rglob("*.parquet"), *staging.rglob("*.tmp"), *(machine / "checkpoints").glob("*.tmp")]:
+    staging, raw = machine / "data" / "staging", machine / "data" / "raw"
+    leftovers = [*staging.rglob("*.tmp"), *raw.glob("*.tmp"), *(machine / "checkpoints").glob("*.tmp")]
+    for path in [*staging.rglob("*.parquet"), *leftovers]:
         if "set-aside" not in path.parts and "archive" not in path.parts:
             yield f"{path.relative_to(machine)} was left"
 
 
+def journals(machine: Path) -> Files:
+    """What was bought, up to the last whole line of each file."""
+    return {
+        path.name: content[: content.rfind(b"\n") + 1]
+        for path in (machine / "data" / "raw").glob("*.jsonl")
+        for content in (path.read_bytes(),)
+    }
+
+
+def shrunk(before: Files, after: Files) -> Iterator[str]:
+    """Journals that have not only grown."""
+    for name, content in before.items():
+        if not after.get(name, b"").startswith(content):
+            yield f"{name} lost lines that it had, or they were changed"
+
+
+def wrongly_bought(machine: Path, bought: Sequence[Any], undisturbed: Sequence[Any], pairs: int) -> Iterator[str]:
+    """What was bought twice or not at all, and whether each pair is in a master once."""
+    if list(bought) != list(undisturbed):
+        yield f"bought {list(bought)}, where an undisturbed run buys {list(undisturbed)}"
+    masters = [content for name, content in journals(machine).items() if name.startswith("training_data_master")]
+    replies = [json.loads(line)["reply_id"] for content in masters for line in content.splitlines()]
+    if len(replies) != pairs or len(set(replies)) != pairs:
+        yield f"{len(replies)} pairs in the masters, {len(set(replies))} of them different, where there are {pairs}"
+
+
 def _content(state: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(state)
+    content: dict[str, Any] = json.loads(STAMP.sub(b"STAMP", state))
     return {name: value for name, value in content.items() if name not in DIFFERING}

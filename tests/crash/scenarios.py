@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from processors import describe
 from processors.demo import write_table, write_tar_gz
+from tests.apify_support import QUERIES
 from tests.crash.warm import TIMEOUT_S
 from tests.support import tone
 from utils.schema import AUDIO_TYPE
@@ -41,6 +42,8 @@ class Scenario:
     before: tuple[tuple[str, ...], ...] = ()
     duplicated: bool = False
     """What `before` has made is turned into what retries would have made of it."""
+    buys: bool = False
+    """It buys from the tests' Apify. What was bought is on this machine alone: `data/raw` moves with the user."""
     keeps: str = ""
     """How the data that was there before is kept: the name of a folder, or of a tag, begins like this."""
 
@@ -97,6 +100,18 @@ def scenarios() -> list[Scenario]:
                 keeps="before-repair-" if target == HUB else "out.before-repair-",
             )
         )
+    paid = ("Apify", "--queries", f"{SOURCES}/queries.yaml", *CUTS, "--flush-interval", "2", "--accept-terms", "Apify")
+    found += [
+        Scenario("fresh, paid, folder", FOLDER, ("--fresh", *paid), ("--fresh", "--resume", *paid), buys=True),
+        Scenario(
+            "append, paid, hub",
+            HUB,
+            ("--append", *paid),
+            ("--append", *paid),
+            before=(("--fresh", *parquet),),
+            buys=True,
+        ),
+    ]
     for more in ((), ("--streaming",)):
         found.append(
             Scenario(
@@ -110,7 +125,7 @@ def scenarios() -> list[Scenario]:
 
 
 def write_sources(folder: Path) -> None:
-    """Two small sources: 7 clips in archives, 5 in Parquet, each with rejects; made once, the same every time."""
+    """Two small sources: 7 clips in archives, 5 in Parquet, each with rejects; and what to buy. Always the same."""
     giga = folder / describe("GigaSpeech2").mirror / "data/th"
     split_ids = {
         "train/0": [f"0-100-{number}" for number in range(3)],
@@ -132,6 +147,7 @@ def write_sources(folder: Path) -> None:
     for name in ("dev", "test"):
         write_table(giga / f"{name}.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in split_ids[name]])
     _write_parquet(folder / PARQUET_REPO)
+    (folder / "queries.yaml").write_text(QUERIES)
 
 
 def _write_parquet(folder: Path) -> None:

@@ -134,6 +134,7 @@ def serve() -> None:
 
 def _import_everything() -> None:
     """What a run needs, and what each would make anew."""
+    import apify_client
     import huggingface_hub.hf_file_system
     import pyarrow as pa
     import pyarrow.compute
@@ -151,6 +152,7 @@ def _import_everything() -> None:
     import main
     import pipeline.app
     import pipeline.cli
+    import processors.apify
     import processors.demo
     from processors import REGISTRY
     from utils import hub
@@ -162,7 +164,18 @@ def _import_everything() -> None:
     hub.connect("none", TIMEOUT_S)  # with the certificates read: that takes longer than a whole run
     huggingface_hub.get_session()
     gc.freeze()
-    used = (pyarrow.compute, pyarrow.dataset, pyarrow.parquet, soundfile, soxr, tqdm, main, pipeline, processors)
+    used = (
+        apify_client,
+        pyarrow.compute,
+        pyarrow.dataset,
+        pyarrow.parquet,
+        soundfile,
+        soxr,
+        tqdm,
+        main,
+        pipeline,
+        processors,
+    )
     assert all(used) and all(REGISTRY.values())
 
 

@@ -4,7 +4,7 @@
 run (`tests/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
-from tests.mutants import books, keeping, protocol, publishing, reading
+from tests.mutants import books, keeping, paid, protocol, publishing, reading
 from tests.mutants.mutant import LAWS, PROTOCOL, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,6 +13,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *books.MUTANTS,
     *keeping.MUTANTS,
     *protocol.MUTANTS,
+    *paid.MUTANTS,
 )
 
 __all__ = ["LAWS", "MUTANTS", "PROTOCOL", "Mutant"]

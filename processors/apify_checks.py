@@ -1,0 +1,87 @@
+"""What is held against each other before a collection goes on, and what people are told of a purchase.
+
+The ledger says what was paid for, the raw file what came of it. Where one of them lacks what the other has, somebody
+cut, deleted or replaced a file: going on would buy it again, or lose it. Nothing is bought then.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from processors.apify_fold import RawContents
+from processors.apify_purchases import Ledger, Purchase
+from processors.apify_queries import Query
+from utils.errors import SourceError, UsageError
+from utils.shown import shown
+
+log = logging.getLogger(__name__)
+
+_PUT_BACK = "Nothing was bought. Put the file back as it was, then run again with --resume"
+
+
+def refuse_open(ledger: Ledger) -> None:
+    """UsageError while there are paid items that are not here: a new collection would forget them."""
+    purchase = ledger.open_purchase
+    if purchase is not None:
+        raise UsageError(
+            f"Query {shown(purchase.query)} was paid for (or may have been), and its items are not here yet. Nothing "
+            "was changed. Fetch them first: --resume."
+        )
+
+
+def refuse_lost_raw(purchases: Iterable[Purchase], raws: Iterable[Path]) -> None:
+    """SourceError where the raw file of the newest collection that anything was bought for is gone."""
+    bought = max((purchase.raw for purchase in purchases if not purchase.void), default="")
+    if bought > max((path.name for path in raws), default=""):
+        raise SourceError(
+            f"{bought}, which holds items that were paid for, is gone. {_PUT_BACK}; or begin a new collection, which "
+            "buys everything anew: --fresh without --resume."
+        )
+
+
+def refuse_other_books(ledger: Ledger, raw: Path, contents: RawContents) -> None:
+    """SourceError where the ledger and the raw file do not tell of the same runs and items."""
+    unknown = [run.query for run_id, run in contents.runs.items() if run_id not in ledger.run_ids]
+    if unknown:
+        raise SourceError(
+            f"{raw.name} has items of query {shown(unknown[0])}, and purchases.jsonl does not know of their run: it "
+            f"was cut, deleted or replaced. {_PUT_BACK}."
+        )
+    for purchase in ledger.of_collection(raw.name):
+        run = contents.runs.get(str(purchase.run_id))
+        if not purchase.is_open and (run is None or run.end is None or run.items != purchase.items):
+            raise SourceError(
+                f"{raw} does not have the {purchase.items} items of query {shown(purchase.query)} that were paid for: "
+                f"it was cut, deleted or replaced. {_PUT_BACK}."
+            )
+
+
+def is_processed(query: Query, processed: Iterable[str]) -> bool:
+    """Whether an older tool's list of queries has this one: by its name, or by what it searches for."""
+    known = set(processed)
+    searched = [value if isinstance(value, list) else [value] for value in query.input.values()]
+    terms = [[text for text in texts if isinstance(text, str)] for texts in searched]
+    return query.name in known or any(texts and known.issuperset(texts) for texts in terms)
+
+
+def tell(done: Purchase, retention: Callable[[], str]) -> None:
+    """What came of a purchase; and a warning where the query may have more to give. `retention`: see `shortfall`."""
+    cost = "unknown" if done.cost_usd is None else f"{done.cost_usd:.2f} USD"
+    log.info("query %s: %d items for %s (%s)", done.query, done.items, cost, done.status)
+    if not done.is_whole:
+        log.warning("%s", shortfall(done, retention))
+
+
+def shortfall(done: Purchase, retention: Callable[[], str]) -> str:
+    """Why a purchase is not whole, and what to type. `retention` says how long Apify keeps things."""
+    if done.missing is None or done.missing:
+        lost = "an unknown number" if done.missing is None else str(done.missing)
+        why = f"ended {done.status}, and {lost} of its items are gone: Apify keeps items for {retention()} only. The"
+    elif done.is_cut and done.cost_usd is not None:
+        why = f"was ended by --max-cost at {done.cost_usd:.2f} USD ({done.status}), and may have more to give. The"
+    else:
+        why = f"ended {done.status}. The"
+    return (
+        f"query {shown(done.query)} {why} {done.items} items that it gave are kept. To buy it once more, from its "
+        f"start: --resume --buy-again {shown(done.query)}"
+    )

@@ -79,6 +79,7 @@ class SourceRun:
             source_id, of_split, ordinal, self._revision_number
         )
         self.processor.hooks.make_durable = self._make_durable
+        self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
             split,
             uploader.progress,

@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.schema import DATA_FOLDERS, SPEECH
+from utils.seek_points import SEEK_FOLDER
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, SourceState, State
 from utils.targets import Change, Snapshot, Target
@@ -34,6 +35,8 @@ class Publisher:
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
         self._ledger = self._read_ledger()
+        self._hints: dict[str, bytes | None] = {}
+        """Hints that the target has: path -> content, None where it is not read yet."""
 
     @property
     def committed(self) -> State:
@@ -65,6 +68,7 @@ class Publisher:
     def refuse_missing_files(self) -> None:
         """TargetRefused where files are gone that were published; a warning where others lie among them."""
         listed = self.target.list_files("", self.snapshot)
+        self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
         there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path for record in self._ledger.records()}
         if missing := sorted(named - there):
@@ -76,16 +80,28 @@ class Publisher:
         if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
             log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
-    def publish(self, built: BuiltPart) -> None:
-        """Commit a part. When this returns, the target has it, and `state` says so."""
+    def read_hint(self, path: str) -> bytes | None:
+        """A file of the target on which nothing rests but how long a run takes; None where it has none."""
+        if path in self._hints and self._hints[path] is None:
+            self._hints[path] = self.target.read_file(path, self.snapshot)
+        return self._hints.get(path)
+
+    def has_hint(self, path: str, content: bytes, is_empty: bool) -> bool:
+        """Whether the target needs no new file of `content` there; where that says nothing, none at all will do."""
+        return self._hints.get(path, content if is_empty else None) == content
+
+    def publish(self, built: BuiltPart, hints: Mapping[str, bytes] | None = None) -> None:
+        """Commit a part, with hints that follow from it. When this returns, the target has it, and `state` says so."""
         part = built.part
         ledger = self._ledger.with_files(built.files)
         planned = self._signed(ledger.signed(self.state.after(part)))
         unit = "samples" if part.row_schema is SPEECH else part.row_schema.unit
         message = f"Add {part.source}/{part.split} {part.number:05d}: {part.rows} {unit}"
         files: dict[str, Path | bytes] = {**built.files, LEDGER_PATH: ledger.raw} if built.files else {}
+        files.update(hints or {})
         self.snapshot = self.target.commit(Change(message, planned, files), self.snapshot)
         self._ledger = ledger
+        self._hints.update(hints or {})
         self._declared.pop(part.source, None)
         self.bytes_published += part.size_bytes
         log.info(

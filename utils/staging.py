@@ -13,7 +13,7 @@ damaged (their digest says so) or do not continue it are set aside, and their cl
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from utils.checked_types import check_types
 from utils.durable import NewFile, fsync_folder, make_folder, remove, rename, rename_aside
 from utils.errors import TargetRefused
 from utils.schema import AUDIO_TYPE, SPEECH, Reject, Row, RowSchema, published_schema
+from utils.seek_points import SeekPoint, from_text, newest, to_text
 from utils.shown import shown
 from utils.state import Progress, Step
 from utils.state_checks import check_progress
@@ -34,6 +35,7 @@ from utils.state_checks import check_progress
 log = logging.getLogger(__name__)
 
 FOOTER_KEY = b"ingest"
+SEEK_POINTS_KEY = b"seek_points"
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2
 """Audio (or text) a row group holds at most (but for a single longer clip): what bounds our memory."""
@@ -96,6 +98,12 @@ class Segment:
         """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
         return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
 
+    @property
+    def seek_points(self) -> list[SeekPoint]:
+        """The places that its clips' archives can be entered at. Not kept: each has some 30 KB."""
+        raw = pq.read_metadata(self.path).metadata.get(SEEK_POINTS_KEY)
+        return from_text(raw, self.key.revision) if raw else []
+
     def row_groups(self) -> Iterator[pa.Table]:
         """The rows, one row group at a time."""
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
@@ -153,14 +161,19 @@ class Staging:
             self._open = _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         self._open.add(step)
 
-    def close(self, progress: Progress) -> None:
-        """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint."""
+    def close(self, progress: Progress, seek_points: Sequence[SeekPoint] = ()) -> None:
+        """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint.
+
+        `seek_points`, none behind that progress, travel with them.
+        """
         if self._open is None and progress == self._progress:
             return
         if self._open is None:
             make_folder(self.folder)
         pending = self._open or _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         first = self._progress.read
+        if seek_points:
+            pending.add_seek_points(to_text(seek_points, self.key.revision))
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
@@ -179,6 +192,13 @@ class Staging:
         if covered:
             self.segments = [segment for segment in self.segments if segment not in covered]
             fsync_folder(self.folder)
+
+    def seek_point(self, index: int) -> SeekPoint | None:
+        """The newest staged seek point that is not behind a position with that index."""
+        for segment in reversed(self.segments):
+            if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
+                return point
+        return None
 
     def _continues(self, segment: Segment, published: Progress) -> bool:
         if not self.segments:
@@ -306,6 +326,9 @@ class _OpenSegment:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows, self._bytes = [], 0
+
+    def add_seek_points(self, text: bytes) -> None:
+        self._writer.add_key_value_metadata({SEEK_POINTS_KEY: text})
 
     def finish(self, footer: Mapping[str, Any]) -> int:
         """Write the rest and the footer, and fsync; returns the number of rows."""

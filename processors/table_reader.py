@@ -118,18 +118,19 @@ def _clips_in_archive(
     point: SeekPoint | None,
 ) -> Generator[RawClip, None, None]:
     read = number_in(position, "index")
-    first = number_in(position, "member")
+    first = reached = number_in(position, "member")
     to_pass = 0 if "member" in position else read
     with files.open(archive) as stream, TarGz(stream, archive, point) as tar:
         for number, member in enumerate(tar.audio_members(), start=point.clips if point else 0):
-            tar.leave_points(points, read, number)
+            # Behind clips of other splits, which are behind our position, it is of use to our next one.
+            tar.leave_points(points, read + (number > reached), number)
             found = None if number < first else index.get(split, base_name(member))
             if found is None or to_pass:
                 raise_if_stopped()
                 to_pass -= found is not None
                 continue
-            read += 1
-            after: Position = {"index": read, "member": number + 1}
+            read, reached = read + 1, number + 1
+            after: Position = {"index": read, "member": reached}
             yield _clip(_row(found), layout, index, after, tar.audio_of(member), audio_name(member))
 
 

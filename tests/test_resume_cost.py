@@ -501,9 +501,8 @@ def test_a_streamed_archive_is_entered_in_its_middle(
 
 def test_a_streamed_parquet_file_is_entered_at_its_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the row groups before it no byte is asked for: the footer, and the group's pages up to the row."""
-    rows = [
-        {"audio": {"bytes": Random(row).randbytes(40_000), "path": f"{row}.wav"}, "sentence": "a"} for row in range(200)
-    ]
+    clips = [{"bytes": Random(row).randbytes(40_000), "path": f"{row}.wav"} for row in range(200)]
+    rows = [{"audio": clip, "sentence": "a"} for clip in clips]
     table = pa.Table.from_pylist(rows, schema=pa.schema([("audio", AUDIO_TYPE), ("sentence", pa.string())]))
     (tmp_path / "source").mkdir()
     pq.write_table(table, tmp_path / "source/0.parquet", row_group_size=10, compression="none", use_dictionary=False)

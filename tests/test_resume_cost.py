@@ -171,6 +171,17 @@ def test_places_cost_a_bounded_number_of_searches_where_there_are_none(monkeypat
     assert sum(searched) <= 3 * 4 * 64 * 1024
 
 
+def test_what_looks_like_a_header_everywhere_costs_a_bounded_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream can be made of nothing but headers: a few of them are tried."""
+    tried: list[int] = []
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda *given, **more: tried.append(1) or decompressobj(*given, **more))
+
+    find_block(bytes.fromhex("00000000ffff") * 10_000, bytes(60_000), b"")
+
+    assert 4 <= len(tried) <= 1000 + 2 * 4
+
+
 # --- seek points in archives ---------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ Streams without such blocks (one block that never ends, or fixed codes alone) ha
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ _HEADER_BYTES = 16
 _STRIP_BYTES = 8192
 _PROOF_BYTES = 1024
 """So many packed bytes, and more, must come out right behind a place that is believed."""
+_MOST_CANDIDATES = 1000
+_MOST_PROBABLE = 4
+"""Of a piece of 64 KB. In noise there are 250 and one; a stream may be made so that each place looks like a header."""
+_ZEROS = bytes(WINDOW_BYTES)
 _EMPTY_FIXED = (0b010, 10)
 """A block that holds nothing: not the last one, fixed codes, end of block. Value (lowest bit first) and bits."""
 
@@ -63,24 +68,29 @@ def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, in
 
     `packed` is a piece of a raw deflate stream, `unpacked` what came out of it, `window` what came out just before.
     """
-    zeros = bytes(WINDOW_BYTES)
-    for entry in _candidates(packed):
-        probed = _from(entry, packed[: entry.offset + _PROBE_BYTES], zeros)
-        guessed = _from(entry, packed, zeros) if probed else None
+    for entry in islice(_probable(packed), _MOST_PROBABLE):
+        guessed = _from(entry, packed, _ZEROS, len(unpacked) + 1)
         before = len(unpacked) - len(guessed) if guessed else -1
         if before < 0:
             continue
         known = (window + unpacked[:before])[-WINDOW_BYTES:]
-        if _from(entry, packed, known) == unpacked[before:]:
+        if _from(entry, packed, known, len(unpacked) + 1) == unpacked[before:]:
             return entry, before
     return None
 
 
-def _from(entry: Entry, packed: bytes, window: bytes) -> bytes | None:
+def _probable(packed: bytes) -> Iterator[Entry]:
+    """The candidates from which something comes out."""
+    for entry in islice(_candidates(packed), _MOST_CANDIDATES):
+        if _from(entry, packed[: entry.offset + _PROBE_BYTES], _ZEROS, WINDOW_BYTES):
+            yield entry
+
+
+def _from(entry: Entry, packed: bytes, window: bytes, most_bytes: int) -> bytes | None:
     """What comes out from `entry` to the end of `packed`; None where it is no place to enter or the stream ends."""
     decompressor, first_bytes = entered(entry, packed[entry.offset], window)
     try:
-        unpacked = decompressor.decompress(first_bytes + packed[entry.offset + 1 :])
+        unpacked = decompressor.decompress(first_bytes + packed[entry.offset + 1 :], most_bytes)
     except zlib.error:
         return None
     return None if decompressor.eof else unpacked

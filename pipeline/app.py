@@ -102,6 +102,7 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         without_audio=result.without_audio,
         next_command=_to_go_on(arguments) if unfinished else None,
         nothing_to_do=result.nothing_to_do,
+        read_again_bytes=result.read_again_bytes,
         colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
     )
 

@@ -72,13 +72,14 @@ def summary(
     reasons: Mapping[SplitOfSource, Counter[str]] | None = None,
     without_audio: Collection[str] = (),
     nothing_to_do: bool = False,
+    read_again_bytes: int = 0,
     colour: bool = False,
 ) -> str:
     """The last words of a run: the books, the dataset, what failed, what to type next.
 
     `where` is what `load_dataset` takes. `this_run` has the progress of the splits that the run had in
     hand, clips that are staged but not yet published included; other splits are told from the state. `without_audio`
-    names sources of text, of which the state may not know yet.
+    names sources of text, of which the state may not know yet. `read_again_bytes`: of sources, by a resume.
     `failures` says of each source that could not be read what happened and what to do.
     """
     books = _all_books(state, this_run, _of_text(state, without_audio))
@@ -87,6 +88,7 @@ def summary(
         "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
         "\n".join(_balance(state, books, colour)) if books else "",
         "\n".join(_reasons_text(reasons or {})),
+        f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where)),
         "\n".join(_failures_text(failures or {}, colour)),
         f"{_painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",

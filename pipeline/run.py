@@ -53,6 +53,8 @@ class RunResult:
     """Sources of this run whose rows have no audio."""
     failures: dict[str, str] = field(default_factory=dict)
     """Sources that could not be read: what happened and what to do."""
+    read_again_bytes: int = 0
+    """Of the sources: what a resume had to read before it came to a new clip."""
     nothing_to_do: bool = False
     interrupted: bool = False
 
@@ -252,6 +254,7 @@ class _Run:
         for source in sources.values():
             if not source.processor.row_schema.has_audio:
                 result.without_audio.add(source.name)
+            result.read_again_bytes += source.processor.bytes_read_again
             for split, uploader in source.uploaders.items():
                 result.splits[source.name, split] = uploader.progress
                 result.reasons[source.name, split] = uploader.reject_reasons

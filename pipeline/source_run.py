@@ -62,7 +62,8 @@ class SourceRun:
         self._revision_number = max(
             (len(publisher.state.split(self.name, split).earlier) for split in self.splits), default=0
         )
-        self.seen = SeenIds(options.staging_dir / "seen" / f"{self.name}.sqlite", self._index_identity)
+        path = options.staging_dir / "seen" / f"{self.name}.sqlite"
+        self.seen = SeenIds(path, self._index_identity, self._enter_known)
         self._fill_seen()
 
     def _quotas(self) -> dict[str, int]:
@@ -83,6 +84,7 @@ class SourceRun:
             source_id, of_split, ordinal, self._revision_number
         )
         self.processor.hooks.make_durable = self._make_durable
+        self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
             split,
             uploader.progress,
@@ -197,6 +199,11 @@ class SourceRun:
         if all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items()):
             return
         self.seen.clear(self._index_identity)
+        self._enter_known()
+
+    def _enter_known(self) -> None:
+        """Enter the ids of all clips that are published or staged."""
+        number = self._revision_number
         for split, uploader in self.uploaders.items():
             parts = [
                 part for folder in DATA_FOLDERS for part in self._publisher.published_files(folder, self.name, split)

@@ -23,6 +23,7 @@ from utils.audio import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, Row, RowSchema, Skip
+from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
@@ -80,6 +81,8 @@ class RunHooks:
     make_durable: Callable[[str, Progress], None] = lambda split, progress: None
     """(split, progress after the last step yielded): called before each checkpoint is written."""
     stop_requested: Callable[[], bool] = lambda: False
+    seek_points: Callable[[str], SeekPoints] = lambda split: SeekPoints()
+    """(split) -> where a reader of packed archives leaves and finds the places to enter them at."""
 
 
 class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one private method, so nothing is abstract
@@ -107,6 +110,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """The revision to read; set before the first read to pin one (law 6)."""
         self.cut_short: IngestError | None = None
         """Set by a `read` that ends before its end: why. A run raises it once what was read is published."""
+        self.bytes_read_again = 0
+        """Of source files, from where each split was resumed to its first new clip."""
         self._files: SourceFiles | None = None
         self._current_split = "train"
 
@@ -249,9 +254,24 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     def _outcomes(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         """What becomes of each clip after `start`, with the position after it."""
         self._current_split = split
-        if type(self)._process_single_split is not BaseProcessor._process_single_split:
-            return self._count(split, start)
-        return self._read_and_convert(split, start)
+        overridden = type(self)._process_single_split is not BaseProcessor._process_single_split
+        outcomes = self._count(split, start) if overridden else self._read_and_convert(split, start)
+        return self._noting_what_is_read_again(outcomes) if start.read else outcomes
+
+    def _noting_what_is_read_again(
+        self, outcomes: Iterator[tuple[Position, Outcome]]
+    ) -> Iterator[tuple[Position, Outcome]]:
+        before = self._bytes_read()
+        try:
+            first = next(outcomes, None)
+        finally:
+            self.bytes_read_again += self._bytes_read() - before
+        if first is not None:
+            yield first
+        yield from outcomes
+
+    def _bytes_read(self) -> int:
+        return self._files.bytes_read if self._files else 0
 
     def _read_and_convert(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         self._current_split = split

@@ -62,7 +62,8 @@ class GigaSpeech2Processor(BaseProcessor):
                 row = transcripts.get(_TRANSCRIPTS, key)
                 return row.value if row else None
 
-            yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped)
+            points = self.hooks.seek_points(split)
+            yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
 
     def _archives(self, split: str) -> list[str]:
         """The archives of a split, train's in numeric order. SourceError where they are not as known."""

@@ -88,8 +88,9 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
                 table = self._table(release, split)
                 yield from read_folder(self.files, table, f"{release.place}/clips", _LAYOUT, index, position)
             else:
+                points = self.hooks.seek_points(split)
                 yield from read_archive(
-                    self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped
+                    self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped, points
                 )
 
     def expected_clips(self, split: str) -> int | None:

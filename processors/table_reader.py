@@ -10,14 +10,16 @@ A name from a table is only ever compared with names that are there; it never be
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, TypeAlias
 
 from processors.reading import MAX_CLIP_BYTES, behind_the_end, damage_explained, key_of, number_in, too_large
-from processors.tar_reader import TarGz, audio_name, base_name, is_audio
+from processors.tar_reader import TarGz, audio_name, base_name, entering, is_audio
 from utils.errors import SourceError
 from utils.schema import Position, RawClip
+from utils.seek_points import SeekPoint, SeekPoints
 from utils.shown import shown
 from utils.sources import SourceFiles
 from utils.table_index import Entry, Row, TableIndex
@@ -82,6 +84,7 @@ def read_archive(
     index: TableIndex,
     position: Position,
     raise_if_stopped: Callable[[], None],
+    seek_points: SeekPoints | None = None,
 ) -> Iterator[RawClip]:
     """The clips of the index's table `split`, from a position `{index, member}` or `{index, row}` on.
 
@@ -91,7 +94,10 @@ def read_archive(
     read = number_in(position, "index")
     with_clip = index.count_also_in(CLIPS, split)
     if "row" not in position and read < with_clip:
-        for clip in _clips_in_archive(files, archive, split, layout, index, position, raise_if_stopped):
+        points = seek_points or SeekPoints()
+        point = points.before(read, archive, number_in(position, "member"))
+        clips = partial(_clips_in_archive, files, archive, split, layout, index, raise_if_stopped, points)
+        for clip in entering(clips, position, point):
             yield clip
             read = clip.position["index"]
             if read == with_clip:
@@ -106,21 +112,25 @@ def _clips_in_archive(
     split: str,
     layout: TableLayout,
     index: TableIndex,
-    position: Position,
     raise_if_stopped: Callable[[], None],
-) -> Iterator[RawClip]:
+    points: SeekPoints,
+    position: Position,
+    point: SeekPoint | None,
+) -> Generator[RawClip, None, None]:
     read = number_in(position, "index")
-    first = number_in(position, "member")
+    first = reached = number_in(position, "member")
     to_pass = 0 if "member" in position else read
-    with files.open(archive) as stream, TarGz(stream, archive) as tar:
-        for number, member in enumerate(tar.audio_members()):
+    with files.open(archive) as stream, TarGz(stream, archive, point) as tar:
+        for number, member in enumerate(tar.audio_members(), start=point.clips if point else 0):
+            # Behind clips of other splits, which are behind our position, it is of use to our next one.
+            tar.leave_points(points, read + (number > reached), number)
             found = None if number < first else index.get(split, base_name(member))
             if found is None or to_pass:
                 raise_if_stopped()
                 to_pass -= found is not None
                 continue
-            read += 1
-            after: Position = {"index": read, "member": number + 1}
+            read, reached = read + 1, number + 1
+            after: Position = {"index": read, "member": reached}
             yield _clip(_row(found), layout, index, after, tar.audio_of(member), audio_name(member))
 
 

@@ -5,17 +5,25 @@ loaded. Python's tarfile takes a damaged header, and in its stream mode a cut gz
 archive; here an archive ends where its end mark or its gzip trailer (with a checksum) says so, and
 everything else is a SourceError. Memory: one clip, however large the archive.
 
+A resume enters an archive in its middle, at a seek point that an earlier reading left (`utils/seek_points.py`). What
+does not fit there, and any damage found behind it, is held against the point and not against the archive: then the
+archive is read from its start, which has the last word.
+
 An archive is not believed: not the sizes in its headers, and not that a few of its bytes may hold terabytes.
 """
 
 import logging
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from io import BytesIO
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, TypeVar, cast
+
+import xxhash
 
 from processors.reading import (
     MAX_CLIP_BYTES,
@@ -26,7 +34,9 @@ from processors.reading import (
     number_in,
     too_large,
 )
+from utils.gzip_stream import GzipPlace, GzipStream, NotThere
 from utils.schema import Position, RawClip
+from utils.seek_points import SeekPoint, SeekPoints
 from utils.shown import shown
 from utils.sources import SourceFiles
 
@@ -46,9 +56,13 @@ MAX_PACKING_RATIO = 32
 """Behind its first GB an archive is refused where it unpacks to more than this (speech: less than 3; zeros: 1,000)."""
 
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error)
+_HEADER_DAMAGE = (*_DAMAGE, ValueError, RecursionError)
+"""Those of tarfile's parser of sparse and extended headers, too, which calls itself for each of these."""
 _SKIP_BYTES = 256 * 1024
-_PACKED_BYTES = 64 * 1024
-_GZIP = 16 + zlib.MAX_WBITS
+
+T = TypeVar("T")
+ReadFrom: TypeAlias = Callable[[Position, SeekPoint | None], Generator[RawClip, None, T]]
+"""(position within one archive, where to enter it) -> the clips from that position on."""
 
 
 def read_tars(
@@ -57,32 +71,78 @@ def read_tars(
     position: Position,
     transcript_of: Callable[[str], str | None],
     raise_if_stopped: Callable[[], None],
+    seek_points: SeekPoints | None = None,
 ) -> Iterator[RawClip]:
     """The clips of `archives`, in their order, from a position `{index, file, member}` on.
 
     A clip's key is its file name without folder and ending; `transcript_of(key)` None: not selected.
     Raises SourceError where an archive is damaged, naming it.
     """
-    read = number_in(position, "index")
-    first = file_in(position, archives) if "file" in position else 0
-    to_pass = number_in(position, "member") if "file" in position else read
+    points = seek_points or SeekPoints()
+    seeking = "file" in position
+    first = file_in(position, archives) if seeking else 0
+    at: Position = {"index": number_in(position, "index"), "member": number_in(position, "member") if seeking else 0}
+    to_pass = 0 if seeking else at["index"]
     for archive in archives[first:]:
-        number = 0
-        with files.open(archive) as stream, TarGz(stream, archive) as tar:
-            for number, member in enumerate(tar.audio_members(), start=1):
-                if to_pass:
-                    raise_if_stopped()
-                    to_pass -= 1
-                    continue
-                read += 1
-                after: Position = {"index": read, "file": archive, "member": number}
-                yield _clip(tar, member, after, transcript_of)
+        read = partial(_read_tar, files, archive, to_pass, transcript_of, raise_if_stopped, points)
+        point = points.before(at["index"], archive, at["member"])
+        at["index"], number, to_pass = yield from entering(read, at, point)
         if number == 0:
             log.warning("%s holds no clips", archive)
-        if to_pass and "file" in position:
+        if number < at["member"]:
             raise behind_the_end(archive, position)
+        at["member"] = 0
     if to_pass:
         raise behind_the_end("the source", position)
+
+
+def entering(read: ReadFrom[T], position: Position, point: SeekPoint | None) -> Generator[RawClip, None, T]:
+    """The clips that `read` gives from `position` on, entering at `point` where there is one.
+
+    Where that leads astray, it goes on behind the last clip that was read, from the archive's start.
+    """
+    if point:
+        try:
+            clips = read(position, point)
+            while True:
+                try:
+                    clip = next(clips)
+                except StopIteration as end:
+                    return cast(T, end.value)
+                yield clip
+                position = clip.position
+        except LedAstray as error:
+            log.debug("%s: a seek point leads astray (%s): reading from the start", point.file, error)
+    return (yield from read(position, None))
+
+
+def _read_tar(
+    files: SourceFiles,
+    archive: str,
+    to_pass: int,
+    transcript_of: Callable[[str], str | None],
+    raise_if_stopped: Callable[[], None],
+    points: SeekPoints,
+    position: Position,
+    point: SeekPoint | None,
+) -> Generator[RawClip, None, tuple[int, int, int]]:
+    """The clips of one archive behind the first `member`, less `to_pass` of them.
+
+    Returns how many clips of the split were read, how many the archive has, and how many are still to pass.
+    """
+    read = position["index"]
+    before = number = point.clips if point else 0
+    with files.open(archive) as stream, TarGz(stream, archive, point) as tar:
+        for number, member in enumerate(tar.audio_members(), start=before + 1):
+            tar.leave_points(points, read, number - 1)
+            if to_pass or number <= position["member"]:
+                raise_if_stopped()
+                to_pass -= to_pass > 0
+                continue
+            read += 1
+            after: Position = {"index": read, "file": archive, "member": number}
+            yield _clip(tar, member, after, transcript_of)
+    return read, number, to_pass
 
 
 def _clip(
@@ -105,14 +165,26 @@ def audio_name(member: tarfile.TarInfo) -> str:
     return too_large(name, member.size) if member.size > MAX_CLIP_BYTES else name
 
 
-class TarGz:
-    """The members of one tar.gz, iterated once. Raises SourceError where it is damaged or cut short."""
+class LedAstray(Exception):
+    """What was read from a seek point on does not fit: nothing is said of the archive."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+
+class TarGz:
+    """The members of one tar.gz, iterated once. Raises SourceError where it is damaged or cut short.
+
+    From a seek point on, in place of that, LedAstray.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, point: SeekPoint | None = None) -> None:
         self._name = name
-        self._members_read = 0
-        self._blocks = _ForwardReader(stream)
+        self._point = point
+        self._members_read = point.members if point else 0
+        with self._damage_explained():
+            self._blocks = _ForwardReader(GzipStream(stream, point.place if point else None))
+            if point:
+                self._blocks.seek(point.header_at)
         self._tar: tarfile.TarFile | None = None
+        self._found: list[SeekPoint] = []
 
     def __enter__(self) -> "TarGz":
         return self
@@ -149,16 +221,20 @@ class TarGz:
                 raise tarfile.ReadError(f"{shown(member.name)} is not a regular file")
             yield cast(BinaryIO, content)
 
+    def leave_points(self, points: SeekPoints, index: int, clips: int) -> None:
+        """Add the seek points found up to the member last yielded, the first clip behind `clips` others."""
+        for point in self._found:
+            points.add(replace(point, index=index, clips=clips))
+        self._found.clear()
+
     def _next(self) -> tarfile.TarInfo | None:
-        # ValueError: tarfile's parser of sparse and extended headers; RecursionError: it calls itself for each of these
-        with (
-            damage_explained(self._name, *_DAMAGE, ValueError, RecursionError, found=self._found()),
-            self._blocks.headers(MAX_HEADER_BYTES),
-        ):
+        with self._damage_explained(_HEADER_DAMAGE), self._blocks.headers(MAX_HEADER_BYTES):
             if self._tar is None:
                 # Names must be valid Unicode: they become source ids.
                 self._tar = tarfile.TarFile(fileobj=self._blocks, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
+                self._check_entered()
             member = self._tar.next()
+            self._find_points(member)
             self._tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: 500 MB for 400,000 clips
             if len(self._tar.pax_headers) > MAX_GLOBAL_HEADERS:
                 raise tarfile.ReadError(f"more than {MAX_GLOBAL_HEADERS} global header fields")
@@ -172,11 +248,31 @@ class TarGz:
             if rest.strip(b"\0"):
                 raise tarfile.ReadError("more data after its end mark")
 
-    def _damage_explained(self) -> AbstractContextManager[None]:
-        return damage_explained(self._name, *_DAMAGE, found=self._found())
+    def _check_entered(self) -> None:
+        if self._point and self._blocks.header != self._point.header:
+            raise LedAstray("another member begins there")
 
-    def _found(self) -> str:
-        return f"is damaged or was cut short after {self._members_read} members"
+    def _find_points(self, member: tarfile.TarInfo | None) -> None:
+        """Of the places behind which `member` is the first to begin, the last is a seek point."""
+        place = None
+        while member and (found := self._blocks.places) and found[0].unpacked_at <= member.offset:
+            place = found.popleft()
+        # What an archive says once for all members behind it would be missing there.
+        if place and member and self._tar and not self._tar.pax_headers:
+            header = self._blocks.header
+            self._found = [SeekPoint(0, self._name, place, self._members_read, 0, member.offset, header)]
+
+    @contextmanager
+    def _damage_explained(self, kinds: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
+        found = f"is damaged or was cut short after {self._members_read} members"
+        doubtful: tuple[type[Exception], ...] = (*kinds, NotThere)
+        with damage_explained(self._name, *kinds, found=found):
+            try:
+                yield
+            except doubtful as error:
+                if self._point is None:
+                    raise
+                raise LedAstray(shown(error)) from error
 
 
 def is_audio(member: tarfile.TarInfo) -> bool:
@@ -193,17 +289,27 @@ def _is_plain(member: tarfile.TarInfo) -> bool:
 class _ForwardReader:
     """The decompressed stream as tarfile wants it: `tell`, and `seek` forward by reading. Remembers the last block."""
 
-    def __init__(self, packed: BinaryIO) -> None:
-        self._packed = packed
-        self._stream = _Unpacked(packed)
-        self._offset = 0
+    def __init__(self, stream: GzipStream) -> None:
+        self._stream = stream
+        self._offset = stream.unpacked_bytes
         self._header_bytes_left: int | None = None
+        self._header_block: bytes | None = None
         self.last_block = b""
+
+    @property
+    def places(self) -> deque[GzipPlace]:
+        """Places in the archive that reading came by, and nobody has taken yet."""
+        return self._stream.found
+
+    @property
+    def header(self) -> str:
+        """The fingerprint of the first block of the headers that were read last."""
+        return xxhash.xxh3_128_hexdigest(self._header_block or b"")
 
     @contextmanager
     def headers(self, most_bytes: int) -> Iterator[None]:
         """What is read meanwhile are headers, no more than `most_bytes` of them: an extended one may claim any size."""
-        self._header_bytes_left = most_bytes
+        self._header_bytes_left, self._header_block = most_bytes, None
         try:
             yield
         finally:
@@ -228,6 +334,8 @@ class _ForwardReader:
             if self._header_bytes_left < 0:
                 raise tarfile.ReadError(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
         self.last_block = self._read(size)
+        if self._header_block is None and size == tarfile.BLOCKSIZE:
+            self._header_block = self.last_block
         return self.last_block
 
     def read_all(self, size: int) -> bytes:
@@ -245,61 +353,9 @@ class _ForwardReader:
     def _read(self, size: int) -> bytes:
         read = self._stream.read(size)
         self._offset += len(read)
-        if self._offset > ALWAYS_UNPACKED_BYTES + MAX_PACKING_RATIO * self._packed.tell():
+        if self._offset > ALWAYS_UNPACKED_BYTES + MAX_PACKING_RATIO * self._stream.packed_bytes:
             raise tarfile.ReadError(
-                f"{self._packed.tell():,} packed bytes hold more than {self._offset:,}: this is no archive of speech"
+                f"{self._stream.packed_bytes:,} packed bytes hold more than {self._offset:,}: "
+                "this is no archive of speech"
             )
         return read
-
-
-class _Unpacked:
-    """The content of a gzip file of one or more members, from front to back.
-
-    As Python's `gzip` reads it, but in C throughout: Python takes a minute for a name of 100 MB in a header.
-    """
-
-    def __init__(self, packed: BinaryIO) -> None:
-        self._packed = packed
-        self._member: zlib._Decompress | None = None
-        self._rest = b""
-        """Packed bytes that are still to be unpacked."""
-        self._ready = memoryview(b"")
-        """Unpacked bytes that are still to be read."""
-
-    def read(self, size: int) -> bytes:
-        """`size` bytes, fewer only at the end. EOFError where a member is cut short, zlib.error where it is damaged."""
-        if size <= len(self._ready):
-            return self._taken(size)
-        content = BytesIO()  # which gives its bytes away without a copy
-        while (left := size - content.tell()) and (self._ready or self._unpack()):
-            content.write(self._taken(left))
-        return content.getvalue()
-
-    def _taken(self, most: int) -> bytes:
-        taken, self._ready = bytes(self._ready[:most]), self._ready[most:]
-        return taken
-
-    def _unpack(self) -> bool:
-        """Have something that is ready; False at the end of the file."""
-        while not self._ready:
-            if self._member is None and not self._has_another():
-                return False
-            self._member = self._member or zlib.decompressobj(_GZIP)
-            packed = self._rest or self._packed.read(_PACKED_BYTES)
-            if not packed:
-                raise EOFError("the end of the file within a gzip member")
-            self._ready = memoryview(self._member.decompress(packed, _SKIP_BYTES))
-            self._rest = self._member.unused_data or self._member.unconsumed_tail
-            if self._member.eof:
-                self._member = None
-        return True
-
-    def _has_another(self) -> bool:
-        """Whether another member follows. Zeros in front of it are padding."""
-        self._rest = self._rest.lstrip(b"\0")
-        while not self._rest:
-            packed = self._packed.read(_PACKED_BYTES)
-            if not packed:
-                return False
-            self._rest = packed.lstrip(b"\0")
-        return True

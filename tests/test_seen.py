@@ -157,18 +157,51 @@ def test_corrupted_index_is_replaced(tmp_path: Path, content: bytes) -> None:
         assert read(seen, ["a", "a"])[0] is None
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:8192], lambda raw: raw[:12288] + bytes(4096) + raw[16384:]])
-def test_damage_inside_is_found_at_the_start(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    """A file that lost its end or a page is replaced before a run, and does not stop it in the middle."""
-    with index(tmp_path) as seen:
-        read(seen, [f"clip {number}" for number in range(2000)])
+def damaged_index(folder: Path, damage: Callable[[bytes], bytes]) -> list[str]:
+    """An index of 2,000 ids, damaged; returns them."""
+    ids = [f"clip {number}" for number in range(2000)]
+    with index(folder) as seen:
+        read(seen, ids)
         seen.note_covered("train", 2000, 0)
-    path = tmp_path / "seen" / "Corpus.sqlite"
+    path = folder / "seen" / "Corpus.sqlite"
     path.write_bytes(damage(path.read_bytes()))
+    return ids
+
+
+def test_an_index_that_was_cut_short_is_replaced_at_the_start(tmp_path: Path) -> None:
+    """It covers nothing, so it is filled before a run."""
+    ids = damaged_index(tmp_path, lambda raw: raw[:8192])
 
     with index(tmp_path) as seen:
         assert not seen.covers("train", 2000, 0)
-        assert read(seen, [f"clip {number}" for number in range(2000)]) == [None] * 2000
+        assert read(seen, ids) == [None] * 2000
+
+
+def test_a_damaged_page_does_not_stop_a_run(tmp_path: Path) -> None:
+    """The index is made anew where the page is met, with what is durable and what is not yet: no repeat passes."""
+    ids = damaged_index(tmp_path, lambda raw: raw[:12288] + b"\xff" * (len(raw) - 12288))
+    refilled: list[int] = []
+
+    def refill() -> None:
+        refilled.append(len(ids))
+        seen.add_known(ids, "train", 0)
+        seen.note_covered("train", 2000, 0)
+
+    seen = SeenIds(tmp_path / "seen" / "Corpus.sqlite", "generation", refill)
+    new = [f"new {number}" for number in range(500)]
+    assert read(seen, [*ids, *new, *new, *ids], start=2000)[:500] == [None] * 500
+    assert refilled == [2000]
+    for repeated in (*new, *ids):
+        assert isinstance(seen.admit(repeated, "train", 9999, 0), Reject)
+    seen.close()
+
+
+def test_opening_looks_at_few_pages_however_many_there_are(tmp_path: Path) -> None:
+    """An index of ten million ids opens as fast as one of ten: damage far behind its start is not looked for."""
+    damaged_index(tmp_path, lambda raw: raw[:12288] + b"\xff" * (len(raw) - 12288))
+
+    with index(tmp_path) as seen:
+        assert seen.covers("train", 2000, 0)
 
 
 def test_other_sources_are_not_touched(tmp_path: Path) -> None:

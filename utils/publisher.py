@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.schema import DATA_FOLDERS, SPEECH
+from utils.seek_points import SEEK_FOLDER
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, Part, SourceState, State
 from utils.targets import Change, Snapshot, Target
@@ -34,6 +35,8 @@ class Publisher:
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
         self._ledger = self._read_ledger()
+        self._hints: dict[str, bytes | None] = {}
+        """Hints that the target has: path -> content, None where it is not read yet."""
 
     @property
     def committed(self) -> State:
@@ -65,6 +68,7 @@ class Publisher:
     def refuse_missing_files(self) -> None:
         """TargetRefused where files are gone that were published; a warning where others lie among them."""
         listed = self.target.list_files("", self.snapshot)
+        self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
         there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path for record in self._ledger.records()}
         if missing := sorted(named - there):
@@ -76,8 +80,21 @@ class Publisher:
         if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
             log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
-    def publish(self, built: Sequence[BuiltPart]) -> None:
-        """Commit parts of one split, in their order, in one commit. When this returns, the target has them."""
+    def read_hint(self, path: str) -> bytes | None:
+        """A file of the target on which nothing rests but how long a run takes; None where it has none."""
+        if path in self._hints and self._hints[path] is None:
+            self._hints[path] = self.target.read_file(path, self.snapshot)
+        return self._hints.get(path)
+
+    def has_hint(self, path: str, content: bytes, is_empty: bool) -> bool:
+        """Whether the target needs no new file of `content` there; where that says nothing, none at all will do."""
+        return self._hints.get(path, content if is_empty else None) == content
+
+    def publish(self, built: Sequence[BuiltPart], hints: Mapping[str, bytes] | None = None) -> None:
+        """Commit parts of one split, in their order, in one commit, with hints that follow from them.
+
+        When this returns, the target has them, and `state` says so.
+        """
         files: dict[str, Path | bytes] = {path: local for one in built for path, local in one.files.items()}
         ledger, state = self._ledger, self.state
         for one in built:
@@ -86,9 +103,11 @@ class Publisher:
         planned = self._signed(ledger.signed(state))
         if files:
             files[LEDGER_PATH] = ledger.raw
+        files.update(hints or {})
         parts = [one.part for one in built]
         self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)
         self._ledger = ledger
+        self._hints.update(hints or {})
         for part in parts:
             self._declared.pop(part.source, None)
             self.bytes_published += part.size_bytes

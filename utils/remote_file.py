@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from utils import hub
+from utils.byte_meter import ByteMeter
 from utils.errors import SourceError
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class RemoteFile:
     patience: hub.Patience = field(default_factory=hub.Patience)
     stop_requested: Callable[[], bool] = hub.never
 
-    def open(self) -> BinaryIO:
+    def open(self, meter: ByteMeter | None = None) -> BinaryIO:
         """A seekable file whose bytes come from the network as they are read; a few MB of memory at most."""
-        return io.BufferedReader(RangeReader(self), BUFFER_BYTES)
+        return io.BufferedReader(RangeReader(self, meter or ByteMeter()), BUFFER_BYTES)
 
     def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
         """The bytes of [start, end), in pieces as they come.
@@ -107,8 +108,10 @@ class RemoteFile:
 class RangeReader(io.RawIOBase):
     """A remote file as a raw Python file: seekable, reading by windows that grow while it is read on."""
 
-    def __init__(self, file: RemoteFile) -> None:
+    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+        """`meter` counts what comes off the network."""
         self._file = file
+        self._meter = meter
         self._position = 0
         self._stream = file.stream(0, 0)
         self._rest = memoryview(b"")
@@ -162,6 +165,7 @@ class RangeReader(io.RawIOBase):
                 self._begin_window(wanted)
             self._rest = memoryview(next(self._stream))
             self._received += len(self._rest)
+            self._meter.bytes_read += len(self._rest)
 
     def _begin_window(self, wanted: int) -> None:
         read_on = self._position == self._window_end > 0

@@ -18,10 +18,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from utils.byte_meter import ByteMeter, open_metered
 from utils.durable import AppendedFile, make_folder, publish_file, remove, remove_folder, step
 from utils.errors import Interrupted, SourceError, Stopped
 from utils.remote_file import RemoteFile
@@ -44,6 +45,8 @@ class FileCache:
 
     folder: Path
     max_bytes: int
+    meter: ByteMeter = field(default_factory=ByteMeter)
+    """Counts what is read of the files; a download is none of that."""
 
     def open(self, file: RemoteFile) -> BinaryIO:
         """The file, from the disk; downloaded first where it is not there, going on with what is.
@@ -54,7 +57,7 @@ class FileCache:
         path = self._revision_folder(file) / file.name
         with self._disk_errors(file):
             while True:
-                opened = _open_shared(path, file.size_bytes)
+                opened = _open_shared(path, file.size_bytes, self.meter)
                 if opened is not None:
                     now = time.time_ns()  # finer than the file system's own clock
                     os.utime(path, ns=(now, now))
@@ -160,10 +163,10 @@ def _still_named(opened: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _open_shared(path: Path, size_bytes: int) -> BinaryIO | None:
+def _open_shared(path: Path, size_bytes: int, meter: ByteMeter) -> BinaryIO | None:
     """The file under a shared lock; None where there is none of that size."""
     try:
-        opened = path.open("rb")
+        opened = open_metered(path, meter)
     except FileNotFoundError:
         return None
     fcntl.flock(opened, fcntl.LOCK_SH)

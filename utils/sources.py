@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from utils import hub
+from utils.byte_meter import ByteMeter, open_metered
 from utils.errors import SourceError
 from utils.remote_file import RemoteFile, SourceChanged, explained
 from utils.source_cache import FileCache, clear_cache
@@ -61,6 +62,10 @@ class SourceFiles(Protocol):
     def open(self, name: str) -> BinaryIO:
         """A file opened for reading, seekable; to be closed. SourceError where it can't be read."""
 
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes those who opened files have read of them, from a disk or off the network."""
+
 
 def open_source(mirror: str, repo_id: str | None, access: SourceAccess, revision: str | None) -> SourceFiles:
     """The files of a source, from its mirror where `access` names one, else from the Hub.
@@ -87,6 +92,7 @@ class MirrorFiles:
                 "or leave out --source-dir to read from the Hub."
             )
         self._folder = folder
+        self._meter = ByteMeter()
         listed = sorted(_regular_files(folder))
         if not listed:
             raise SourceError(f"The mirror folder {folder} holds no files. Put the source's files there.")
@@ -107,9 +113,13 @@ class MirrorFiles:
         self._index(name)
         path = self._folder / name
         try:
-            return path.open("rb")
+            return open_metered(path, self._meter)
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+    @property
+    def bytes_read(self) -> int:
+        return self._meter.bytes_read
 
     def _index(self, name: str) -> int:
         return index_of(name, self._names, str(self._folder))
@@ -128,7 +138,8 @@ class HubFiles:
         self._repo_id = repo_id
         self._access = access
         self._api = hub.connect(access.token, access.timeout_s)
-        self._cache = FileCache(access.cache_dir, access.max_cache_bytes)
+        self._meter = ByteMeter()
+        self._cache = FileCache(access.cache_dir, access.max_cache_bytes, self._meter)
         # Asked for a pinned revision too: it says at once whether the Hub is there and still has it.
         self.revision = self._ask(lambda: str(self._api.dataset_info(repo_id, revision=revision).sha), "revision")
         self._files = self._ask(self._list, "list of files")
@@ -142,7 +153,11 @@ class HubFiles:
 
     def open(self, name: str) -> BinaryIO:
         file = self._file(name)
-        return file.open() if self._access.streaming else self._cache.open(file)
+        return file.open(self._meter) if self._access.streaming else self._cache.open(file)
+
+    @property
+    def bytes_read(self) -> int:
+        return self._meter.bytes_read
 
     def _file(self, name: str) -> RemoteFile:
         return self._files[self._names[index_of(name, self._names, f"{self._repo_id} on the Hub")]]

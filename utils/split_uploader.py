@@ -6,6 +6,7 @@ the uploaded-IDs checkpoint is written, and the segments that the state now cove
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from utils.disk import DiskFloor
 from utils.durable import remove
 from utils.publisher import Publisher
 from utils.schema import Reject
+from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
 from utils.shards import BuiltPart, ShardLimits, build_part, next_cut
 from utils.staging import Staging, StagingKey
 from utils.state import Progress, SplitState, Step
 from utils.upload_checkpoint import remember_uploaded
+
+MOST_SEEK_POINTS = 256
+"""Between two checkpoints: of 4 GB."""
 
 
 class SplitUploader:
@@ -54,6 +59,8 @@ class SplitUploader:
         self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
+        self.seek_points = SeekPoints(self._seek_point, MOST_SEEK_POINTS)
+        """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self.reject_reasons = Counter(
             staged.reject.reason
@@ -78,7 +85,7 @@ class SplitUploader:
 
     def make_durable(self, progress: Progress) -> None:
         """Close the segment: all steps taken so far survive whatever comes."""
-        self.staging.close(progress)
+        self.staging.close(progress, self.seek_points.taken(progress.read))
         self.progress = progress
 
     def publish_ready(self, flush: bool = False) -> None:
@@ -91,7 +98,7 @@ class SplitUploader:
 
     def _publish(self, flush: bool) -> None:
         while built := self._build(flush):
-            self.publisher.publish(built)
+            self.publisher.publish(built, self._seek_file(built[-1].part.progress))
             self.remember()
             self.staging.drop_published(self._published.progress)
             for part in built:
@@ -112,6 +119,25 @@ class SplitUploader:
             built.append(part)
             state = state.after(part.part)
         return built
+
+    def _seek_point(self, index: int) -> SeekPoint | None:
+        """The newest one that is kept and not behind a position with that index: staged, or else published."""
+        return self.staging.seek_point(index) or newest(self._published_points, index)
+
+    @property
+    def _published_points(self) -> list[SeekPoint]:
+        """The one that lies in the target, if any."""
+        raw = self.publisher.read_hint(published_path(self.source, self.split))
+        return from_text(raw, self.staging.key.revision) if raw else []
+
+    def _seek_file(self, progress: Progress) -> Mapping[str, bytes]:
+        """What tells another machine where to enter the archive at that progress; nothing where the target has it."""
+        point = None if progress.finished else self._seek_point(progress.read)
+        if point and point.file != progress.position.get("file", point.file):
+            point = None  # reading has come to another archive
+        path = published_path(self.source, self.split)
+        text = to_text([point] if point else [], self.staging.key.revision)
+        return {} if self.publisher.has_hint(path, text, is_empty=point is None) else {path: text}
 
     def remember(self) -> None:
         """Write down what is committed: only ever after it has landed (law 1)."""

@@ -28,6 +28,7 @@ from utils.checked_types import check_types
 from utils.durable import NewFile, fsync_folder, make_folder, remove, rename, rename_aside
 from utils.errors import TargetRefused
 from utils.schema import AUDIO_TYPE, SPEECH, Reject, Row, RowSchema, published_schema
+from utils.seek_points import SeekPoint, from_text, newest, to_text
 from utils.shown import shown
 from utils.state import Progress, Step
 from utils.state_checks import check_progress
@@ -35,6 +36,7 @@ from utils.state_checks import check_progress
 log = logging.getLogger(__name__)
 
 FOOTER_KEY = b"ingest"
+SEEK_POINTS_KEY = b"seek_points"
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2
 """Audio (or text) a row group holds at most (but for a single longer clip): what bounds our memory."""
@@ -99,7 +101,13 @@ class Segment:
     @cached_property
     def rows_index(self) -> pa.Table:
         """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
-        return pq.read_table(self.path, columns=["_ordinal", "_audio_bytes", "_progress"])
+        return self._columns(["_ordinal", "_audio_bytes", "_progress"])
+
+    @property
+    def seek_points(self) -> list[SeekPoint]:
+        """The places that its clips' archives can be entered at. Not kept: each has some 30 KB."""
+        raw = pq.read_metadata(self.path).metadata.get(SEEK_POINTS_KEY)
+        return from_text(raw, self.key.revision) if raw else []
 
     def row_groups(self) -> Iterator[pa.Table]:
         """The rows, one row group at a time."""
@@ -109,12 +117,17 @@ class Segment:
 
     def ids(self) -> list[str]:
         """The IDs that its rows carry ("" where they are given at build)."""
-        return pq.read_table(self.path, columns=["ID"])["ID"].to_pylist()  # type: ignore[no-any-return]
+        return self._columns(["ID"])["ID"].to_pylist()  # type: ignore[no-any-return]
 
     def source_ids(self) -> list[str]:
         """The source ids of its rows and rejects."""
-        rows = pq.read_table(self.path, columns=["source_id"])["source_id"].to_pylist()
+        rows = self._columns(["source_id"])["source_id"].to_pylist()
         return [*rows, *(staged.reject.source_id for staged in self.rejects)]
+
+    def _columns(self, names: list[str]) -> pa.Table:
+        # Not `pq.read_table`: it imports pyarrow's datasets, and with them pandas, for a third of a second.
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            return file.read(columns=names, use_threads=False)
 
 
 class Staging:
@@ -169,14 +182,19 @@ class Staging:
             self._open = _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         self._open.add(step)
 
-    def close(self, progress: Progress) -> None:
-        """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint."""
+    def close(self, progress: Progress, seek_points: Sequence[SeekPoint] = ()) -> None:
+        """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint.
+
+        `seek_points`, none behind that progress, travel with them.
+        """
         if self._open is None and progress == self._progress:
             return
         if self._open is None:
             make_folder(self.folder)
         pending = self._open or _OpenSegment(self.folder / "segment.tmp", self.row_schema)
         first = self._progress.read
+        if seek_points:
+            pending.add_seek_points(to_text(seek_points, self.key.revision))
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
@@ -196,6 +214,13 @@ class Staging:
             with self._changing:
                 self.segments = tuple(segment for segment in self.segments if segment not in covered)
             fsync_folder(self.folder)
+
+    def seek_point(self, index: int) -> SeekPoint | None:
+        """The newest staged seek point that is not behind a position with that index."""
+        for segment in reversed(self.segments):
+            if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
+                return point
+        return None
 
     def _append(self, segment: Segment) -> None:
         with self._changing:
@@ -348,6 +373,9 @@ class _OpenSegment:
         }
         columns = [_column(values[column.name], column.type) for column in self._schema]
         return pa.Table.from_arrays(columns, schema=self._schema)
+
+    def add_seek_points(self, text: bytes) -> None:
+        self._writer.add_key_value_metadata({SEEK_POINTS_KEY: text})
 
     def finish(self, footer: Mapping[str, Any]) -> int:
         """Write the rest and the footer, and fsync; returns the number of rows."""

@@ -11,7 +11,7 @@ Authors are published as salted hashes only.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class ApifyProcessor(BaseProcessor):
 
     def __init__(self, config: ProcessorConfig | Mapping[str, Any] | None = None, **fields: Any) -> None:
         super().__init__(config, **fields)
+        self.config = replace(self.config, overlap=False)  # it buys: never ahead of what is published, in one thread
         self.folder = Folder(Path(self.config.options.get("folder", DEFAULT_FOLDER)))
         self.make_collector: Callable[[CollectorOptions], Collector] = self._collector
         """How a collector is made; may be set, to reach another Apify."""

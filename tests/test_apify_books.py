@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def apify() -> Iterator[ApifyServer]:
         yield server
 
 
-def processor(folder: Path, apify: ApifyServer, **options: str) -> ApifyProcessor:
+def processor(folder: Path, apify: ApifyServer, overlap: bool = False, **options: str) -> ApifyProcessor:
     made = ApifyProcessor(
+        overlap=overlap,
         checkpoint_dir=folder / "checkpoints",
         options={"folder": str(folder), "queries": str(folder / "queries.yaml"), **options},
     )
@@ -198,6 +200,22 @@ def test_unified_checkpoint_shows_the_progress_without_names(tmp_path: Path, api
     assert sorted(shown["author_counts"].values()) == sorted(ours["author_counts"].values())
     assert set(shown["author_counts"]) == {row["author_hash"] for row in rows if "author_hash" in row}
     assert "talker" not in path.read_text() and shown["position"]["index"] == 24
+
+
+def test_buying_and_its_checkpoints_are_of_one_thread(tmp_path: Path, apify: ApifyServer) -> None:
+    """Nothing is bought ahead of what is published, and no checkpoint shows books that another thread is writing."""
+    made = processor(tmp_path, apify, overlap=True)
+    threads: set[str] = set()
+
+    def stop_requested() -> bool:
+        threads.add(threading.current_thread().name)
+        return False
+
+    made.make_collector = lambda chosen: collector(tmp_path, api_of(apify), stop_requested=stop_requested)
+
+    steps(made)
+
+    assert threads == {threading.current_thread().name} and is_right(tmp_path, apify)
 
 
 @pytest.mark.parametrize("processed", ["food", "by what it searches for"])

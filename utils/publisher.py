@@ -134,8 +134,9 @@ class Publisher:
 def _message(parts: Sequence[Part]) -> str:
     first, last = parts[0], parts[-1]
     numbers = f"{first.number:05d}" + (f"-{last.number:05d}" if last is not first else "")
-    unit = "samples" if first.row_schema is SPEECH else first.row_schema.unit
-    return f"Add {first.source}/{first.split} {numbers}: {sum(part.rows for part in parts)} {unit}"
+    rows = sum(part.rows for part in parts)
+    counted = f"{rows} samples" if first.row_schema is SPEECH else first.row_schema.count(rows)
+    return f"Add {first.source}/{first.split} {numbers}: {counted}"
 
 
 def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> Publisher:

@@ -170,7 +170,7 @@ class HubTarget:
         def read() -> pa.Table:
             files = hub.filesystem(self._token)
             with files.open(f"datasets/{self.name}/{path}", revision=snapshot.head, block_size=2**20) as file:
-                return pq.read_table(file, columns=columns)
+                return pq.ParquetFile(file).read(columns=columns)
 
         return self._ask(f"read {path}", read)
 

@@ -202,7 +202,8 @@ class SourceRun:
         self._enter_known()
 
     def _enter_known(self) -> None:
-        """Enter the ids of all clips that are published or staged."""
+        """Enter the ids of all clips that are published or staged: first let none be in between."""
+        self._committer.wait()
         number = self._revision_number
         for split, uploader in self.uploaders.items():
             parts = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from processors.ahead import in_order
 from processors.conversion import as_raw_clip, convert_clip
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from utils.synthetic_voice import SyntheticVoice
 
 
+T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]
 
 
@@ -255,20 +256,20 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """What becomes of each clip after `start`, with the position after it."""
         self._current_split = split
         overridden = type(self)._process_single_split is not BaseProcessor._process_single_split
-        outcomes = self._count(split, start) if overridden else self._read_and_convert(split, start)
-        return self._noting_what_is_read_again(outcomes) if start.read else outcomes
+        if overridden:
+            return self._noting_what_is_read_again(self._count(split, start), start)
+        return self._read_and_convert(split, start)
 
-    def _noting_what_is_read_again(
-        self, outcomes: Iterator[tuple[Position, Outcome]]
-    ) -> Iterator[tuple[Position, Outcome]]:
+    def _noting_what_is_read_again(self, read: Iterator[T], start: Progress) -> Iterator[T]:
+        """What is read behind `start`, as it is: around the reading itself, which may run ahead of the rest."""
         before = self._bytes_read()
         try:
-            first = next(outcomes, None)
+            first = next(read, None)
         finally:
-            self.bytes_read_again += self._bytes_read() - before
+            self.bytes_read_again += self._bytes_read() - before if start.read else 0
         if first is not None:
             yield first
-        yield from outcomes
+        yield from read
 
     def _bytes_read(self) -> int:
         return self._files.bytes_read if self._files else 0
@@ -276,14 +277,15 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     def _read_and_convert(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         self._current_split = split
         clips = enumerate(self.read(split, start.position), start=start.read + 1)
+        numbered = self._noting_what_is_read_again(clips, start)
         if not self.config.overlap:
-            for ordinal, clip in clips:
+            for ordinal, clip in numbered:
                 outcome = self._admitted(clip, split, ordinal)
                 yield clip.position, outcome if outcome is not None else self.convert_to_standard_format(clip)
             return
         is_ours = type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format
         workers = self.config.num_workers if is_ours else 1  # another's code may count on being called by one thread
-        yield from in_order(clips, _audio_bytes, partial(self._prepared, split), workers)
+        yield from in_order(numbered, _audio_bytes, partial(self._prepared, split), workers)
 
     def _prepared(self, split: str, numbered: tuple[int, RawClip]) -> "_Result | Callable[[], _Result]":
         """What becomes of a clip where no audio is needed to tell, else what converts it."""

@@ -399,7 +399,7 @@ def tarball_of_one() -> bytes:
 
 def options_of(machine: Path, mirror: Path | None, **options: Any) -> Options:
     places = {"output": machine / "out", "checkpoint_dir": machine / "checkpoints", "data_dir": machine / "data"}
-    cuts = {"upload_batch_size": 25, "checkpoint_interval": 10, "quiet": True}
+    cuts = {"upload_batch_size": 25, "checkpoint_interval": 10, "quiet": True, "overlap": False}
     return Options(**{"fresh": True, "sources": (SOURCE,), "source_dir": mirror, **places, **cuts, **options})
 
 
@@ -438,15 +438,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Path:
 
 
 @pytest.mark.parametrize("same_machine", [True, False])
+@pytest.mark.parametrize("overlap", [True, False])
 def test_a_resumed_run_reads_little_again_and_publishes_the_same(
-    tmp_path: Path, mirror: Path, undisturbed: Path, same_machine: bool
+    tmp_path: Path, mirror: Path, undisturbed: Path, same_machine: bool, overlap: bool
 ) -> None:
-    """From the segments of this machine, or on another one from what the target holds: byte for byte the same."""
+    """From the segments of this machine, or on another one from what the target holds: byte for byte the same.
+
+    What is read ahead is not read again.
+    """
     stopped_when(tmp_path, mirror, 75)
     if not same_machine:
         shutil.rmtree(tmp_path / "data")
 
-    done = run_of(options_of(tmp_path, mirror, resume=True))
+    done = run_of(options_of(tmp_path, mirror, resume=True, overlap=overlap))
 
     table = (mirror / REPO / "data/th/train_refined.tsv").stat().st_size
     of_evaluation = 2 * (mirror / REPO / "data/th/dev.tar.gz").stat().st_size

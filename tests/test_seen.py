@@ -196,6 +196,23 @@ def test_a_damaged_page_does_not_stop_a_run(tmp_path: Path) -> None:
     seen.close()
 
 
+def test_an_index_that_was_half_made_anew_is_not_believed(tmp_path: Path) -> None:
+    """Whatever ends the making, and whatever is noted after that: the next run fills it again."""
+    ids = damaged_index(tmp_path, lambda raw: raw[:12288] + b"\xff" * (len(raw) - 12288))
+
+    def refill() -> None:
+        raise ConnectionError
+
+    seen = SeenIds(tmp_path / "seen" / "Corpus.sqlite", "generation", refill)
+    with pytest.raises(ConnectionError):
+        read(seen, [*ids, *(f"new {number}" for number in range(500))], start=2000)
+    seen.note_covered("train", 2000, 0)
+    seen.close()
+
+    with index(tmp_path) as seen:
+        assert not seen.covers("train", 2000, 0)
+
+
 def test_opening_looks_at_few_pages_however_many_there_are(tmp_path: Path) -> None:
     """An index of ten million ids opens as fast as one of ten: damage far behind its start is not looked for."""
     damaged_index(tmp_path, lambda raw: raw[:12288] + b"\xff" * (len(raw) - 12288))

@@ -104,12 +104,14 @@ class SeenIds:
 
     def _make_anew(self, error: sqlite3.DatabaseError) -> None:
         log.warning("The index of source ids %s is damaged (%s): making it anew", self._path, error)
-        not_noted = self._not_noted
-        self.clear(self._identity)
+        not_noted, identity = self._not_noted, self._identity
+        self.clear(f"{identity}, half made")  # what ends this in its middle leaves an index that nobody believes
         self._refill()
         for source_id, revision_number, split, ordinal in not_noted:
             self._admitted(source_id, split, ordinal, revision_number)
-        self._not_noted = not_noted
+        with step("index", self._path), self._db:
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'identity'", (identity,))
+        self._not_noted, self._identity = not_noted, identity
 
     def _meta(self, name: str) -> str | None:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()

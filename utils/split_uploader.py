@@ -98,7 +98,8 @@ class SplitUploader:
 
     def _publish(self, flush: bool) -> None:
         while built := self._build(flush):
-            self.publisher.publish(built, self._seek_file(built[-1].part.progress))
+            hints = self._seek_file(built[-1].part.progress)
+            self.publisher.publish(built, hints)
             self.remember()
             self.staging.drop_published(self._published.progress)
             for part in built:

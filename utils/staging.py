@@ -14,6 +14,7 @@ damaged (their digest says so) or do not continue it are set aside, and their cl
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -218,8 +219,9 @@ class Staging:
     def seek_point(self, index: int) -> SeekPoint | None:
         """The newest staged seek point that is not behind a position with that index."""
         for segment in reversed(self.segments):
-            if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
-                return point
+            with suppress(FileNotFoundError):  # published meanwhile, by the committer's thread
+                if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
+                    return point
         return None
 
     def _append(self, segment: Segment) -> None:

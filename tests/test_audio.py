@@ -20,6 +20,7 @@ import xxhash
 from utils.audio import AudioOptions, AudioRejected, audio_from_array, standardize_audio
 from utils.audio_mpeg import scan_mpeg
 from utils.errors import UsageError
+from utils.verify_rows import problem_of
 
 RATE = 16_000
 WAV = AudioOptions(audio_format="wav")
@@ -717,3 +718,22 @@ def test_real_clips_are_kept_and_broken_ones_named(path):
         assert (rate, samples.ndim) == (RATE, 1)
         assert -23 < dbfs(samples) < -19.99
         assert np.abs(samples).max() <= 10 ** (-1 / 20)
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "opus"])
+def test_no_file_is_left_open(kind):
+    """Kept, refused, converted or only looked at, by a dataset's check too: ten thousand clips need one descriptor."""
+    clip = encoded(speech(), kind=kind)
+    row = {"audio": {"bytes": clip, "path": "S1"}, "length": 0.5, "audio_hash": ""}
+
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    for _ in range(20):
+        standardize_audio(clip, AudioOptions())
+        problem_of(row, 16_000)
+        for broken in (clip[: len(clip) // 2], clip[:60], b"", b"no sound"):
+            with pytest.raises(AudioRejected):
+                standardize_audio(broken, AudioOptions())
+    assert descriptors() <= before

@@ -143,8 +143,8 @@ class Scanner:
 
     def _note_form(self, found: Scan, content: bytes) -> None:
         try:
-            clip = identify(content, None)
-            found.forms.add((clip.sample_rate_hz, clip.channels))
+            with identify(content, None) as clip:
+                found.forms.add((clip.sample_rate_hz, clip.channels))
         except AudioRejected:
             found.forms.add((0, 0))
 

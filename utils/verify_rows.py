@@ -301,14 +301,15 @@ def problem_of(row: dict[str, Any], sample_rate_hz: int | None) -> str | None:
         return "it has no bytes of audio"
     length = row["length"] if isinstance(row.get("length"), float) else 0.0
     try:
-        clip = identify(content, None)
+        with identify(content, None) as clip:
+            rate_hz, channels = clip.sample_rate_hz, clip.channels
         audio = standardize_audio(content, AudioOptions(standardize=False))
     except AudioRejected as error:
         # A clip of just 0.1 s may have lost a sample when it was brought to another rate.
         was_short = error.reason == RejectReason.TOO_SHORT and length <= _SHORTEST_S + LENGTH_TOLERANCE_S
         return None if was_short else str(error)
-    if sample_rate_hz and (clip.sample_rate_hz, clip.channels) != (sample_rate_hz, 1):
-        return f"{clip.sample_rate_hz} Hz, {clip.channels} channels; it should be {sample_rate_hz} Hz, 1 channel"
+    if sample_rate_hz and (rate_hz, channels) != (sample_rate_hz, 1):
+        return f"{rate_hz} Hz, {channels} channels; it should be {sample_rate_hz} Hz, 1 channel"
     if length and abs(audio.duration_s - length) > LENGTH_TOLERANCE_S:
         return f"{audio.duration_s:.4f} s of audio, but `length` says {length:.4f} s"
     if row.get("audio_hash") and row["audio_hash"] != audio.audio_hash:

@@ -147,7 +147,7 @@ def test_thirty_kills_in_every_phase_end_at_the_undisturbed_bytes(
 ) -> None:
     """Five SIGKILLs in each of six phases, each followed by a resume, then a run to the end."""
     machine = tmp_path / "machine"
-    arguments = command(demo, "--hf-repo", REPO)
+    arguments = command(demo, "--hf-repo", REPO, "--no-overlap")  # one phase after the other, so that each can be hit
     kill_at_request(arguments, machine, hub, step="commit", when="after", skip=1)
     hit: Counter[str] = Counter()
 
@@ -163,7 +163,7 @@ def test_thirty_kills_in_every_phase_end_at_the_undisturbed_bytes(
 
 def test_each_kill_followed_by_another_machine(demo: Path, undisturbed: Path, tmp_path: Path, hub: HubServer) -> None:
     """Every resume happens in an empty folder, with nothing but the target: the same bytes again."""
-    arguments = command(demo, "--hf-repo", REPO)
+    arguments = command(demo, "--hf-repo", REPO, "--no-overlap")
     for number, phase in enumerate(("committed", "uploaded", "built", "committed", "uploaded")):
         resumed = arguments if number == 0 else [*arguments, "--resume"]
         killed = kill_at_request(resumed, tmp_path / f"machine-{number}", hub, skip=3, **AT_THE_SERVER[phase])

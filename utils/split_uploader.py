@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from weakref import WeakMethod
 
 from utils.committer import Committer
 from utils.disk import DiskFloor
@@ -59,7 +60,8 @@ class SplitUploader:
         self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
-        self.seek_points = SeekPoints(self._seek_point, MOST_SEEK_POINTS)
+        find = WeakMethod(self._seek_point)  # a forgotten uploader lets go of its lock at once: it must not hold itself
+        self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MOST_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self.reject_reasons = Counter(

@@ -20,6 +20,7 @@ from benchmarks.speed.campaign import Plan, measure_shape  # noqa: E402
 from benchmarks.speed.profile import profile  # noqa: E402
 from benchmarks.speed.shapes import SHAPES  # noqa: E402
 
+RESULTS = PROJECT / "benchmarks/results.md"
 CLIPS, QUICK_CLIPS = 2000, 150
 REPEAT, QUICK_REPEAT = 5, 3
 
@@ -42,8 +43,9 @@ def main() -> None:
     measured = [measure_shape(SHAPES[name], plan) for name in given.only or SHAPES]
     page = report.page(shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]), measured, plan.repeat)
     print(page)
-    if given.output:
-        given.output.write_text(page, encoding="utf-8")
+    is_whole = not (given.quick or given.only or given.clips or given.no_others)
+    if output := given.output or (RESULTS if is_whole else None):
+        output.write_text(page, encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,10 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hub", action="store_true", help="publish to the tests' Hub, too, and push_to_hub there")
     parser.add_argument("--no-others", action="store_true", help="leave out what people use instead")
     parser.add_argument(
-        "--other-clips", type=int, default=300, help="clips that are given to those, as they are slow (%(default)s)"
+        "--other-clips", type=int, default=600, help="clips that are given to those, as they are slow (%(default)s)"
     )
     parser.add_argument("--work", type=Path, default=_memory_folder(), help="where the clips are kept (%(default)s)")
-    parser.add_argument("--output", type=Path, help="the page to write")
+    parser.add_argument(
+        "--output", type=Path, help="the page to write (of a run that leaves nothing out: benchmarks/results.md)"
+    )
     return parser
 
 

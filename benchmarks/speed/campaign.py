@@ -33,6 +33,8 @@ class Plan:
     formats: Sequence[str] = ("wav", "flac")
     other_clips: int = 0
     """So many clips are given to what people use instead, as it is slow; 0: it is not measured."""
+    other_repeat: int = 3
+    """They are given so many turns at most."""
     with_hub: bool = False
     """Publish to the tests' Hub, too."""
     say: Callable[[str], None] = print
@@ -52,7 +54,9 @@ def measure_shape(shape: Shape, plan: Plan) -> Measured:
         plan.say(f"{shape.name}: making or finding {count} clips")
         make_mirror(shape, count, plan.work)
     for turn in range(plan.repeat):
-        for one in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
+        in_turn = [one for one in runs if turn < plan.other_repeat or one.contender not in compared]
+        first = turn % len(in_turn)
+        for one in in_turn[first:] + in_turn[:first]:
             one.small.append(_run(one.contender, shape, SMALL_CLIPS, plan))
             one.whole.append(_run(one.contender, shape, one.clips, plan))
             plan.say(

@@ -40,7 +40,7 @@ def _by_py_spy(spy: str, arguments: list[str], folder: Path) -> str:
     own: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
     for stack, _, count in stacks:
-        frames = stack.split(";")
+        frames = [frame for frame in stack.split(";") if frame] or ["(no Python frame)"]
         own[frames[-1]] += int(count)
         inclusive.update(dict.fromkeys(frames, int(count)))
     total = own.total()

@@ -31,7 +31,8 @@ def page(command: str, all_measured: Sequence[Measured], repeat: int) -> str:
 
 def _how(repeat: int) -> str:
     return (
-        f"All contenders took turns in one run; each figure is the median of {repeat} runs of a process of its own. "
+        f"All contenders took turns in one run; each figure is the median of {repeat} runs of a process of its own "
+        "(of three, where what people use instead is slow). "
         "CPU is user and system time, children included. A clip's cost is without start-up (imports, and what a run "
         "does once), which is measured on a mirror of a few clips; *with start-up* is all CPU by all clips."
     )

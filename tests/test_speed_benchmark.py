@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import limit, others, ours
+from benchmarks.speed import limit, others, ours, unpacking
 from benchmarks.speed.inputs import make_mirror, texts
 from benchmarks.speed.measuring import PROJECT, Contender, ContenderFailed, Runs, Usage, measure
 from benchmarks.speed.shapes import SHAPES, Shape
@@ -17,6 +17,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run import make_target, run
 from processors import describe
+from processors.demo import write_tar_gz
 from utils.audio import AudioOptions
 
 CLIPS = 12
@@ -107,6 +108,14 @@ def test_a_difference_from_the_limit_is_found(tmp_path: Path) -> None:
     assert ours.differences(tmp_path / "three", tmp_path / "four") == [
         "ProcessedVoiceTH/train/common_voice_th_25000003"
     ]
+
+
+def test_the_limit_unpacks_members_of_any_size(tmp_path: Path) -> None:
+    """Whole and in order, also where one is larger than the buffer; folders are passed over."""
+    contents = {f"clips/{size}.wav": bytes(map(ord, "abc")) * (size // 3) for size in (0, 3, 600, 9_000_000, 1_500_000)}
+    write_tar_gz(tmp_path / "clips.tar.gz", [("clips/", b""), *contents.items()])
+
+    assert {name: bytes(content) for name, content in unpacking.members(tmp_path / "clips.tar.gz")} == contents
 
 
 # --- measuring -------------------------------------------------------------------------------

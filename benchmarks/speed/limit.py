@@ -137,7 +137,7 @@ def _common_voice(archive: Path, tables: dict[str, str]) -> Iterator[RawClip]:
 
 def _parquet(folder: Path) -> Iterator[RawClip]:
     for split, file_name in (("train", "train"), ("validation", "dev"), ("test", "test")):
-        with pq.ParquetFile(folder / f"{file_name}-00000-of-00001.parquet", pre_buffer=False) as file:
+        with pq.ParquetFile(folder / f"{file_name}-00000-of-00001.parquet", memory_map=True, pre_buffer=False) as file:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number, use_threads=False).combine_chunks()
                 audio = table["audio"].chunk(0)

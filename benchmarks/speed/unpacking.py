@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 _PROJECT = Path(__file__).parent.parent.parent
-_PACKED_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 16
+_BUFFER_BYTES = 4 << 20
+"""Of the buffer; it grows for a larger file."""
 _BLOCK = 512
 _GZIP = 16 + 15
 _LIBRARIES = {"isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_ng", "zlib_ng": "zlib_ng.zlib_ng"}
@@ -32,30 +34,38 @@ def members(archive: Path) -> Iterator[tuple[str, memoryview]]:
         while (header := stream.take(_BLOCK)) and header[0]:
             size = int(bytes(header[124:135]), 8)
             name = bytes(header[:100]).rstrip(b"\0").decode()
+            is_file = header[156] in b"0\0"
             whole = stream.take(size + -size % _BLOCK)
-            if header[156] in b"0\0":
+            if is_file:
                 yield name, whole[:size]
 
 
 class _Unpacked:
-    """The content of a gzip file of one member, from front to back."""
+    """The content of a gzip file of one member, from front to back, in one buffer that is used again."""
 
     def __init__(self, packed: io.FileIO) -> None:
         self._file = packed
         self._inflater = library().decompressobj(_GZIP)
-        self._ready = memoryview(b"")
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._begin = self._end = 0
 
     def take(self, size: int) -> memoryview:
-        """The next `size` bytes; empty at the end of the file."""
-        if size > len(self._ready):
-            parts = [self._ready]
-            have = len(self._ready)
-            while have < size:
-                packed = self._file.read(_PACKED_BYTES)
-                if not packed:
-                    return memoryview(b"")
-                parts.append(memoryview(self._inflater.decompress(packed)))
-                have += len(parts[-1])
-            self._ready = memoryview(b"".join(parts))
-        taken, self._ready = self._ready[:size], self._ready[size:]
+        """The next `size` bytes, good until the next call; empty at the end of the file."""
+        while self._end - self._begin < size:
+            packed = self._file.read(_PACKED_BYTES)
+            if not packed:
+                return memoryview(b"")
+            self._put(self._inflater.decompress(packed))
+        taken = self._buffer[self._begin : self._begin + size]
+        self._begin += size
         return taken
+
+    def _put(self, piece: bytes) -> None:
+        if self._end + len(piece) > len(self._buffer):
+            rest = bytes(self._buffer[self._begin : self._end])
+            if len(rest) + len(piece) > len(self._buffer):
+                self._buffer = memoryview(bytearray(2 * (len(rest) + len(piece))))
+            self._begin, self._end = 0, len(rest)
+            self._buffer[: self._end] = rest
+        self._buffer[self._end : self._end + len(piece)] = piece
+        self._end += len(piece)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,18 @@ class Fault:
         self._random = Random(seed)
         self._count = 0
         self._unsettled = Unsettled() if action == "power" else None
+        self._one_step = threading.Lock()
+        """Of several threads one takes a step: what is cut off stays as it was cut."""
 
     def before(self, effect: Effect) -> None:
+        with self._one_step:
+            self._before(effect)
+
+    def after(self, effect: Effect) -> None:
+        with self._one_step:
+            self._after(effect)
+
+    def _before(self, effect: Effect) -> None:
         self._count += 1
         if self._unsettled:
             self._unsettled.before(effect)
@@ -62,12 +73,13 @@ class Fault:
         elif self._count > self._at and self._action == "full" and effect.kind in TAKES_SPACE:
             _fail(effect, errno.ENOSPC)
 
-    def after(self, effect: Effect) -> None:
+    def _after(self, effect: Effect) -> None:
         if self._unsettled:
             self._unsettled.after(effect)
         if self._count == self._at and self._action in ("kill_after", "power"):
             self._mark.touch()
             if self._unsettled:
+                _fall_silent()  # other threads may still see what the cut does to their files
                 self._unsettled.cut(self._random)
             die()
 
@@ -87,6 +99,12 @@ class Fault:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case _:
                 die()
+
+
+def _fall_silent() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
 
 
 def die() -> None:

@@ -15,10 +15,15 @@ def main(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     stop = StopRequest()
     with stop.listening():
-        # Imported late, so that Ctrl-C is heard from the start and `--help` need not load Arrow.
+        # Imported late, so that Ctrl-C is heard from the start, and what loads Arrow only where there is work for it.
         try:
-            from pipeline.app import execute
             from pipeline.cli import parse
+            from pipeline.options import Command
+
+            options = parse(arguments)
+            if options.command is Command.LIST:
+                return list_sources()
+            from pipeline.app import execute
         except ModuleNotFoundError as error:
             print(
                 f"main.py: this Python ({sys.executable}) has no {error.name}. Use the one that the README's first "
@@ -26,12 +31,20 @@ def main(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
             return UsageError.exit_code
-        try:
-            options = parse(arguments)
         except UsageError as error:
             print(f"main.py: {error}", file=sys.stderr)
             return error.exit_code
         return execute(options, arguments, stop)
+
+
+def list_sources() -> int:
+    """`--list`."""
+    from pipeline.say import say
+    from pipeline.source_list import source_list
+    from processors import REGISTRY, describe
+
+    say(source_list({name: describe(name) for name in REGISTRY}))
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,18 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TextIO
 
 from pipeline import report
 from pipeline.failures import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
-from pipeline.logs import set_up_logging, without_secrets
+from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.prune import prune_quietly, run_prune
 from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
+from pipeline.say import say
 from pipeline.verify import run_verify
-from processors import REGISTRY, describe
 from processors.apify_api import tokens_in_environment
 from processors.apify_files import Folder, merge
 from processors.demo import write_demo_sources
@@ -54,17 +53,8 @@ def explain(error: Exception, log_dir: Path) -> int:
             f"This is a bug of ours: {type(error).__name__}. Nothing that was published or staged is lost; --resume "
             f"goes on from there. What happened is in the newest file in {log_dir}."
         )
-    _say(f"\n{told}", sys.stderr)
+    say(f"\n{told}", sys.stderr)
     return told.exit_code
-
-
-def _say(text: str, stream: TextIO | None = None) -> None:
-    """Print; a reader that has gone away (`| head`) is no failure of the run."""
-    try:
-        print(without_secrets(text), file=stream or sys.stdout, flush=True)
-    except BrokenPipeError:
-        # What is left in the buffer must not fail again when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def _token(options: Options) -> str | None:
@@ -85,7 +75,7 @@ def _run(options: Options, token: str | None, arguments: Sequence[str], stop: St
         write_demo_sources(options.demo_dir)
     result = run(options, make_target(options, token, stop), token, stop)
     prune_quietly(options)
-    _say("\n" + _summary(options, result, arguments))
+    say("\n" + _summary(options, result, arguments))
     if result.interrupted:
         return INTERRUPTED
     return SourceError.exit_code if result.failures else 0
@@ -119,11 +109,6 @@ def _to_go_on(arguments: Sequence[str]) -> str:
     return shlex.join([python, "main.py", *again, "--resume"])
 
 
-def _list(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    _say(report.list_sources({name: describe(name) for name in REGISTRY}))
-    return 0
-
-
 def _status(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     target = make_target(options, token, stop)
     nothing_there = isinstance(target, HubTarget) and target.is_public() is None
@@ -132,7 +117,7 @@ def _status(options: Options, token: str | None, arguments: Sequence[str], stop:
     staged = Counter({place: sum(segment.rows for segment in found) for place, found in segments.items()})
     read = {place: found[-1].progress for place, found in segments.items()}
     of_text = {source for (source, _), found in segments.items() if "rows" in found[-1].key.fingerprint}
-    _say(report.status_report(state, options.target_name, staged, read, of_text))
+    say(report.status_report(state, options.target_name, staged, read, of_text))
     return 0
 
 
@@ -147,17 +132,17 @@ def _staged_segments(options: Options) -> dict[tuple[str, str], list[Segment]]:
 
 def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     told, code = run_verify(options, make_target(options, token, stop), stop)
-    _say(told)
+    say(told)
     return code
 
 
 def _repair(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    _say(run_repair(options, make_target(options, token, stop), stop))
+    say(run_repair(options, make_target(options, token, stop), stop))
     return 0
 
 
 def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    _say(run_prune(options))
+    say(run_prune(options))
     return 0
 
 
@@ -165,19 +150,18 @@ def _merge(options: Options, token: str | None, arguments: Sequence[str], stop: 
     folder = Folder(options.raw_dir)
     masters = folder.masters()
     written = merge(masters, Path(str(options.merge)))
-    _say(f"{options.merge}: {written:,} pairs of {len(masters)} master files in {folder.path}; they stay as they are.")
+    say(f"{options.merge}: {written:,} pairs of {len(masters)} master files in {folder.path}; they stay as they are.")
     return 0
 
 
 def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     freed = clear_cache(options.cache_dir) + clear_indexes(options.cache_dir / "index")
-    _say(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
+    say(f"Deleted {freed / 1e6:,.1f} MB of downloaded source files and indexes of them.")
     return 0
 
 
 _COMMANDS = {
     Command.RUN: _run,
-    Command.LIST: _list,
     Command.STATUS: _status,
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,

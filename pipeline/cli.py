@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.options import Command, Options, cores
 from processors import PAID, REGISTRY, source_name
-from utils.audio import AudioOptions
+from utils.audio_options import AudioOptions
 from utils.errors import UsageError
 
 DEFAULT_SAMPLE_SIZE = 5
@@ -53,6 +53,7 @@ def parse(arguments: Sequence[str]) -> Options:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
+        usage="main.py (--fresh | --append) (--all | NAME ...) [options], or main.py COMMAND [options]; --help has all",
         description="Many Thai speech sources in, one clean Hugging Face dataset out: every sample exactly once, "
         "whatever dies on the way. Running again with --resume is always right.",
         epilog=EXAMPLES,

@@ -8,26 +8,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-_secrets: list[str] = []
-
-
-def without_secrets(text: str) -> str:
-    """Text with `<token>` where a secret that `set_up_logging` was given stood: servers may send one back."""
-    for secret in _secrets:
-        text = text.replace(secret, "<token>")
-    return text
+from pipeline.say import hide, without_secrets
 
 
 class _Redact(logging.Filter):
     """Blanks out secrets in whatever is logged, our own messages and other libraries' alike."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if _secrets:
-            record.msg, record.args = without_secrets(record.getMessage()), None
-            if record.exc_info and not record.exc_text:
-                record.exc_text = logging.Formatter().formatException(record.exc_info)
-            if record.exc_text:
-                record.exc_text = without_secrets(record.exc_text)
+        record.msg, record.args = without_secrets(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = without_secrets(record.exc_text)
         return True
 
 
@@ -47,7 +39,7 @@ class _WithoutTraceback(logging.Formatter):
 
 def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str]) -> Path:
     """Send the log to the terminal and to a new file in `folder`, both without `secrets`; returns the file."""
-    _secrets[:] = filter(None, secrets)
+    hide(secrets)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     redact = _Redact()

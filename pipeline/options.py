@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from utils.audio import AudioOptions
+from utils.audio_options import AudioOptions
 from utils.names import staging_name
 
 

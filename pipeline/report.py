@@ -1,39 +1,23 @@
-"""What people see in the terminal: the sources, what a target holds, what a run has done. Pure: values in, text out.
+"""What people see in the terminal: what a target holds, what a run has done. Pure: values in, text out.
 
 Nothing is wider than 100 columns, but for what one copies: commands, code, paths and addresses are never
 broken. Text of others (names, terms, error messages) loses control characters, so it can't steer the terminal.
 """
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from processors.base_processor import SourceInfo
+from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
 from utils.card_text import duration_text, one_line
 from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 from utils.state import Progress, SplitState, State
-
-WIDTH = 100
 
 SplitOfSource = tuple[str, str]
 """Source and split."""
 
 _BOLD, _RED, _GREEN = "1", "31", "32"
-
-
-def list_sources(infos: Mapping[str, SourceInfo]) -> str:
-    """The sources that can be read: hours, licence, how they are reached, and what their terms restrict."""
-    if not infos:
-        return "There are no sources."
-    lines = [_in_columns(["source", "hours", "licence", "how it is reached"]), "-" * WIDTH]
-    for name, info in infos.items():
-        lines.append(_in_columns([name, info.hours, info.licence_name or info.licence, info.access]))
-        lines += _wrapped(f"{info.title}: {info.url}", indent=4)
-        lines += _wrapped(f"Terms: {info.terms}", indent=4) if info.terms else []
-        lines.append("")
-    return "\n".join(lines).rstrip()
 
 
 def status_report(
@@ -55,7 +39,7 @@ def status_report(
         )
     parts = [f"Dataset: {one_line(where)}", f"It holds {_holdings(state)}. Generation {one_line(state.generation)}."]
     if state.replaces_old_data:
-        parts += _wrapped(_OLD_DATA)
+        parts += wrapped(_OLD_DATA)
     splits = _in_order({*_splits_of(state), *(place for place, rows in staged.items() if rows)})
     if not splits:
         return "\n".join([*parts, "", "No source has been read yet."])
@@ -91,7 +75,7 @@ def summary(
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where)),
         "\n".join(_failures_text(failures or {}, colour)),
-        f"{_painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
+        f"{painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
@@ -135,7 +119,7 @@ def _status_table(
         duration = _NO_DURATION if place[0] in of_text else duration_text(split.duration_s)
         rows.append(_Row(place, [*(f"{count:,}" for count in counts), duration, word]))
         if not progress.finished:
-            notes[len(rows) - 1] = _wrapped(f"next position: {_compact(progress.position)}", indent=4)
+            notes[len(rows) - 1] = wrapped(f"next position: {_compact(progress.position)}", indent=4)
     titles = ["published", "rejected", "unselected", "staged", "duration", "reading"]
     return list(_table(titles, rows, notes))
 
@@ -228,7 +212,7 @@ def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[
         rows += _heading(rows, place[0])
         rows.append(_Row(place, _cells(split_books, shown)))
     *lines, last = _table([*shown, "duration"], [*rows, _Row(("all", ""), _cells(total, shown), is_total=True)])
-    return [*lines, _painted(last, _BOLD, colour)]
+    return [*lines, painted(last, _BOLD, colour)]
 
 
 def _cells(books: _Books, shown: Iterable[str]) -> list[str]:
@@ -246,14 +230,14 @@ def _balance(state: State, books: Mapping[SplitOfSource, _Books], colour: bool) 
     missing_of_kept = counts["kept"] - counts["published"] - counts["staged"] - removed
     facts = [f"read {counts['read']:,} = {read}", f"kept {counts['kept']:,} = {kept}"]
     if not missing_of_read and not missing_of_kept:
-        return _painted_lines(_wrapped(f"The books balance: {'; '.join(facts)}."), _GREEN, colour)
+        return painted_lines(wrapped(f"The books balance: {'; '.join(facts)}."), _GREEN, colour)
     differences = [
         f"{name} {counts[name]:,} is not {right}: {abs(missing):,} too {'few' if missing > 0 else 'many'}"
         for name, right, missing in (("read", read, missing_of_read), ("kept", kept, missing_of_kept))
         if missing
     ]
     advice = "Nothing was deleted; please report this with the log."
-    return _painted_lines(_wrapped(f"THE BOOKS DO NOT BALANCE: {'; '.join(differences)}. {advice}"), _RED, colour)
+    return painted_lines(wrapped(f"THE BOOKS DO NOT BALANCE: {'; '.join(differences)}. {advice}"), _RED, colour)
 
 
 def _sum_text(counts: Counter[str], always: Sequence[str], where_any: Sequence[str]) -> str:
@@ -271,7 +255,7 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
     for source, counted in by_source.items():
         ranked = sorted(((-count, reason) for reason, count in counted.items() if count), key=lambda item: item)
         told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
-        lines += _wrapped(f"{source}: {told}", indent=2) if told else []
+        lines += wrapped(f"{source}: {told}", indent=2) if told else []
     return ["Rejected in this run:", *lines] if lines else []
 
 
@@ -285,15 +269,15 @@ def _where_text(state: State, where: str) -> list[str]:
     if dialogue:
         lines += [] if speech else ["In Python:", "", "    from datasets import load_dataset"]
         lines += [f'    pairs = load_dataset({named}, "{DIALOGUE.name}")']
-    return [*lines, *(_wrapped(_OLD_DATA) if state.replaces_old_data else [])]
+    return [*lines, *(wrapped(_OLD_DATA) if state.replaces_old_data else [])]
 
 
 def _failures_text(failures: Mapping[str, str], colour: bool) -> list[str]:
     lines: list[str] = []
     for source, message in failures.items():
-        lines.append(_painted(f"{one_line(source)} could not be read:", _RED, colour))
+        lines.append(painted(f"{one_line(source)} could not be read:", _RED, colour))
         for line in filter(str.strip, message.splitlines()):
-            lines += _wrapped(line, indent=4)
+            lines += wrapped(line, indent=4)
     return lines
 
 
@@ -358,8 +342,8 @@ def _table(titles: Sequence[str], rows: Sequence[_Row], notes: Mapping[int, list
     label_width = max(1, min(room, max(needed, 20)))
 
     def line(label: str, figures: Sequence[str]) -> str:
-        cells = [" " * gap + _right(figure, width) for figure, width in zip(figures, widths, strict=True)]
-        return _left(label, label_width) + "".join(cells)
+        cells = [" " * gap + right_aligned(figure, width) for figure, width in zip(figures, widths, strict=True)]
+        return left_aligned(label, label_width) + "".join(cells)
 
     yield line("", titles)
     rule = "-" * (label_width + sum(widths) + gap * len(widths))
@@ -367,85 +351,5 @@ def _table(titles: Sequence[str], rows: Sequence[_Row], notes: Mapping[int, list
     for number, row in enumerate(rows):
         if row.is_total:
             yield rule
-        yield line(row.label, row.figures) if row.figures else _cut(row.label, WIDTH)
+        yield line(row.label, row.figures) if row.figures else cut_to(row.label, WIDTH)
         yield from (notes or {}).get(number, [])
-
-
-_LIST_WIDTHS = (22, 14, 22, 36)
-
-
-def _in_columns(cells: Sequence[str]) -> str:
-    """One row of the list of sources: each cell wrapped in its own column."""
-    columns = [_wrapped(cell, width=width) for cell, width in zip(cells, _LIST_WIDTHS, strict=True)]
-    height = max(len(column) for column in columns)
-    lines = []
-    for at in range(height):
-        parts = [column[at] if at < len(column) else "" for column in columns]
-        lines.append("  ".join(_left(part, width) for part, width in zip(parts, _LIST_WIDTHS, strict=True)).rstrip())
-    return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
-    """Text of others in lines of at most `width` columns; addresses are left whole."""
-    room, lines = width - indent, [""]
-    for word in one_line(text).split(" "):
-        for piece in [word] if "://" in word else _pieces(word, room):
-            joined = f"{lines[-1]} {piece}" if lines[-1] else piece
-            if display_width(joined) <= room or not lines[-1]:
-                lines[-1] = joined
-            else:
-                lines.append(piece)
-    return [" " * indent + line for line in lines]
-
-
-def _pieces(word: str, room: int) -> Iterator[str]:
-    """A word cut to fit: Thai has no spaces between words."""
-    while display_width(word) > room:
-        head = _prefix(word, room)
-        yield head
-        word = word[len(head) :]
-    yield word
-
-
-def _prefix(text: str, room: int) -> str:
-    """The longest beginning that fits (a character at least); marks stay with the letter they stand on."""
-    width = 0
-    for at, char in enumerate(text):
-        width += _char_width(char)
-        if width > room and at:
-            return text[:at]
-    return text
-
-
-def _cut(text: str, room: int) -> str:
-    if display_width(text) <= room:
-        return text
-    return f"{_prefix(text, room - 3)}..." if room > 3 else _prefix(text, room)
-
-
-def _left(text: str, width: int) -> str:
-    cut = _cut(text, width)
-    return cut + " " * (width - display_width(cut))
-
-
-def _right(text: str, width: int) -> str:
-    return " " * (width - display_width(text)) + text
-
-
-def display_width(text: str) -> int:
-    """Columns that a terminal takes for `text`: none for a mark above or below a letter, two for a wide one."""
-    return sum(map(_char_width, text))
-
-
-def _char_width(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _painted(text: str, code: str, colour: bool) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
-
-
-def _painted_lines(lines: Iterable[str], code: str, colour: bool) -> list[str]:
-    return [_painted(line, code, colour) for line in lines]

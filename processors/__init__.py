@@ -8,10 +8,12 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from processors.catalog import CATALOG
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
-    from processors.base_processor import BaseProcessor, ProcessorConfig, SourceInfo
+    from processors.base_processor import BaseProcessor, ProcessorConfig
+    from processors.source_info import SourceInfo
 
 _SOURCES = {
     "GigaSpeech2": "processors.gigaspeech2",
@@ -50,7 +52,7 @@ def create(name: str, config: "ProcessorConfig | Mapping[str, Any] | None" = Non
 
 def describe(name: str) -> "SourceInfo":
     """What is known of a source without opening it."""
-    info = _class_of(name).info
+    info = CATALOG.get(source_name(name)) or _class_of(name).info
     if info is None:
         raise UsageError(f"{name} has no description (`info`).")
     return info

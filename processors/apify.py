@@ -20,7 +20,8 @@ from processors.apify_collector import Collector, CollectorOptions, CostReached
 from processors.apify_files import Folder, author_hash
 from processors.apify_fold import Folded
 from processors.apify_queries import load_queries
-from processors.base_processor import BaseProcessor, ProcessorConfig, SourceInfo
+from processors.base_processor import BaseProcessor, ProcessorConfig
+from processors.catalog import CATALOG
 from processors.reading import number_in
 from utils.errors import SourceError, UsageError
 from utils.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
@@ -46,17 +47,7 @@ class ApifyProcessor(BaseProcessor):
     `flush_interval`, `buy_again` (names of queries, separated by commas), `fresh` (`yes`), `refilter` (`yes`), `url`,
     `folder`."""
 
-    info = SourceInfo(
-        title="Apify",
-        url="https://apify.com/store",
-        licence="other",
-        licence_name="the terms of the sites that were read",
-        hours="0",
-        mirror="",
-        access="paid: needs an account and APIFY_TOKEN",
-        terms="Posts belong to those who wrote them, and the terms of the sites restrict passing them on: keep the "
-        "dataset private unless you may publish it.",
-    )
+    info = CATALOG["Apify"]
     row_schema = DIALOGUE
     is_open_ended = True  # a higher target, more money or more queries buy more
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from processors.ahead import in_order
 from processors.conversion import as_raw_clip, convert_clip
+from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
-from utils.audio import AudioOptions
+from utils.audio_options import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, Row, RowSchema, Skip
@@ -35,27 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """What the registry, the card and the command line say of a source."""
-
-    title: str
-    url: str
-    """The page to visit: where the source is described and its terms are accepted."""
-    licence: str
-    """The licence's identifier on the Hub (`cc-by-sa-4.0`), or `other`."""
-    licence_name: str
-    hours: str
-    mirror: str
-    """Its folder under `--source-dir`: for a Hub repo, `owner/name`."""
-    repo_id: str | None = None
-    """Its dataset repo on the Hub, None where it has none."""
-    access: str = "open"
-    """How it is reached, in a few words."""
-    terms: str | None = None
-    """Set where its terms restrict publishing it to a public repo: what they say."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.audio import AudioOptions, AudioRejected, audio_from_array, standardize_audio
+from utils.audio import AudioRejected, audio_from_array, standardize_audio
+from utils.audio_options import AudioOptions
 from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
 from utils.shown import shown
 from utils.text import normalize_transcript

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from processors.base_processor import BaseProcessor, SourceInfo
+from processors.base_processor import BaseProcessor
+from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged, write_table, write_tar_gz
 from processors.reading import damage_explained
 from processors.tar_reader import read_tars
@@ -37,17 +38,7 @@ class GigaSpeech2Processor(BaseProcessor):
     """Position: `{index, file, member}`: the archive, and how many of its clips were read."""
 
     name = "GigaSpeech2"
-    info = SourceInfo(
-        title="GigaSpeech 2 (Thai)",
-        url="https://huggingface.co/datasets/speechcolab/gigaspeech2",
-        licence="other",
-        licence_name="Apache-2.0 tag; non-commercial research and education by its terms",
-        hours="10,262 refined (12,902 raw), dev 10, test 10",
-        mirror="speechcolab/gigaspeech2",
-        repo_id="speechcolab/gigaspeech2",
-        access="gated: accept the terms on its page, then use your token",
-        terms="for non-commercial research and education only; its authors do not own the audio",
-    )
+    info = CATALOG["GigaSpeech2"]
 
     options: Mapping[str, tuple[str, ...]] = {_TRANSCRIPTS: ("refined", "raw")}
 

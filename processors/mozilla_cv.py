@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from processors.base_processor import BaseProcessor, SourceInfo
+from processors.base_processor import BaseProcessor
+from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged, table_bytes, write_tar_gz
 from processors.table_reader import (
     CLIPS,
@@ -70,16 +71,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     and after its clips `{index, row}`."""
 
     name = "MozillaCommonVoice"
-    info = SourceInfo(
-        title="Mozilla Common Voice (Thai)",
-        url="https://mozilladatacollective.com/datasets",
-        licence="cc0-1.0",
-        licence_name="CC0-1.0",
-        hours="427 (173 validated)",
-        mirror="common_voice",
-        access="download by hand (slug mcv-scripted-th-v25.0), then --source-dir",
-        terms="the Mozilla Data Collective's terms forbid re-hosting what it hands out",
-    )
+    info = CATALOG["MozillaCommonVoice"]
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         release = self._release()

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from processors.base_processor import BaseProcessor, SourceInfo
+from processors.base_processor import BaseProcessor
+from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged
 from processors.parquet_reader import ParquetColumns, count_rows, read_parquet, split_files
 from utils.schema import AUDIO_TYPE, Position, RawClip, RejectReason
@@ -30,15 +31,7 @@ class ProcessedVoiceTHProcessor(BaseProcessor):
     """Position: `{index, file, row_group, row}`: the row group, and how many of its rows were read."""
 
     name = "ProcessedVoiceTH"
-    info = SourceInfo(
-        title="Processed Voice TH 169k",
-        url="https://huggingface.co/datasets/Porameht/processed-voice-th-169k",
-        licence="cc-by-sa-4.0",
-        licence_name="CC BY-SA 4.0",
-        hours="about 160",
-        mirror="Porameht/processed-voice-th-169k",
-        repo_id="Porameht/processed-voice-th-169k",
-    )
+    info = CATALOG["ProcessedVoiceTH"]
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         return read_parquet(self.files, self._names(split), _COLUMNS, position)

@@ -131,13 +131,24 @@ def test_all_writing_goes_through_one_layer() -> None:
 
 
 LATE = ("huggingface_hub", "datasets", "pythainlp", "torch", "pandas", "matplotlib")
+"""Libraries that take a second to import."""
+WITH_WORK = (*LATE, "numpy", "pyarrow", "soundfile", "soxr", "tqdm", "yaml")
 
 
 def test_starting_is_cheap() -> None:
-    """`--help` and a wrong option don't wait for libraries that take a second to import."""
-    loaded = imported_by("import main, pipeline.cli")
+    """A run does not wait for libraries that it may not need."""
+    loaded = imported_by("import main, pipeline.app")
 
     assert not {name for name in LATE if name in loaded}
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["--fresh", "--append"], ["--fresh", "GigaSpech2"]])
+def test_an_answer_without_work_loads_nothing_for_it(arguments: list[str]) -> None:
+    """`--list` and a wrong command line don't wait for Arrow; nor does `--help`, which argparse answers before."""
+    loaded = imported_by(f"import main; main.main({arguments!r})")
+
+    assert "argparse" in loaded
+    assert not {name for name in WITH_WORK if name in loaded}
 
 
 def test_importing_the_program_writes_nothing(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ import pytest
 import soundfile
 import xxhash
 
-from utils.audio import AudioOptions, AudioRejected, audio_from_array, standardize_audio
+from utils.audio import AudioRejected, audio_from_array, standardize_audio
 from utils.audio_mpeg import scan_mpeg
+from utils.audio_options import AudioOptions
 from utils.errors import UsageError
 from utils.verify_rows import problem_of
 

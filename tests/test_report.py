@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.report import WIDTH, display_width, list_sources, status_report, summary
-from processors.base_processor import SourceInfo
+from pipeline.layout import WIDTH, display_width
+from pipeline.report import status_report, summary
+from pipeline.source_list import source_list
+from processors.source_info import SourceInfo
 from utils.state import Progress, SourceState, SplitState, State
 
 GIGASPEECH = SourceInfo(
@@ -79,7 +81,7 @@ def assert_narrow(text: str) -> None:
 
 def test_the_list_tells_hours_licence_access_and_terms_within_the_width() -> None:
     """Long texts are wrapped in their column, not cut; addresses stay whole."""
-    text = list_sources({"GigaSpeech2": GIGASPEECH, "MozillaCommonVoice": COMMON_VOICE})
+    text = source_list({"GigaSpeech2": GIGASPEECH, "MozillaCommonVoice": COMMON_VOICE})
 
     assert_narrow(text)
     words = " ".join(text.split())
@@ -93,7 +95,7 @@ def test_the_list_tells_hours_licence_access_and_terms_within_the_width() -> Non
 
 def test_an_empty_registry_is_said_to_be_empty() -> None:
     """No table without rows."""
-    assert list_sources({}) == "There are no sources."
+    assert source_list({}) == "There are no sources."
 
 
 # --- status ----------------------------------------------------------------------------------
@@ -311,7 +313,7 @@ def test_text_of_others_neither_widens_the_page_nor_steers_the_terminal(name: st
     reasons = {(name, name): Counter({name: 1})}
 
     for text in (
-        list_sources({name: info}),
+        source_list({name: info}),
         status_report(state, "here", {(name, "train"): rows}),
         summary(state, "here", {}, {name: message}, reasons=reasons),
     ):

@@ -18,7 +18,7 @@ from pipeline.options import Options
 from pipeline.run import make_target, run
 from processors import describe
 from processors.demo import write_tar_gz
-from utils.audio import AudioOptions
+from utils.audio_options import AudioOptions
 
 CLIPS = 12
 

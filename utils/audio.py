@@ -27,11 +27,11 @@ import xxhash
 
 from utils.audio_clip import Clip, Samples, blocks, identify
 from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
+from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
-from utils.errors import UsageError
 from utils.schema import RejectReason
 
-__all__ = ["AudioOptions", "AudioRejected", "StandardAudio", "audio_from_array", "standardize_audio"]
+__all__ = ["AudioRejected", "StandardAudio", "audio_from_array", "standardize_audio"]
 
 SILENCE_DBFS: Final = -70.0
 MAX_GAIN_DB: Final = 40.0
@@ -49,27 +49,6 @@ _HELD_BYTES_A_SAMPLE: Final = 6
 MAX_PEAK: Final = math.floor(32768 * 10 ** (-1 / 20)) / 32768
 """The highest 16-bit sample at or under -1 dBFS."""
 FULL_SCALE: Final = 32767 / 32768
-
-
-@dataclass(frozen=True)
-class AudioOptions:
-    """What standard audio is in this run. Part of the fingerprint: it changes what is published."""
-
-    sample_rate_hz: int = 16_000
-    target_dbfs: float = -20.0
-    volume_norm: bool = True
-    standardize: bool = True
-    """False: the clip's original bytes are kept; they are still decoded, to be checked, measured and hashed."""
-    audio_format: str = "flac"
-    """`flac` or `wav`, both 16-bit PCM."""
-
-    def __post_init__(self) -> None:
-        if not 8_000 <= self.sample_rate_hz <= 192_000:
-            raise UsageError(f"the sample rate must be 8000-192000 Hz, not {self.sample_rate_hz}")
-        if not -60.0 <= self.target_dbfs <= 0.0:
-            raise UsageError(f"the target loudness must be -60 to 0 dBFS, not {self.target_dbfs}")
-        if self.audio_format not in ("flac", "wav"):
-            raise UsageError(f"the audio format must be flac or wav, not {self.audio_format!r}")
 
 
 @dataclass(frozen=True, slots=True)

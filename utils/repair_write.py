@@ -8,7 +8,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utils.audio import AudioOptions, standardize_audio
+from utils.audio import standardize_audio
+from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
 from utils.durable import NewFile, make_folder
 from utils.hash_index import Place

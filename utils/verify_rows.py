@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from utils.audio import AudioOptions, standardize_audio
+from utils.audio import standardize_audio
 from utils.audio_clip import identify
+from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
 from utils.hash_index import HashIndex, Place
 from utils.ids import Range

@@ -1,0 +1,24 @@
+"""What is said of a source: to people, in the card, and to find its files."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the registry, the card and the command line say of a source."""
+
+    title: str
+    url: str
+    """The page to visit: where the source is described and its terms are accepted."""
+    licence: str
+    """The licence's identifier on the Hub (`cc-by-sa-4.0`), or `other`."""
+    licence_name: str
+    hours: str
+    mirror: str
+    """Its folder under `--source-dir`: for a Hub repo, `owner/name`."""
+    repo_id: str | None = None
+    """Its dataset repo on the Hub, None where it has none."""
+    access: str = "open"
+    """How it is reached, in a few words."""
+    terms: str | None = None
+    """Set where its terms restrict publishing it to a public repo: what they say."""

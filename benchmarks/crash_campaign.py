@@ -89,6 +89,8 @@ def _job(work: tuple[int, argparse.Namespace, float]) -> Tally:
                     tally.add(outcome)
                     if outcome.problems:
                         print(tally.told[-1], file=sys.stderr, flush=True)
+                    if sum(tally.schedules.values()) % 250 == 0:
+                        print(f"job {number}: {sum(tally.schedules.values()):,} schedules", file=sys.stderr, flush=True)
             for at, scenario in enumerate([*scenarios()] * options.real):
                 if at % options.jobs == number:
                     tally.add(campaign.kill_from_outside(scenario, options.seed + at))

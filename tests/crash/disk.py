@@ -6,11 +6,13 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.durable import Effect
 
@@ -79,8 +81,7 @@ class Fault:
         if self._count == self._at and self._action in ("kill_after", "power"):
             self._mark.touch()
             if self._unsettled:
-                _fall_silent()  # other threads may still see what the cut does to their files
-                self._unsettled.cut(self._random)
+                _die_during(partial(self._unsettled.cut, self._random))
             die()
 
     def _strike(self, effect: Effect) -> None:
@@ -101,10 +102,24 @@ class Fault:
                 die()
 
 
-def _fall_silent() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
+def _die_during(cut: Callable[[], None]) -> NoReturn:
+    """Stand still, all threads, while a child makes the cut and then kills us: no code of ours sees half of it."""
+    us = os.getpid()
+    if os.fork() == 0:
+        try:
+            while _state_of(us) != "T":
+                time.sleep(0.001)
+            cut()
+        finally:
+            os.kill(us, signal.SIGKILL)
+            os._exit(0)
+    while True:
+        os.kill(us, signal.SIGSTOP)
+
+
+def _state_of(pid: int) -> str:
+    """`T` for a process that was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def die() -> None:

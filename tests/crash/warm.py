@@ -86,8 +86,9 @@ class Warm:
         return int(self._ask({"start": order})["pid"])
 
     def wait(self, pid: int, run: Run) -> Ended:
-        """Until the run ends or stands still."""
-        code = self._ask({"wait": pid})["code"]
+        """Until the run ends, or stands still where its fault pauses it."""
+        may_pause = run.fault is not None and run.fault["action"] == "pause"
+        code = self._ask({"wait": pid, "may_pause": may_pause})["code"]
         return Ended(code, output_of(run.machine, pid) if code is not None else "")
 
     def go_on(self, pid: int) -> None:
@@ -127,7 +128,7 @@ def serve() -> None:
                 _be_a_run(order["start"])
             answer: dict[str, Any] = {"pid": pid}
         else:
-            _, status = os.waitpid(order["wait"], os.WUNTRACED)
+            _, status = os.waitpid(order["wait"], os.WUNTRACED if order["may_pause"] else 0)
             answer = {"code": None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)}
         print(json.dumps(answer), flush=True)
 

@@ -43,7 +43,7 @@ from processors.apify_master import Master
 from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
 from processors.apify_queries import Query
 from utils.durable import sweep_temporaries
-from utils.errors import Interrupted, SourceError, Stopped, UsageError
+from utils.errors import AuthenticationError, Interrupted, SourceError, Stopped, UsageError
 from utils.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -282,7 +282,7 @@ class Collector:
             purchase = self._buyer.buy(query, index, self._raw.path.name, self._money_left(query))
             yield from self._take_in(purchase)
             yield from self._settle()
-        self._correct_last_cost()
+        self._correct_last_cost_if_told()
         log.info("collected %d pairs for %.2f USD", self._fold.pairs, self.spent_usd)
         bought = self._ledger.of_collection(self._raw.path.name)
         cut = [each for each in bought if each.is_cut and each.number in self._taken]
@@ -365,6 +365,13 @@ class Collector:
                     log.warning("%s", shortfall(corrected, self._retention))
             except Gone:
                 log.debug("run %s is gone; its cost stays as it was last told", purchase.run_id)
+
+    def _correct_last_cost_if_told(self) -> None:
+        """The same where nothing more is bought: then it can wait for the next run, with or without an answer."""
+        try:
+            self._correct_last_cost()
+        except (Stopped, AuthenticationError) as error:
+            log.warning("What the last purchase cost could not be asked; the next run does. %s", error)
 
     def _pause(self, seconds: float) -> None:
         """Wait, hearing a request to stop."""

@@ -10,7 +10,7 @@ import pytest
 
 from processors.apify_collector import Collector
 from processors.apify_files import Folder, merge, rebuild_checkpoint
-from tests.apify_server import ApifyServer
+from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import (
     INPUTS,
     ONE_QUERY,
@@ -195,6 +195,17 @@ def test_changed_filters_change_nothing_that_was_made(
     assert [each.key for each in items if each.pair] == ["food-a3", "food-a4", "everywhere", "rain-a3", "rain-a4"]
     assert [record["reply_id"] for record in records(tmp_path / name)] == [each.key for each in items if each.pair]
     assert [record["reply_id"] for record in records(old)] == PAIRS
+    assert len(apify.bought) == 2
+
+
+@pytest.mark.parametrize("token", [TOKEN, "apify_api_revoked"])
+def test_what_is_here_is_read_again_without_apify(tmp_path: Path, apify: ApifyServer, token: str) -> None:
+    """New filters, and a resume that buys nothing, need neither its answer nor a token that it takes."""
+    pairs = [folded.pair for folded in collect(tmp_path, apify)]
+    if token == TOKEN:
+        apify.fault("status", step="*", times=1000)
+
+    assert [folded.pair for folded in collector(tmp_path, api_of(apify, token=token)).collect()] == pairs
     assert len(apify.bought) == 2
 
 

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -176,6 +177,7 @@ def begun_state(sample_rate_hz: int | None) -> State:
     )
 
 
+@cache
 def library_versions() -> Mapping[str, str]:
     """The versions of what decides the published bytes."""
     return {name: version(name) for name in _LIBRARIES}

@@ -1,6 +1,7 @@
 """Where blocks of a deflate stream begin, found without reading it bit by bit; and how to enter one at such a place.
 
-zlib, as Python has it, begins where a stream begins and says nothing of the blocks in it. Both can be had:
+zlib begins where a stream begins and says nothing of the blocks in it, and so does zlib-ng, which unpacks a quarter
+faster. Both can be had:
 
 - A block with codes of its own begins with a header that hardly any other bits look like: in noise one place in a
   thousand. A stored block begins with its length, twice. So places are guessed from the bits, all at once with numpy,
@@ -11,14 +12,15 @@ zlib, as Python has it, begins where a stream begins and says nothing of the blo
 Streams without such blocks (one block that never ends, or fixed codes alone) have no places to enter.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
+DamagedStream: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub takes it for a value
 WINDOW_BYTES = 2**15
 """How far back a deflate stream points."""
 
@@ -57,10 +59,16 @@ class Entry:
         return (value | (first >> self.bit) << bits).to_bytes((bits + 8 - self.bit) // 8, "little")
 
 
-def entered(entry: Entry, first: int, window: bytes) -> "tuple[zlib._Decompress, bytes]":
+def raw_inflater(window: bytes = b"") -> "zlib_ng._Decompress":
+    """A decompressor for a deflate stream without any header, or for what comes in one behind `window`."""
+    if not window:
+        return zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
+    return zlib_ng.decompressobj(-zlib_ng.MAX_WBITS, zdict=window)
+
+
+def entered(entry: Entry, first: int, window: bytes) -> "tuple[zlib_ng._Decompress, bytes]":
     """A decompressor for the stream from `entry` on, and what to give it in place of the byte there."""
-    decompressor = zlib.decompressobj(-zlib.MAX_WBITS, zdict=window) if window else zlib.decompressobj(-zlib.MAX_WBITS)
-    return decompressor, entry.first_bytes(first)
+    return raw_inflater(window), entry.first_bytes(first)
 
 
 def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, int] | None:
@@ -91,7 +99,7 @@ def _from(entry: Entry, packed: bytes, window: bytes, most_bytes: int) -> bytes 
     decompressor, first_bytes = entered(entry, packed[entry.offset], window)
     try:
         unpacked = decompressor.decompress(first_bytes + packed[entry.offset + 1 :], most_bytes)
-    except zlib.error:
+    except DamagedStream:
         return None
     return None if decompressor.eof else unpacked
 

@@ -12,12 +12,12 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import BinaryIO, Final
 
 import xxhash
+from zlib_ng import zlib_ng
 
-from utils.deflate_blocks import WINDOW_BYTES, Entry, entered, find_block
+from utils.deflate_blocks import WINDOW_BYTES, DamagedStream, Entry, entered, find_block, raw_inflater
 
 SPACING_BYTES = 16 * 2**20
 """What is read again of a packed file at most, about: looking for a place costs as much as reading 0.5 MB."""
@@ -77,7 +77,7 @@ class GzipStream:
 
     def __init__(self, packed: BinaryIO, place: GzipPlace | None = None, spacing_bytes: int | None = None) -> None:
         self._packed = _Pieces(packed, place.packed_at if place else 0)
-        self._inflater: zlib._Decompress | None = None
+        self._inflater: zlib_ng._Decompress | None = None
         self._ready = memoryview(b"")
         """Unpacked bytes that are still to be read."""
         self._crc = self._member_bytes = 0
@@ -106,14 +106,15 @@ class GzipStream:
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end. EOFError where a member is cut short, zlib.error where it is damaged."""
         if size <= len(self._ready):
-            return self._taken(size)
-        content = BytesIO()  # which gives its bytes away without a copy
-        while (left := size - content.tell()) and (self._ready or self._unpack()):
-            content.write(self._taken(left))
-        return content.getvalue()
+            return bytes(self._taken(size))
+        pieces = []
+        while size and (self._ready or self._unpack()):
+            pieces.append(self._taken(size))
+            size -= len(pieces[-1])
+        return b"".join(pieces)  # the only copy
 
-    def _taken(self, most: int) -> bytes:
-        taken, self._ready = bytes(self._ready[:most]), self._ready[most:]
+    def _taken(self, most: int) -> memoryview:
+        taken, self._ready = self._ready[:most], self._ready[most:]
         return taken
 
     def _unpack(self) -> bool:
@@ -128,7 +129,10 @@ class GzipStream:
         assert self._inflater is not None  # noqa: S101 - whoever calls has seen to it
         if not self._packed.rest:
             self._next_piece()
-        unpacked = self._inflater.decompress(self._packed.rest, _MOST_UNPACKED_BYTES)
+        try:
+            unpacked = self._inflater.decompress(self._packed.rest, _MOST_UNPACKED_BYTES)
+        except DamagedStream as error:
+            raise zlib.error(str(error)) from error
         self._packed.rest = self._inflater.unused_data or self._inflater.unconsumed_tail
         self._take_account(unpacked)
         self._ready = memoryview(unpacked)
@@ -138,7 +142,7 @@ class GzipStream:
             self._end_search(self._search)
 
     def _take_account(self, unpacked: bytes) -> None:
-        self._crc = zlib.crc32(unpacked, self._crc)
+        self._crc = zlib_ng.crc32(unpacked, self._crc)
         self._member_bytes += len(unpacked)
         self._unpacked_bytes += len(unpacked)
         self._recent.append(unpacked)
@@ -160,7 +164,7 @@ class GzipStream:
         if at >= self._next_place_at:
             self._note(at, 0, "member", self._packed.rest, self._unpacked_bytes)
         _read_header(self._packed)
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflater = raw_inflater()
         self._crc = self._member_bytes = 0
         self._recent.clear()
         return True
@@ -203,7 +207,7 @@ class GzipStream:
         found = find_block(search.packed, unpacked, search.window)
         if found:
             entry, before = found
-            crc = zlib.crc32(unpacked[:before], search.crc)
+            crc = zlib_ng.crc32(unpacked[:before], search.crc)
             kind = "stored" if entry.is_stored else "block"
             window = (search.window + unpacked[:before])[-WINDOW_BYTES:]
             at, unpacked_at = search.begins_at + entry.offset, self._unpacked_bytes - len(unpacked) + before
@@ -298,7 +302,7 @@ def _read_header(packed: _Pieces) -> None:
     def take(count: int) -> bytes:
         nonlocal crc
         taken = packed.take(count)
-        crc = zlib.crc32(taken, crc)
+        crc = zlib_ng.crc32(taken, crc)
         return taken
 
     if take(2) != b"\x1f\x8b":
@@ -313,7 +317,7 @@ def _read_header(packed: _Pieces) -> None:
         take(int.from_bytes(take(2), "little"))
     for has_text in (flags & _HAS_NAME, flags & _HAS_COMMENT):
         for text in packed.take_text() if has_text else ():
-            crc = zlib.crc32(text, crc)
+            crc = zlib_ng.crc32(text, crc)
     if flags & _HAS_CHECKSUM and crc & 0xFFFF != int.from_bytes(packed.take(2), "little"):
         raise _damage("header crc mismatch")
 

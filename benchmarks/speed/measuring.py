@@ -95,7 +95,7 @@ def measure(command: Sequence[str], folder: Path, extra: Mapping[str, str] | Non
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     env = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HF_ENDPOINT")}
-    env |= {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
+    env |= {"PYTHONPATH": str(PROJECT), **(extra or {})}
     with (folder / REPORT).open("wb") as out, (folder / "stderr.txt").open("wb") as err:
         watched = [sys.executable, "-S", __file__, str(folder / _USAGE), sys.executable, *command]
         code = subprocess.run(watched, cwd=folder, env=env, stdout=out, stderr=err, check=False).returncode

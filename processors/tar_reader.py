@@ -20,18 +20,20 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePosixPath
-from typing import BinaryIO, TypeAlias, TypeVar, cast
+from typing import BinaryIO, Self, TypeAlias, TypeVar, cast
 
 import xxhash
 
 from processors.reading import (
     MAX_CLIP_BYTES,
+    base_name_of,
     behind_the_end,
     damage_explained,
+    ending_of,
     file_in,
     key_of,
     number_in,
+    stem_of,
     too_large,
 )
 from utils.gzip_stream import GzipPlace, GzipStream, NotThere
@@ -42,9 +44,9 @@ from utils.sources import SourceFiles
 
 log = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".webm", ".amr"),
-    *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"),
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".webm", ".amr")
+    + (".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
 )
 
 MAX_HEADER_BYTES = 2**20
@@ -148,7 +150,7 @@ def _read_tar(
 def _clip(
     tar: "TarGz", member: tarfile.TarInfo, after: Position, transcript_of: Callable[[str], str | None]
 ) -> RawClip:
-    transcript = transcript_of(PurePosixPath(member.name).stem)
+    transcript = transcript_of(stem_of(member.name))
     key = key_of(member.name)
     if transcript is None:
         return RawClip(key, after, None, base_name(member), selected=False)
@@ -156,7 +158,7 @@ def _clip(
 
 
 def base_name(member: tarfile.TarInfo) -> str:
-    return PurePosixPath(member.name).name
+    return base_name_of(member.name)
 
 
 def audio_name(member: tarfile.TarInfo) -> str:
@@ -179,7 +181,9 @@ class TarGz:
         self._name = name
         self._point = point
         self._members_read = point.members if point else 0
-        with self._damage_explained():
+        self._explained = _DamageExplained(self._explain, _DAMAGE)
+        self._headers_explained = _DamageExplained(self._explain, _HEADER_DAMAGE)
+        with self._explained:
             self._blocks = _ForwardReader(GzipStream(stream, point.place if point else None))
             if point:
                 self._blocks.seek(point.header_at)
@@ -197,7 +201,7 @@ class TarGz:
         while (member := self._next()) is not None:
             yield member
             self._members_read += 1
-        with self._damage_explained():
+        with self._explained:
             self._check_end()
 
     def audio_members(self) -> Iterator[tarfile.TarInfo]:
@@ -208,14 +212,14 @@ class TarGz:
         """The bytes of the member last yielded; None for a link, a file with holes and one over `MAX_CLIP_BYTES`."""
         if not _is_plain(member) or member.size > MAX_CLIP_BYTES:
             return None
-        with self._damage_explained():
+        with self._explained:
             self._blocks.seek(member.offset_data)
             return self._blocks.read_all(member.size)
 
     @contextmanager
     def open(self, member: tarfile.TarInfo) -> Iterator[BinaryIO]:
         """A regular file, the member last yielded, opened for reading."""
-        with self._damage_explained():
+        with self._explained:
             content = self._tar.extractfile(member) if self._tar and _is_plain(member) else None
             if content is None:
                 raise tarfile.ReadError(f"{shown(member.name)} is not a regular file")
@@ -228,7 +232,7 @@ class TarGz:
         self._found.clear()
 
     def _next(self) -> tarfile.TarInfo | None:
-        with self._damage_explained(_HEADER_DAMAGE), self._blocks.headers(MAX_HEADER_BYTES):
+        with self._headers_explained, self._blocks.headers(MAX_HEADER_BYTES):
             if self._tar is None:
                 # Names must be valid Unicode: they become source ids.
                 self._tar = tarfile.TarFile(fileobj=self._blocks, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
@@ -262,23 +266,34 @@ class TarGz:
             header = self._blocks.header
             self._found = [SeekPoint(0, self._name, place, self._members_read, 0, member.offset, header)]
 
-    @contextmanager
-    def _damage_explained(self, kinds: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
+    def _explain(self, error: BaseException, kinds: tuple[type[Exception], ...]) -> None:
+        if self._point is not None and isinstance(error, (*kinds, NotThere)):
+            raise LedAstray(shown(error)) from error
         found = f"is damaged or was cut short after {self._members_read} members"
-        doubtful: tuple[type[Exception], ...] = (*kinds, NotThere)
         with damage_explained(self._name, *kinds, found=found):
-            try:
-                yield
-            except doubtful as error:
-                if self._point is None:
-                    raise
-                raise LedAstray(shown(error)) from error
+            raise error
+
+
+class _DamageExplained:
+    """A context, used several times a clip, that explains what is raised in it."""
+
+    def __init__(
+        self, explain: Callable[[BaseException, tuple[type[Exception], ...]], None], kinds: tuple[type[Exception], ...]
+    ) -> None:
+        self._explain, self._kinds = explain, kinds
+
+    def __enter__(self) -> None:
+        """Nothing is to be made."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._explain(error, self._kinds)
 
 
 def is_audio(member: tarfile.TarInfo) -> bool:
     """By name: `._name` is a macOS side file."""
-    name = PurePosixPath(member.name)
-    return not member.isdir() and name.suffix.lower() in AUDIO_SUFFIXES and not name.name.startswith("._")
+    name = member.name
+    return ending_of(name).lower() in AUDIO_SUFFIXES and not member.isdir() and not base_name_of(name).startswith("._")
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
@@ -306,14 +321,17 @@ class _ForwardReader:
         """The fingerprint of the first block of the headers that were read last."""
         return xxhash.xxh3_128_hexdigest(self._header_block or b"")
 
-    @contextmanager
-    def headers(self, most_bytes: int) -> Iterator[None]:
-        """What is read meanwhile are headers, no more than `most_bytes` of them: an extended one may claim any size."""
+    def headers(self, most_bytes: int) -> Self:
+        """A context: what is read in it are headers, no more than `most_bytes` of them, as an extended one may claim
+        any size."""
         self._header_bytes_left, self._header_block = most_bytes, None
-        try:
-            yield
-        finally:
-            self._header_bytes_left = None
+        return self
+
+    def __enter__(self) -> None:
+        """`headers` has begun it."""
+
+    def __exit__(self, *_: object) -> None:
+        self._header_bytes_left = None
 
     def tell(self) -> int:
         return self._offset

@@ -30,6 +30,7 @@ from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
 from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
 from utils.schema import RejectReason
+from utils.scratch import begin_clip, pass_through
 
 __all__ = ["AudioRejected", "StandardAudio", "audio_from_array", "standardize_audio"]
 
@@ -70,6 +71,7 @@ def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: f
     Raises `AudioRejected` where the clip can't be published; its reason is one of undecodable, empty, too_short,
     too_long, silent, not_finite and truncated.
     """
+    begin_clip()
     with identify(data, declared_duration_s) as clip, _one_large_clip if _is_large(clip, options) else nullcontext():
         return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
 
@@ -233,14 +235,18 @@ def _average(block: Samples) -> Samples:
 
 
 def _energy(samples: Samples) -> float:
-    return float(np.square(samples, dtype=np.float64).sum())
+    squares = pass_through(len(samples), np.float64, "squares")
+    return float(np.square(samples, out=squares, dtype=np.float64).sum())
 
 
 def _rounded(samples: Samples, scale: np.float32) -> Pcm:
     """Scaled and rounded to the nearest 16-bit number; no dither."""
-    scaled = samples * scale
+    scaled = pass_through(samples.size, np.float32, "scaled").reshape(samples.shape)
+    np.multiply(samples, scale, out=scaled)
     np.rint(scaled, out=scaled)
-    return scaled.astype("<i2")
+    pcm: Pcm = pass_through(samples.size, "<i2", "pcm").reshape(samples.shape)
+    np.copyto(pcm, scaled, casting="unsafe")
+    return pcm
 
 
 def _hashed(pcm: Iterable[Pcm], hasher: xxhash.xxh3_128) -> Iterator[Pcm]:

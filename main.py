@@ -3,13 +3,21 @@
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
+from pipeline import supervisor
 from pipeline.interrupts import StopRequest
 from utils.errors import UsageError
+from utils.in_flight import InFlight
+
+if TYPE_CHECKING:
+    from pipeline.options import Options
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Carry out one command line; returns the exit code."""
+def main(arguments: Sequence[str], supervised: bool = False) -> int:
+    """Carry out one command line; returns the exit code. `supervised`: a run in a child, which may crash."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Thai shows escapes, it does not fail
             stream.reconfigure(errors="backslashreplace")
@@ -23,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
             options = parse(arguments)
             if options.command is Command.LIST:
                 return list_sources()
+            if supervised and options.command is Command.RUN and supervisor.is_possible():
+                return supervisor.supervise(partial(execute_again, options, arguments, stop))
             from pipeline.app import execute
         except ModuleNotFoundError as error:
             print(
@@ -37,6 +47,15 @@ def main(arguments: Sequence[str]) -> int:
         return execute(options, arguments, stop)
 
 
+def execute_again(
+    options: "Options", arguments: Sequence[str], stop: StopRequest, in_flight: InFlight, begun_again: bool
+) -> int:
+    """In a child: a run, or the rest of one that has crashed."""
+    from pipeline.app import execute
+
+    return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
+
+
 def list_sources() -> int:
     """`--list`."""
     from pipeline.say import say
@@ -48,4 +67,4 @@ def list_sources() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], supervised=True))

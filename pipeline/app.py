@@ -25,6 +25,7 @@ from processors.demo import write_demo_sources
 from utils import hub
 from utils.errors import AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
+from utils.in_flight import InFlight
 from utils.sources import clear_cache
 from utils.staging import Segment, read_segments
 from utils.table_index import clear_indexes
@@ -32,13 +33,15 @@ from utils.table_index import clear_indexes
 log = logging.getLogger(__name__)
 
 
-def execute(options: Options, arguments: Sequence[str], stop: StopRequest) -> int:
+def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None = None) -> int:
     """Carry out one command. Returns the exit code; prints what a person needs to know."""
     try:
         token = _token(options)
         set_up_logging(
             options.log_dir, options.verbose, options.quiet, [*filter(None, [token]), *tokens_in_environment()]
         )
+        if options.command is Command.RUN:
+            return _run(options, token, arguments, stop, in_flight)
         return _COMMANDS[options.command](options, token, arguments, stop)
     except Exception as error:  # noqa: BLE001 - the last stop: what can't be explained is a bug of ours
         return explain(error, options.log_dir)
@@ -69,11 +72,13 @@ def _token(options: Options) -> str | None:
     return token
 
 
-def _run(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+def _run(
+    options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None
+) -> int:
     if options.demo:
         log.info("The demo's sources are in %s", options.demo_dir)
         write_demo_sources(options.demo_dir)
-    result = run(options, make_target(options, token, stop), token, stop)
+    result = run(options, make_target(options, token, stop), token, stop, in_flight)
     prune_quietly(options)
     say("\n" + _summary(options, result, arguments))
     if result.interrupted:
@@ -161,7 +166,6 @@ def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], 
 
 
 _COMMANDS = {
-    Command.RUN: _run,
     Command.STATUS: _status,
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,

@@ -24,6 +24,7 @@ from utils.committer import Committer
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
+from utils.in_flight import InFlight
 from utils.memory import keep_freed_memory
 from utils.publisher import Publisher, open_publisher
 from utils.schema import ROW_SCHEMAS
@@ -59,8 +60,13 @@ class RunResult:
     interrupted: bool = False
 
 
-def run(options: Options, target: Target, token: str | None, stop: StopRequest) -> RunResult:
-    """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens."""
+def run(
+    options: Options, target: Target, token: str | None, stop: StopRequest, in_flight: InFlight | None = None
+) -> RunResult:
+    """Read the sources into the target. Raises the errors of utils/errors.py; staged work is kept whatever happens.
+
+    `in_flight` knows the clips that crashed an earlier run, and is told of those that are converted.
+    """
     checkpoint = _checkpoint_of_this_run(options)
     if isinstance(target, HubTarget):
         target.require_token()
@@ -78,7 +84,8 @@ def run(options: Options, target: Target, token: str | None, stop: StopRequest) 
             archive_local(options, time.localtime())
         _check_sample_rate(options, publisher.state)
         keep_freed_memory()
-        return _Run(options, publisher, token, stop, checkpoint, _is_newly_begun(options, begins, target)).all()
+        newly = _is_newly_begun(options, begins, target)
+        return _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
 
 
 def _begins_anew(options: Options, target: Target) -> bool:
@@ -144,7 +151,9 @@ class _Run:
         stop: StopRequest,
         checkpoint: GivenCheckpoint | None,
         is_newly_begun: bool,
+        in_flight: InFlight,
     ) -> None:
+        self._in_flight = in_flight
         self._options = options
         self._is_newly_begun = is_newly_begun
         self._publisher = publisher
@@ -208,7 +217,9 @@ class _Run:
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
         processor = create(name, config)
-        processor.hooks = RunHooks(stop_requested=self._stop)
+        processor.hooks = RunHooks(
+            stop_requested=self._stop, is_suspect=self._in_flight.is_suspect, during=self._in_flight.during
+        )
         sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
 
     def _attempt(self, source: str, action: Callable[[], None]) -> None:

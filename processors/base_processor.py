@@ -17,13 +17,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from processors.ahead import in_order
+from processors.alone import convert_alone
 from processors.conversion import as_raw_clip, convert_clip
 from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.audio_options import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
-from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, Row, RowSchema, Skip
+from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, RejectReason, Row, RowSchema, Skip
 from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
@@ -62,6 +63,10 @@ class RunHooks:
     make_durable: Callable[[str, Progress], None] = lambda split, progress: None
     """(split, progress after the last step yielded): called before each checkpoint is written."""
     stop_requested: Callable[[], bool] = lambda: False
+    is_suspect: Callable[[str], bool] = lambda source_id: False
+    """(source id) -> whether a run crashed while it converted that clip, among others."""
+    during: Callable[[str, Callable[[], Any]], Any] = lambda source_id, convert: convert()
+    """(source id, conversion) -> its result: called around each."""
     seek_points: Callable[[str], SeekPoints] = lambda split: SeekPoints()
     """(split) -> where a reader of packed archives leaves and finds the places to enter them at."""
 
@@ -261,10 +266,10 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         if not self.config.overlap:
             for ordinal, clip in numbered:
                 outcome = self._admitted(clip, split, ordinal)
-                yield clip.position, outcome if outcome is not None else self.convert_to_standard_format(clip)
+                yield clip.position, outcome if outcome is not None else self._converted(clip, split)
             return
-        is_ours = type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format
-        workers = self.config.num_workers if is_ours else 1  # another's code may count on being called by one thread
+        # Another's code may count on being called by one thread.
+        workers = self.config.num_workers if self._converts_as_all_do() else 1
         yield from in_order(numbered, _audio_bytes, partial(self._prepared, split), workers)
 
     def _prepared(self, split: str, numbered: tuple[int, RawClip]) -> "_Result | Callable[[], _Result]":
@@ -273,7 +278,20 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         outcome = self._admitted(clip, split, ordinal)
         if outcome is not None:
             return clip.position, outcome
-        return lambda: (clip.position, self.convert_to_standard_format(clip))
+        return lambda: (clip.position, self._converted(clip, split))
+
+    def _converted(self, clip: RawClip, split: str) -> Row | Reject:
+        source_id = f"{self.name}/{split}/{clip.key}"
+        if not self.hooks.is_suspect(source_id):
+            row: Row | Reject = self.hooks.during(source_id, partial(self.convert_to_standard_format, clip))
+            return row
+        if self._converts_as_all_do():
+            return convert_alone(clip, self.name, split, self.config.audio)
+        detail = "a run died while it was converted, by code of the source's own, which can't be tried alone"
+        return Reject(source_id, RejectReason.DECODER_CRASHED, detail)
+
+    def _converts_as_all_do(self) -> bool:
+        return type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format
 
     def _admitted(self, clip: RawClip, split: str, ordinal: int) -> Skip | Reject | None:
         """None for a clip that is to be converted."""

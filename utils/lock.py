@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -17,9 +18,12 @@ from pathlib import Path
 
 from utils.durable import make_folder, remove, step
 from utils.errors import TargetRefused
+from utils.own_pid import own_pid
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 10.0
+"""With a run that was killed and whose last write to the disk is still under way."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -45,6 +49,7 @@ def hold_lock(path: Path, target: str) -> Iterator[None]:
 
 def _locked(path: Path, target: str) -> int:
     """The lock file, opened and locked."""
+    until = time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -52,6 +57,9 @@ def _locked(path: Path, target: str) -> int:
         except BlockingIOError as error:
             holder = _signature(descriptor)
             os.close(descriptor)
+            if _is_dying(holder) and time.monotonic() < until:
+                time.sleep(0.01)
+                continue
             raise TargetRefused(_held(path, target, holder)) from error
         except OSError as error:
             os.close(descriptor)
@@ -74,6 +82,12 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
+def _is_dying(holder: str) -> bool:
+    """Whether the process that signed the lock is gone from this machine: then the kernel is about to let go of it."""
+    signed = re.fullmatch(r"host (.*), process (\d+), since .*", holder)
+    return signed is not None and signed[1] == socket.gethostname() and not Path(f"/proc/{signed[2]}").exists()
+
+
 def _held(path: Path, target: str, holder: str) -> str:
     """Why this run is refused; where the holder is on another machine, what to do should that one be gone."""
     told = f"Another run is writing to {target} ({holder or 'unknown'}). Nothing was changed. "
@@ -94,4 +108,4 @@ def _signature(descriptor: int) -> str:
 def _sign(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    os.pwrite(descriptor, f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n".encode(), 0)
+    os.pwrite(descriptor, f"host {socket.gethostname()}, process {own_pid()}, since {since}\n".encode(), 0)

@@ -36,6 +36,7 @@ class RejectReason:
     TRUNCATED = "truncated"
     MISSING_AUDIO = "missing_audio"
     REPEATED_SOURCE_ID = "repeated_source_id"
+    DECODER_CRASHED = "decoder_crashed"
 
 
 @dataclass(frozen=True, slots=True)

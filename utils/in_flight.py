@@ -1,0 +1,58 @@
+"""Which clips are being converted right now, noted where it outlives the process that a crashing codec ends."""
+
+import hashlib
+import mmap
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_NOTE_BYTES: Final = 16
+MOST_THREADS: Final = 256
+
+
+class InFlight:
+    """A note for each thread, in memory that is shared with whoever this process is forked from or forks.
+
+    `suspects` are the notes that were found when an earlier run had crashed.
+    """
+
+    def __init__(self) -> None:
+        self._notes = mmap.mmap(-1, MOST_THREADS * _NOTE_BYTES)
+        self._places = threading.local()
+        self._next_place = 0
+        self._lock = threading.Lock()
+        self.suspects: frozenset[bytes] = frozenset()
+
+    def during(self, source_id: str, convert: Callable[[], T]) -> T:
+        """What `convert()` gives; the clip is noted meanwhile."""
+        first = self._place() * _NOTE_BYTES
+        self._notes[first : first + _NOTE_BYTES] = note_of(source_id)
+        try:
+            return convert()
+        finally:
+            self._notes[first : first + _NOTE_BYTES] = bytes(_NOTE_BYTES)
+
+    def is_suspect(self, source_id: str) -> bool:
+        return bool(self.suspects) and note_of(source_id) in self.suspects
+
+    def take_notes(self) -> frozenset[bytes]:
+        """The clips that are noted; forgets them."""
+        content = self._notes[:]
+        self._notes[:] = bytes(len(content))
+        notes = (content[first : first + _NOTE_BYTES] for first in range(0, len(content), _NOTE_BYTES))
+        return frozenset(note for note in notes if any(note))
+
+    def _place(self) -> int:
+        place: int | None = getattr(self._places, "number", None)
+        if place is None:
+            with self._lock:
+                # Threads come and go, a pool for each split: a place that is taken twice loses a note, no clip.
+                place = self._places.number = self._next_place % MOST_THREADS
+                self._next_place += 1
+        return place
+
+
+def note_of(source_id: str) -> bytes:
+    return hashlib.blake2b(source_id.encode(errors="surrogatepass"), digest_size=_NOTE_BYTES).digest()

@@ -303,6 +303,7 @@ def processor_config(
             max_cache_bytes=int(options.max_cache_gb * 1000**3),
             token=token,
             timeout_s=options.timeout_s,
+            fetch_ahead=options.overlap,
             stop_requested=stop,
         ),
         options={

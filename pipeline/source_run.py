@@ -104,6 +104,7 @@ class SourceRun:
             raise self.processor.cut_short
 
     def close(self) -> None:
+        self.processor.close()
         self.seen.close()
 
     def _make_durable(self, split: str, progress: Any) -> None:

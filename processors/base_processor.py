@@ -169,6 +169,11 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             self.revision = self._files.revision
         return self._files
 
+    def close(self) -> None:
+        """Fetch nothing more of the source."""
+        if self._files is not None:
+            self._files.close()
+
     def raise_if_stopped(self) -> None:
         """Raise Interrupted where a stop was requested: for a `read` that is long about it before it yields a clip."""
         if self.hooks.stop_requested():

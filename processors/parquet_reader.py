@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -90,7 +91,9 @@ def read_parquet(
     first_file = file_in(position, names) if seeking else 0
     first_group = number_in(position, "row_group") if seeking else 0
     to_pass = number_in(position, "row") if seeking else read
-    for name in names[first_file:]:
+    for name, following in zip_longest(names[first_file:], names[first_file + 1 :]):
+        if following:
+            files.expect(following)
         with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
             shard = _Shard(file, name, columns)
             if seeking and not shard.has(first_group, to_pass):

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from typing import BinaryIO, Self, TypeAlias, TypeVar, cast
 
 import xxhash
@@ -85,7 +86,9 @@ def read_tars(
     first = file_in(position, archives) if seeking else 0
     at: Position = {"index": number_in(position, "index"), "member": number_in(position, "member") if seeking else 0}
     to_pass = 0 if seeking else at["index"]
-    for archive in archives[first:]:
+    for archive, following in zip_longest(archives[first:], archives[first + 1 :]):
+        if following:
+            files.expect(following)
         read = partial(_read_tar, files, archive, to_pass, transcript_of, raise_if_stopped, points)
         point = points.before(at["index"], archive, at["member"])
         at["index"], number, to_pass = yield from entering(read, at, point)

@@ -34,6 +34,9 @@ PARTIAL = ".partial"
 SPARE_DISK_BYTES = 200 * 1000**2
 """Left free on the disk: staging and shards need room too."""
 
+AHEAD_SPARE_DISK_BYTES = 8 * 1000**3
+"""What nobody has asked for yet takes no disk that staging, shards and the floor of free space may want."""
+
 _GB = 1000**3
 _LOCK_POLL_S = 0.2
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -63,6 +66,20 @@ class FileCache:
                     os.utime(path, ns=(now, now))
                     return opened
                 self._download(file, path)
+
+    def fetch_ahead(self, file: RemoteFile) -> None:
+        """Download a file that is not there yet, where that leaves the disk room enough for all else.
+
+        Raises as `open` does.
+        """
+        path = self._revision_folder(file) / file.name
+        with self._disk_errors(file):
+            if not path.exists() and self._leaves_room(file.size_bytes):
+                self._download(file, path)
+
+    def _leaves_room(self, needed_bytes: int) -> bool:
+        """Whether the disk keeps some to spare."""
+        return shutil.disk_usage(self.folder).free >= needed_bytes + AHEAD_SPARE_DISK_BYTES
 
     def _revision_folder(self, file: RemoteFile) -> Path:
         return self.folder / file.repo_id / file.revision

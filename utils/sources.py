@@ -13,7 +13,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 from utils import hub
 from utils.byte_meter import ByteMeter, open_metered
 from utils.errors import SourceError
+from utils.prefetch import Prefetcher
 from utils.remote_file import RemoteFile, SourceChanged, explained
 from utils.source_cache import FileCache, clear_cache
 
@@ -44,6 +45,8 @@ class SourceAccess:
     timeout_s: float = 60.0
     """Seconds without a byte after which a connection counts as broken."""
     patience: hub.Patience = field(default_factory=hub.Patience)
+    fetch_ahead: bool = False
+    """Download a file while the one before it is read."""
     stop_requested: Callable[[], bool] = hub.never
     """Asked while we wait for the network and while a file is downloaded; True ends that with Interrupted."""
 
@@ -61,6 +64,12 @@ class SourceFiles(Protocol):
 
     def open(self, name: str) -> BinaryIO:
         """A file opened for reading, seekable; to be closed. SourceError where it can't be read."""
+
+    def expect(self, name: str) -> None:
+        """Tell which file is going to be opened behind the next one: it may be fetched while that one is read."""
+
+    def close(self) -> None:
+        """Fetch nothing more. Files that are open stay so."""
 
     @property
     def bytes_read(self) -> int:
@@ -117,6 +126,12 @@ class MirrorFiles:
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
+    def expect(self, name: str) -> None:
+        """It is here."""
+
+    def close(self) -> None:
+        """Nothing is fetched."""
+
     @property
     def bytes_read(self) -> int:
         return self._meter.bytes_read
@@ -144,6 +159,8 @@ class HubFiles:
         self.revision = self._ask(lambda: str(self._api.dataset_info(repo_id, revision=revision).sha), "revision")
         self._files = self._ask(self._list, "list of files")
         self._names = tuple(sorted(self._files))
+        self._prefetcher = Prefetcher(self._fetch_ahead)
+        self._expected: str | None = None
 
     def names(self) -> Sequence[str]:
         return self._names
@@ -153,7 +170,23 @@ class HubFiles:
 
     def open(self, name: str) -> BinaryIO:
         file = self._file(name)
-        return file.open(self._meter) if self._access.streaming else self._cache.open(file)
+        opened = file.open(self._meter) if self._access.streaming else self._cache.open(file)
+        if self._expected:  # only now: the file that is waited for has the line for itself
+            self._prefetcher.expect(self._expected)
+            self._expected = None
+        return opened
+
+    def expect(self, name: str) -> None:
+        if self._access.fetch_ahead and not self._access.streaming:
+            self._expected = name
+
+    def close(self) -> None:
+        self._prefetcher.close()
+
+    def _fetch_ahead(self, name: str, is_to_end: Callable[[], bool]) -> None:
+        self._cache.fetch_ahead(
+            replace(self._file(name), stop_requested=lambda: is_to_end() or self._access.stop_requested())
+        )
 
     @property
     def bytes_read(self) -> int:

@@ -72,6 +72,12 @@ class MemoryFiles:
         content = self._files[name]
         return io.BytesIO(content) if isinstance(content, bytes) else content()
 
+    def expect(self, name: str) -> None:
+        """All files are here."""
+
+    def close(self) -> None:
+        """Nothing is fetched."""
+
 
 @cache
 def _wav() -> bytes:

@@ -1,0 +1,148 @@
+"""A source's next file is downloaded while one is read: one ahead, and nothing depends on it."""
+
+import shutil
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import HubServer
+from tests.hub_sources import REPO, access, all_files, downloads, make_source, noise
+from utils.errors import SourceError
+from utils.prefetch import Prefetcher
+from utils.sources import SourceFiles, open_source
+
+PARTS = {f"data/{number}.tar.gz": noise(number, 300_000) for number in range(3)}
+FIRST, SECOND, THIRD = PARTS
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    with HubServer(tmp_path / "hub") as server:
+        server.add_dataset(REPO, make_source(tmp_path / "source", PARTS))
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
+
+
+@pytest.fixture
+def files(hub: HubServer, tmp_path: Path) -> Iterator[SourceFiles]:
+    """The source, as a run opens it that does all at the same time."""
+    opened = open_source(REPO, REPO, access(tmp_path / "cache", fetch_ahead=True), None)
+    yield opened
+    opened.close()
+
+
+def cached(tmp_path: Path, name: str) -> bool:
+    return any(path.name == Path(name).name and ".partial" not in path.parts for path in all_files(tmp_path / "cache"))
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    ticks = threading.Event()
+    for _ in range(3000):
+        if reached():
+            return
+        ticks.wait(0.01)
+    raise AssertionError("it was never reached")
+
+
+def read(files: SourceFiles, name: str) -> bytes:
+    with files.open(name) as file:
+        return file.read()
+
+
+def test_the_next_file_is_there_when_it_is_opened(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
+    """It was downloaded once, and after the one that was waited for."""
+    files.expect(SECOND)
+    assert read(files, FIRST) == PARTS[FIRST]
+    wait_until(lambda: cached(tmp_path, SECOND))
+    before = downloads(hub)
+
+    assert read(files, SECOND) == PARTS[SECOND]
+    assert downloads(hub) == before
+    assert not cached(tmp_path, THIRD)
+
+
+def test_a_file_that_is_being_fetched_is_waited_for(files: SourceFiles, hub: HubServer) -> None:
+    """Two who want the same file download it once."""
+    hub.throttle_bytes_per_s = 1_000_000
+    files.expect(SECOND)
+
+    assert read(files, FIRST) == PARTS[FIRST]
+    assert read(files, SECOND) == PARTS[SECOND]
+    assert len(downloads(hub)) == 2
+
+
+def test_what_fails_ahead_is_met_by_whoever_opens_the_file(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
+    """Nothing is said before; and where it was a passing weakness, nothing at all."""
+    hub.fault("status", step="cdn", status=404, skip=1, times=1)
+    files.expect(SECOND)
+    assert read(files, FIRST) == PARTS[FIRST]
+    wait_until(lambda: len(downloads(hub)) >= 2)
+
+    assert read(files, SECOND) == PARTS[SECOND]
+
+
+def test_closing_ends_a_download_and_keeps_what_came(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
+    files.expect(SECOND)
+    assert read(files, FIRST) == PARTS[FIRST]
+    hub.throttle_bytes_per_s = 200_000
+
+    files.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not cached(tmp_path, THIRD)
+
+
+@pytest.mark.parametrize("fields", [{"fetch_ahead": False}, {"fetch_ahead": True, "streaming": True}])
+def test_nothing_is_fetched_that_was_not_asked_for(hub: HubServer, tmp_path: Path, fields: dict[str, bool]) -> None:
+    """Not with `--no-overlap`, and not where files are not kept."""
+    files = open_source(REPO, REPO, access(tmp_path / "cache", **fields), None)
+    files.expect(SECOND)
+
+    assert read(files, FIRST) == PARTS[FIRST]
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    files.close()
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(
+    files: SourceFiles, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody waits for takes no room that staging may want."""
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's own
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12 - 5 * 10**9, 5 * 10**9))
+    files.expect(SECOND)
+
+    assert read(files, FIRST) == PARTS[FIRST]
+    files.close()
+
+    assert len(downloads(hub)) == 1
+    assert read(files, SECOND) == PARTS[SECOND]
+
+
+def test_only_the_last_wish_counts() -> None:
+    """A reader that has gone on wants what comes next, not what it has passed."""
+    began, go_on = threading.Event(), threading.Event()
+    fetched: list[str] = []
+
+    def fetch(name: str, is_to_end: Callable[[], bool]) -> None:
+        fetched.append(name)
+        began.set()
+        go_on.wait(30)
+        if name == "b":
+            raise SourceError("it is gone")
+
+    prefetcher = Prefetcher(fetch)
+    prefetcher.expect("a")
+    assert began.wait(30)
+    for name in ("x", "b"):
+        prefetcher.expect(name)
+    go_on.set()
+    wait_until(lambda: len(fetched) == 2)
+    prefetcher.close()
+
+    assert fetched == ["a", "b"]
+    prefetcher.expect("c")
+    assert fetched == ["a", "b"]

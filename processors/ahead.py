@@ -136,7 +136,7 @@ def in_order(
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
             try:
-                yield from _pooled(ahead, prepare, pool, 2 * workers)
+                yield from _pooled(ahead, prepare, pool, workers + 2)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

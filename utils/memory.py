@@ -8,7 +8,7 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
-KEPT_BYTES: Final = 64 << 20
+KEPT_BYTES: Final = 32 << 20
 MAPPED_ABOVE_BYTES: Final = 32 << 20
 ARENAS: Final = 2
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.options import Command, Options, cores
 from processors import PAID, REGISTRY, source_name
 from utils.audio_options import AudioOptions
+from utils.dedup_mode import DEFAULT_DEDUP, Dedup
 from utils.errors import UsageError
 
 DEFAULT_SAMPLE_SIZE = 5
@@ -163,6 +164,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME.KEY=VALUE",
         help="an option of one source, such as GigaSpeech2.transcripts=raw",
+    )
+    group.add_argument(
+        "--dedup",
+        choices=tuple(Dedup),
+        help="which clips come twice, so are rejects: none, those with the same audio, or the same recording in any "
+        f"form (as the dataset was begun with; {DEFAULT_DEDUP} for a new one)",
     )
     group.add_argument(
         "--accept-terms",
@@ -381,6 +388,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
             standardize=not given.no_standardization,
             audio_format=given.audio_format,
         ),
+        dedup=Dedup(given.dedup) if given.dedup else None,
         accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
         max_staging_gb=given.max_staging_gb,

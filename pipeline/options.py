@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from utils.audio_options import AudioOptions
+from utils.dedup_mode import Dedup
 from utils.names import staging_name
 
 
@@ -61,6 +62,8 @@ class Options:
     """The file that --merge writes."""
     demo: bool = False
     audio: AudioOptions = field(default_factory=AudioOptions)
+    dedup: Dedup | None = None
+    """Which clips are duplicates; None: as the dataset was begun with, `DEFAULT_DEDUP` for a new one."""
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
     max_staging_gb: float = 4.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
 from utils.card_text import duration_text, one_line
-from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
+from utils.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 from utils.state import Progress, SplitState, State
 
 SplitOfSource = tuple[str, str]
@@ -72,6 +72,7 @@ def summary(
         "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
         "\n".join(_balance(state, books, colour)) if books else "",
         "\n".join(_reasons_text(reasons or {})),
+        "\n".join(_leaks_text(reasons or {})),
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where)),
         "\n".join(_failures_text(failures or {}, colour)),
@@ -257,6 +258,18 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
         told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
         lines += wrapped(f"{source}: {told}", indent=2) if told else []
     return ["Rejected in this run:", *lines] if lines else []
+
+
+def _leaks_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
+    """What to know where clips of evaluation splits are published in train: they can't be in both."""
+    leaks = {place: counted[DUPLICATE_OF_TRAIN] for place, counted in reasons.items() if counted[DUPLICATE_OF_TRAIN]}
+    if not leaks:
+        return []
+    told = ", ".join(f"{count:,} of {one_line('/'.join(place))}" for place, count in leaks.items())
+    return wrapped(
+        f"In train already, so rejected, as no clip is in two splits: {told}. To have them in their own split, begin "
+        "anew with --fresh and all sources: test and validation are read first."
+    )
 
 
 def _where_text(state: State, where: str) -> list[str]:

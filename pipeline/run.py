@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from pipeline.duplicates import dedup_of, open_judge
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
@@ -21,6 +22,7 @@ from processors import PAID, create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.committer import Committer
+from utils.dedup_mode import Dedup
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.hub_target import HubTarget
@@ -83,6 +85,7 @@ def run(
         if begins:
             archive_local(options, time.localtime())
         _check_sample_rate(options, publisher.state)
+        options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
         newly = _is_newly_begun(options, begins, target)
         return _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
@@ -169,7 +172,12 @@ class _Run:
         if self._checkpoint:
             self._report(self._checkpoint, sources.get(self._checkpoint.source))
         try:
-            with self._committer:
+            with (
+                open_judge(self._options, self._publisher, tuple(sources.values())) as judge,
+                self._committer,
+            ):
+                for source in sources.values():
+                    source.judge = judge
                 self._read_all(sources)
                 self._committer.wait()
         except Interrupted:
@@ -294,6 +302,7 @@ def processor_config(
     return ProcessorConfig(
         checkpoint_dir=options.checkpoint_dir,
         overlap=options.overlap and source not in PAID,  # what costs money is bought when its turn comes
+        fingerprints=options.dedup is Dedup.NEAR,
         num_workers=options.num_workers,
         audio=options.audio,
         access=SourceAccess(

@@ -7,7 +7,10 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
+from utils.clip_index import Reached
 from utils.committer import Committer
+from utils.dedup import Judge
+from utils.dedup_mode import DEFAULT_DEDUP, in_fingerprint
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
 from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
@@ -16,7 +19,7 @@ from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
 from utils.split_uploader import SplitUploader
 from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
-from utils.state import SourceState, SplitState
+from utils.state import Progress, SourceState, SplitState
 from utils.text import TEXT_VERSION
 from utils.upload_checkpoint import upload_checkpoint_path
 
@@ -29,6 +32,7 @@ def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict
     # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
     return {
         **(audio if rows.has_audio else {"rows": rows.name}),
+        **(in_fingerprint(options.dedup or DEFAULT_DEDUP) if rows.has_audio else {}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,
@@ -41,6 +45,12 @@ def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict
 def newer_begun(staged: StagingKey | None, published: SourceState) -> bool:
     """Whether a newer revision of a source was begun and is only staged so far."""
     return staged is not None and staged.revision != published.revision
+
+
+def reached(source: SourceState, split: str, progress: Progress | None = None) -> Reached:
+    """How far the index of clips reaches where it has all of a split's clips up to `progress`: the published ones."""
+    books = source.splits.get(split, SplitState())
+    return Reached(f"{len(books.earlier)}/{source.revision}", (progress or books.progress).read)
 
 
 class SourceRun:
@@ -64,6 +74,8 @@ class SourceRun:
         )
         path = options.staging_dir / "seen" / f"{self.name}.sqlite"
         self.seen = SeenIds(path, self._index_identity, self._enter_known)
+        self.judge: Judge | None = None
+        """Who knows a clip that the dataset has already; set before a split is read."""
         self._fill_seen()
 
     def _quotas(self) -> dict[str, int]:
@@ -83,6 +95,9 @@ class SourceRun:
         self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
             source_id, of_split, ordinal, self._revision_number
         )
+        if self.judge and self.processor.row_schema.has_audio:
+            judged = self.judge.judged
+            self.processor.hooks.judge = lambda of_split, ordinal, row: judged((self.name, of_split), ordinal, row)
         self.processor.hooks.make_durable = self._make_durable
         self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
@@ -108,9 +123,15 @@ class SourceRun:
         self.seen.close()
 
     def _make_durable(self, split: str, progress: Any) -> None:
-        # The index first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.
+        # The indexes first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.
         self.seen.note_covered(split, progress.read, self._revision_number)
+        if self.judge and self.processor.row_schema.has_audio:
+            self.judge.note_covered((self.name, split), self.reached(split, progress))
         self.uploaders[split].make_durable(progress)
+
+    def reached(self, split: str, progress: Progress) -> Reached:
+        """How far the index of clips reaches where it has all of a split's up to `progress`."""
+        return reached(self._publisher.state.sources[self.name], split, progress)
 
     def _declare(self) -> None:
         """Pin the revision: the state's, else the staged segments', else the newest; refuse other options."""

@@ -25,6 +25,9 @@ _SOURCES = {
 PAID = {"Apify": "processors.apify"}
 """Sources that cost money: known by their names, but never part of all."""
 
+MADE_FROM = {"ProcessedVoiceTH": "MozillaCommonVoice"}
+"""Sources whose recordings are another one's, encoded again."""
+
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
 
 

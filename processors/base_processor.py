@@ -50,6 +50,8 @@ class ProcessorConfig:
     """Options of one source (`transcripts=raw`), by name."""
     overlap: bool = False
     """Read in a thread of its own, ahead of what is converted."""
+    fingerprints: bool = False
+    """Whether samples carry what finds the same recording again."""
     num_workers: int = 1
     """Threads that convert, where reading and converting overlap. What comes out is the same with any number."""
 
@@ -60,6 +62,8 @@ class RunHooks:
 
     admit: Callable[[str, str, int], Skip | Reject | None] = lambda source_id, split, ordinal: None
     """(source id, split, ordinal) -> None for a new clip, else what it is instead."""
+    judge: Callable[[str, int, Row], Row | Reject] = lambda split, ordinal, row: row
+    """(split, ordinal, row), in the order of reading -> the row, or its reject where the dataset has that clip."""
     make_durable: Callable[[str, Progress], None] = lambda split, progress: None
     """(split, progress after the last step yielded): called before each checkpoint is written."""
     stop_requested: Callable[[], bool] = lambda: False
@@ -144,7 +148,9 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         The ID is empty: it is given when the sample is published. Pure: any number of threads may call it at once;
         one that is overridden is called by one thread at a time.
         """
-        return convert_clip(as_raw_clip(sample), self.name, self._current_split, self.config.audio)
+        return convert_clip(
+            as_raw_clip(sample), self.name, self._current_split, self.config.audio, self.config.fingerprints
+        )
 
     def _process_single_split(
         self,
@@ -195,7 +201,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         self.progress[split] = progress = saved = start
         try:
             enough = sample_size is not None and start.kept >= sample_size
-            for position, outcome in () if enough else self._outcomes(split, start):
+            for position, converted in () if enough else self._outcomes(split, start):
+                outcome = self._judged(split, progress.read + 1, converted)
                 self.progress[split] = progress = progress.after(position, outcome)
                 yield Step(progress, outcome)
                 if sample_size is not None and progress.kept >= sample_size:
@@ -209,6 +216,9 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             self._checkpoint(split)
             raise
         self._checkpoint(split)
+
+    def _judged(self, split: str, ordinal: int, outcome: Outcome) -> Outcome:
+        return self.hooks.judge(split, ordinal, outcome) if isinstance(outcome, dict) else outcome
 
     def process_all_splits(
         self,

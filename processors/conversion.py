@@ -14,17 +14,19 @@ _TRANSCRIPT_KEYS = ("transcript", "sentence", "text", "transcription")
 _ID_KEYS = ("source_id", "id", "ID", "key")
 
 
-def convert_clip(clip: RawClip, source: str, split: str, options: AudioOptions) -> Sample | Reject:
+def convert_clip(
+    clip: RawClip, source: str, split: str, options: AudioOptions, with_fingerprint: bool = False
+) -> Sample | Reject:
     """The standard sample of a clip, its ID still empty, or its reject."""
     source_id = f"{source}/{split}/{clip.key}"
     if clip.audio is None:
         return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {shown(clip.audio_name or clip.key)}")
     try:
-        audio = standardize_audio(clip.audio, options, clip.declared_duration_s)
+        audio = standardize_audio(clip.audio, options, clip.declared_duration_s, with_fingerprint)
     except AudioRejected as rejection:
         return Reject(source_id, rejection.reason, rejection.detail)
     transcript = normalize_transcript(clip.transcript)
-    return Sample(
+    sample = Sample(
         ID="",
         source_id=source_id,
         dataset_name=source,
@@ -38,6 +40,9 @@ def convert_clip(clip: RawClip, source: str, split: str, options: AudioOptions) 
         audio_hash=audio.audio_hash,
         source_metadata=metadata_json(clip.metadata),
     )
+    if audio.fingerprint is not None:
+        sample["fingerprint"] = audio.fingerprint
+    return sample
 
 
 def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:

@@ -29,10 +29,11 @@ from utils.audio_clip import Clip, Samples, blocks, identify
 from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
 from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.fingerprint import MOST_SECONDS, Fingerprint, fingerprint
 from utils.schema import RejectReason
 from utils.scratch import begin_clip, pass_through
 
-__all__ = ["AudioRejected", "StandardAudio", "audio_from_array", "standardize_audio"]
+__all__ = ["AudioRejected", "StandardAudio", "audio_fingerprint", "audio_from_array", "standardize_audio"]
 
 SILENCE_DBFS: Final = -70.0
 MAX_GAIN_DB: Final = 40.0
@@ -63,9 +64,13 @@ class StandardAudio:
     """Published samples / rate."""
     audio_hash: str
     """xxh3-128, hex, of the samples as 16-bit little-endian (several channels interleaved)."""
+    fingerprint: Fingerprint | None = None
+    """What finds the same recording again, where it was asked for."""
 
 
-def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: float | None = None) -> StandardAudio:
+def standardize_audio(
+    data: bytes, options: AudioOptions, declared_duration_s: float | None = None, with_fingerprint: bool = False
+) -> StandardAudio:
     """Decode, check and convert one clip. `declared_duration_s`: what the source's table says of it.
 
     Raises `AudioRejected` where the clip can't be published; its reason is one of undecodable, empty, too_short,
@@ -73,7 +78,19 @@ def standardize_audio(data: bytes, options: AudioOptions, declared_duration_s: f
     """
     begin_clip()
     with identify(data, declared_duration_s) as clip, _one_large_clip if _is_large(clip, options) else nullcontext():
-        return _standard(clip, options) if options.standardize else _as_it_is(data, clip)
+        head = (
+            _Head(options.sample_rate_hz if options.standardize else clip.sample_rate_hz) if with_fingerprint else None
+        )
+        return _standard(clip, options, head) if options.standardize else _as_it_is(data, clip, head)
+
+
+def audio_fingerprint(data: bytes) -> Fingerprint:
+    """The fingerprint of a clip that was published: that which it had when it was converted."""
+    with identify(data, None) as clip:
+        head = _Head(clip.sample_rate_hz)
+        for block in blocks(clip):
+            head.take(_average(block))
+        return head.fingerprint()
 
 
 def _is_large(clip: Clip, options: AudioOptions) -> bool:
@@ -83,14 +100,14 @@ def _is_large(clip: Clip, options: AudioOptions) -> bool:
     return clip.promised_frames * options.sample_rate_hz > LARGE_FRAMES * clip.sample_rate_hz
 
 
-def _standard(clip: Clip, options: AudioOptions) -> StandardAudio:
+def _standard(clip: Clip, options: AudioOptions, head: "_Head | None") -> StandardAudio:
     """The clip with its channels averaged; or, where the average turns out hollow, its loudest channel."""
     levels = _Levels(clip.channels)
     mono = _Mono(clip, options.sample_rate_hz, _averages(clip, levels), lambda: _averages(clip, None))
     if (channel := levels.channel_to_take()) is not None:
         del mono  # its samples, before there are others
         mono = _Mono(clip, options.sample_rate_hz, _channel(clip, channel), lambda: _channel(clip, channel))
-    return _published(mono, options)
+    return _published(mono, options, head)
 
 
 def _averages(clip: Clip, levels: "_Levels | None") -> Iterator[Samples]:
@@ -147,7 +164,7 @@ def _resampled(mono: Iterable[Samples], source_rate_hz: int, target_rate_hz: int
         yield chunk
 
 
-def _published(mono: _Mono, options: AudioOptions) -> StandardAudio:
+def _published(mono: _Mono, options: AudioOptions, head: "_Head | None") -> StandardAudio:
     if not math.isfinite(mono.highest - mono.lowest):
         raise AudioRejected(RejectReason.NOT_FINITE, "its samples are too large for 32-bit floats")
     rms = math.sqrt(mono.energy / mono.frames)
@@ -155,9 +172,14 @@ def _published(mono: _Mono, options: AudioOptions) -> StandardAudio:
     scale = np.float32(32768 * _gain(rms, mono.highest, mono.lowest, options))
     hasher = xxhash.xxh3_128()
     pcm = _hashed(map(partial(_rounded, scale=scale), mono.chunks()), hasher)
+    if head:
+        pcm = head.passing(pcm)
     encode = flac_bytes if options.audio_format == "flac" else wav_bytes
     data = encode(pcm, options.sample_rate_hz, mono.frames)
-    return StandardAudio(data, options.audio_format, mono.frames / options.sample_rate_hz, hasher.hexdigest())
+    duration_s = mono.frames / options.sample_rate_hz
+    return StandardAudio(
+        data, options.audio_format, duration_s, hasher.hexdigest(), head.fingerprint() if head else None
+    )
 
 
 def _gain(rms: float, highest: float, lowest: float, options: AudioOptions) -> float:
@@ -175,17 +197,21 @@ def _gain(rms: float, highest: float, lowest: float, options: AudioOptions) -> f
     return float(10 ** (round(min(wanted_db, most_db, MAX_GAIN_DB), 4) / 20))
 
 
-def _as_it_is(data: bytes, clip: Clip) -> StandardAudio:
+def _as_it_is(data: bytes, clip: Clip, head: "_Head | None") -> StandardAudio:
     """The clip in its own bytes, after the same checks."""
     if clip.is_mended:
         detail = "it can be read only after it is mended, but clips are to be kept as they are"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
     levels, hasher = _Levels(clip.channels), xxhash.xxh3_128()
     for block in blocks(clip):
-        levels.add(block, _average(block))
+        average = _average(block)
+        levels.add(block, average)
+        if head:
+            head.take(average)
         hasher.update(_rounded(np.clip(block, -1.0, FULL_SCALE), np.float32(32768)).data)
     _check_loud_enough(levels.rms())
-    return StandardAudio(data, clip.extension, levels.frames / clip.sample_rate_hz, hasher.hexdigest())
+    duration_s, found = levels.frames / clip.sample_rate_hz, head.fingerprint() if head else None
+    return StandardAudio(data, clip.extension, duration_s, hasher.hexdigest(), found)
 
 
 def _check_loud_enough(rms: float) -> None:
@@ -195,6 +221,29 @@ def _check_loud_enough(rms: float) -> None:
 
 
 # --- samples -----------------------------------------------------------------------------------------------------
+
+
+class _Head:
+    """The first samples of a clip in one channel: as many as its fingerprint is made of."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._left = MOST_SECONDS * rate_hz
+        self._taken: list[Samples] = []
+
+    def take(self, samples: Samples) -> None:
+        if self._left > 0:
+            self._taken.append(samples[: self._left])
+            self._left -= len(samples)
+
+    def passing(self, pcm: Iterable[Pcm]) -> Iterator[Pcm]:
+        """The same 16-bit samples; those that are wanted are taken on the way."""
+        for chunk in pcm:
+            self.take(chunk[: max(0, self._left)] * np.float32(1 / 32768))
+            yield chunk
+
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint(np.concatenate(self._taken), self._rate_hz)
 
 
 class _Levels:

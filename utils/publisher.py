@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.schema import DATA_FOLDERS, SPEECH
+from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
 from utils.seek_points import SEEK_FOLDER
 from utils.shards import BuiltPart
 from utils.state import STATE_PATH, Part, SourceState, State
@@ -61,6 +61,10 @@ class Publisher:
         """Part number and path of each published file of a split, from the ledger. `folder`: of its rows or rejects."""
         return [(number, record.path) for number, record in self.published_records(folder, source, split)]
 
+    def shards(self, rows: RowSchema) -> Iterator[FileRecord]:
+        """What the ledger says of each published shard with such rows, in the order of publishing."""
+        return (record for record in self._ledger.records() if record.path.startswith(f"{rows.folder}/"))
+
     def published_records(self, folder: str, source: str, split: str) -> list[tuple[int, FileRecord]]:
         """The same with what the ledger says of each file."""
         named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
@@ -104,6 +108,8 @@ class Publisher:
         planned = self._signed(ledger.signed(state))
         if files:
             files[LEDGER_PATH] = ledger.raw
+        for one in built:
+            files.update(one.unlisted)
         files.update(hints or {})
         parts = [one.part for one in built]
         self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)

@@ -9,10 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import pyarrow as pa
 import xxhash
+
+if TYPE_CHECKING:
+    from utils.fingerprint import Fingerprint
 
 Position: TypeAlias = dict[str, Any]
 """Where in a split of a source we are: JSON made by its processor, naming the next clip to read.
@@ -37,6 +40,11 @@ class RejectReason:
     MISSING_AUDIO = "missing_audio"
     REPEATED_SOURCE_ID = "repeated_source_id"
     DECODER_CRASHED = "decoder_crashed"
+    DUPLICATE = "duplicate"
+
+
+DUPLICATE_OF_TRAIN = f"{RejectReason.DUPLICATE} of a clip in train"
+"""How the summary counts a duplicate of an evaluation split that train has already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ class Sample(TypedDict):
     confidence_score: float
     audio_hash: str
     source_metadata: str | None
+    fingerprint: NotRequired["Fingerprint"]
+    """What finds the same recording again, where that is asked for: staged, and never published."""
 
 
 class Dialogue(TypedDict):

@@ -7,8 +7,8 @@ files. IDs are given here, from the state that the part extends.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class BuiltPart:
     part: Part
     files: dict[str, Path]
     """Path in the target -> local file."""
+    unlisted: Mapping[str, bytes] = field(default_factory=dict)
+    """Path in the target -> content of files that go in with it and follow from it: the ledger does not list them."""
 
 
 def next_cut(

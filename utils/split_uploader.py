@@ -6,20 +6,24 @@ the uploaded-IDs checkpoint is written, and the segments that the state now cove
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakMethod
 
 from utils.committer import Committer
+from utils.dedup import counted_as
+from utils.dedup_mode import Dedup, begun_with
 from utils.disk import DiskFloor
 from utils.durable import remove
+from utils.index_files import index_path, staged_entries, to_bytes
 from utils.publisher import Publisher
 from utils.schema import Reject
 from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
-from utils.shards import BuiltPart, ShardLimits, build_part, next_cut
-from utils.staging import Staging, StagingKey
-from utils.state import Progress, SplitState, Step
+from utils.shards import BuiltPart, Cut, ShardLimits, build_part, next_cut
+from utils.staging import Segment, Staging, StagingKey
+from utils.state import Part, Progress, SplitState, Step
 from utils.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256
@@ -57,6 +61,7 @@ class SplitUploader:
         declared = publisher.state.sources[source]
         key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
         self.row_schema = declared.row_schema
+        self._dedup = begun_with(declared.fingerprint)
         self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
@@ -64,17 +69,25 @@ class SplitUploader:
         self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MOST_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
-        self.reject_reasons = Counter(
-            staged.reject.reason
-            for segment in self.staging.segments
-            for staged in segment.rejects
-            if staged.ordinal > self._published.progress.read
-        )
+        self.reject_reasons = self._staged_reasons()
         self.remember()
 
     @property
     def _published(self) -> SplitState:
         return self.publisher.state.split(self.source, self.split)
+
+    def set_aside_from(self, segment: Segment, why: str) -> None:
+        """Put a staged segment and those after it aside: their clips are read again."""
+        self.progress = self.staging.set_aside_from(segment, why)
+        self.reject_reasons = self._staged_reasons()
+
+    def _staged_reasons(self) -> Counter[str]:
+        return Counter(
+            counted_as(staged.reject, self.split)
+            for segment in self.staging.segments
+            for staged in segment.rejects
+            if staged.ordinal > self._published.progress.read
+        )
 
     def add_step(self, step: Step) -> None:
         """Take the next step; durable only after `make_durable`. Stopped where the disk has no room for a segment."""
@@ -83,7 +96,7 @@ class SplitUploader:
         self.staging.add(step)
         self.progress = step.progress
         if isinstance(step.outcome, Reject):
-            self.reject_reasons[step.outcome.reason] += 1
+            self.reject_reasons[counted_as(step.outcome, self.split)] += 1
 
     def make_durable(self, progress: Progress) -> None:
         """Close the segment: all steps taken so far survive whatever comes."""
@@ -119,9 +132,18 @@ class SplitUploader:
             self._floor.check()
             next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
             part = build_part(cut, segments, published, next_id, rate_hz, self._built_folder, self.row_schema)
-            built.append(part)
+            built.append(replace(part, unlisted=self._index_file(part.part, cut, segments)))
             state = state.after(part.part)
         return built
+
+    def _index_file(self, part: Part, cut: Cut, segments: Sequence[Segment]) -> Mapping[str, bytes]:
+        """What lets another machine know the part's clips again, where clips are compared."""
+        if self._dedup is Dedup.OFF or not part.rows:
+            return {}
+        entries = [
+            entry for segment in segments for _, entry in staged_entries(segment, cut.first_ordinal, cut.progress.read)
+        ]
+        return {index_path(part.source, part.split, part.number): to_bytes(entries, self._dedup, part.size_bytes)}
 
     def _seek_point(self, index: int) -> SeekPoint | None:
         """The newest one that is kept and not behind a position with that index: staged, or else published."""

@@ -47,7 +47,11 @@ _OWN_COLUMNS = {"ID", "source_id", "_ordinal", "_audio_bytes", "_progress"}
 """What is asked of every segment."""
 
 
-def staged_schema(rows: RowSchema) -> pa.Schema:
+FINGERPRINT_COLUMN = "_fingerprint"
+"""What finds the same recording again (`utils/fingerprint.py`), where near duplicates are looked for."""
+
+
+def staged_schema(rows: RowSchema, with_fingerprints: bool = False) -> pa.Schema:
     """The columns of a segment: those that are published, the audio last, and ours.
 
     `_audio_bytes` is the payload of whatever kind; the name is that of segments that an older version has staged.
@@ -59,6 +63,7 @@ def staged_schema(rows: RowSchema) -> pa.Schema:
             ("_ordinal", pa.int64()),
             ("_audio_bytes", pa.int64()),
             ("_progress", pa.string()),
+            *([(FINGERPRINT_COLUMN, pa.binary())] if with_fingerprints else []),
         ]
     )
 
@@ -72,6 +77,11 @@ class StagingKey:
     split: str
     revision: str
     fingerprint: Mapping[str, Any]
+
+    @property
+    def has_fingerprints(self) -> bool:
+        """Whether rows carry what finds the same recording again."""
+        return self.fingerprint.get("dedup") == "near"
 
 
 @dataclass(frozen=True)
@@ -102,13 +112,18 @@ class Segment:
     @cached_property
     def rows_index(self) -> pa.Table:
         """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
-        return self._columns(["_ordinal", "_audio_bytes", "_progress"])
+        return self.columns(["_ordinal", "_audio_bytes", "_progress"])
 
     @property
     def seek_points(self) -> list[SeekPoint]:
         """The places that its clips' archives can be entered at. Not kept: each has some 30 KB."""
         raw = pq.read_metadata(self.path).metadata.get(SEEK_POINTS_KEY)
         return from_text(raw, self.key.revision) if raw else []
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether its rows are of speech."""
+        return "rows" not in self.key.fingerprint
 
     def row_groups(self) -> Iterator[pa.Table]:
         """The rows, one row group at a time."""
@@ -118,14 +133,15 @@ class Segment:
 
     def ids(self) -> list[str]:
         """The IDs that its rows carry ("" where they are given at build)."""
-        return self._columns(["ID"])["ID"].to_pylist()  # type: ignore[no-any-return]
+        return self.columns(["ID"])["ID"].to_pylist()  # type: ignore[no-any-return]
 
     def source_ids(self) -> list[str]:
         """The source ids of its rows and rejects."""
-        rows = self._columns(["source_id"])["source_id"].to_pylist()
+        rows = self.columns(["source_id"])["source_id"].to_pylist()
         return [*rows, *(staged.reject.source_id for staged in self.rejects)]
 
-    def _columns(self, names: list[str]) -> pa.Table:
+    def columns(self, names: list[str]) -> pa.Table:
+        """These columns of all rows; of names that it does not have there are none."""
         # Not `pq.read_table`: it imports pyarrow's datasets, and with them pandas, for a third of a second.
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
             return file.read(columns=names, use_threads=False)
@@ -147,11 +163,11 @@ class Staging:
         self._changing = Lock()
         self._set_aside = folder / "set-aside"
         self._open: _OpenSegment | None = None
-        self._progress = Progress()
+        self._progress = self._recovered_after = Progress()
 
     def recover(self, published: Progress) -> Progress:
         """Take over what an earlier run staged after `published`; returns the progress to read on from."""
-        self._progress = published
+        self._progress = self._recovered_after = published
         self.segments = ()
         remove(self.folder / "segment.tmp")
         for segment in read_segments(self.folder, self._put_aside):
@@ -180,7 +196,7 @@ class Staging:
         """Take one step; durable only once `close` has returned."""
         if self._open is None:
             make_folder(self.folder)
-            self._open = _OpenSegment(self.folder / "segment.tmp", self.row_schema)
+            self._open = self._opened()
         self._open.add(step)
 
     def close(self, progress: Progress, seek_points: Sequence[SeekPoint] = ()) -> None:
@@ -192,7 +208,7 @@ class Staging:
             return
         if self._open is None:
             make_folder(self.folder)
-        pending = self._open or _OpenSegment(self.folder / "segment.tmp", self.row_schema)
+        pending = self._open or self._opened()
         first = self._progress.read
         if seek_points:
             pending.add_seek_points(to_text(seek_points, self.key.revision))
@@ -223,6 +239,20 @@ class Staging:
                 if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
                     return point
         return None
+
+    def set_aside_from(self, segment: Segment, why: str) -> Progress:
+        """Put a segment and those after it aside; returns the progress to read on from."""
+        at = self.segments.index(segment)
+        for later in self.segments[at:]:
+            self._put_aside(later.path, why)
+        fsync_folder(self.folder)
+        with self._changing:
+            self.segments = self.segments[:at]
+        self._progress = self.segments[-1].progress if self.segments else self._recovered_after
+        return self._progress
+
+    def _opened(self) -> "_OpenSegment":
+        return _OpenSegment(self.folder / "segment.tmp", self.row_schema, self.key.has_fingerprints)
 
     def _append(self, segment: Segment) -> None:
         with self._changing:
@@ -320,10 +350,10 @@ def _read_segment(path: Path) -> Segment:
 class _OpenSegment:
     """The segment that is being written, row group by row group."""
 
-    def __init__(self, path: Path, rows: RowSchema) -> None:
+    def __init__(self, path: Path, rows: RowSchema, with_fingerprints: bool) -> None:
         self.path = path
         self.rejects: list[StagedReject] = []
-        self._row_schema, self._schema = rows, staged_schema(rows)
+        self._row_schema, self._schema = rows, staged_schema(rows, with_fingerprints)
         self._hasher = xxhash.xxh3_64()
         self._new = NewFile(path, on_write=self._hasher.update)
         self._writer = pq.ParquetWriter(
@@ -369,6 +399,7 @@ class _OpenSegment:
             "_ordinal": self._ordinals,
             "_audio_bytes": self._sizes,
             "_progress": self._progress,
+            **({FINGERPRINT_COLUMN: list(map(_stored, rows))} if FINGERPRINT_COLUMN in self._schema.names else {}),
         }
         values: dict[str, Sequence[Any]] = {
             name: own.get(name) or [row[name] for row in rows] for name in self._schema.names
@@ -386,6 +417,12 @@ class _OpenSegment:
         self._writer.close()
         self._new.finish()
         return self._rows_written
+
+
+def _stored(row: Mapping[str, Any]) -> bytes:
+    """The fingerprint as it is kept; b"" where a row has none, as of a clip that is too short for it."""
+    given = row.get("fingerprint")
+    return given.stored if given else b""
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

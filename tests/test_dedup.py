@@ -1,7 +1,6 @@
 """No clip is published twice, whatever source and split it comes from; and what dies changes nothing of that."""
 
 import shutil
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,19 @@ import pytest
 from pipeline.duplicates import warn_of_pairs
 from pipeline.report import summary
 from pipeline.run import RunResult
-from processors import describe
-from processors.demo import write_table, write_tar_gz
 from tests.kills import Killed, KilledAt
 from tests.small_runs import SOURCE, StopAfter, small_run, watching, write_mirror
 from tests.support import tone, tree
+from tests.two_sources import (
+    FIRST,
+    Clips,
+    another_machine,
+    dataset,
+    published,
+    read_both,
+    rejects,
+    write_first,
+)
 from utils.clip_index import ClipIndex, Entry, Reached
 from utils.dedup_mode import Dedup
 from utils.errors import TargetRefused
@@ -26,72 +33,22 @@ from utils.schema import DUPLICATE_OF_TRAIN
 from utils.targets import LocalTarget
 from utils.verify import verify
 
-FIRST = "GigaSpeech2"
-"""Read before `SOURCE`."""
-BOTH = (FIRST, SOURCE)
 
-
-def write_giga(machine: Path, test: Iterable[int], train: Iterable[int]) -> None:
-    """A mirror of `FIRST` whose clips are the tones of these numbers."""
-    folder = machine / "mirrors" / describe(FIRST).mirror / "data/th"
-    for archive, table, numbers, prefix in (
-        ("test", "test", test, "900-1"),
-        ("dev", "dev", (), "800-1"),
-        ("train/0", "train_refined", train, "0-1"),
-    ):
-        ids = {f"{prefix}-{number}": number for number in numbers}
-        root = archive if "/" not in archive else ""
-        members = [
-            (f"{root}/{key.replace('-', '/', 1).split('-')[0]}/{key}.wav".lstrip("/"), tone(number))
-            for key, number in ids.items()
-        ]
-        write_tar_gz(folder / f"{archive}.tar.gz", members)
-        write_table(folder / f"{table}.tsv", [(key, f"ประโยคที่ {number}") for key, number in ids.items()])
-    shutil.copy(folder / "train_refined.tsv", folder / "train_raw.tsv")
-
-
-def _member(root: str, key: str) -> str:
-    folders = "/".join(key.split("-")[:2])
-    return f"{root}/{folders}/{key}.wav".lstrip("/")
+def tones(*numbers: int, prefix: str = "") -> Clips:
+    """The tones of these numbers."""
+    return [(f"{prefix}{number}", tone(number), f"ประโยคที่ {number}") for number in numbers]
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """Clips 3 and 4 are in both trains; 30 is in one test and the other's train, as 31 is the other way round."""
-    write_giga(tmp_path, test=[30, 33], train=[1, 3, 4, 31])
+    write_first(tmp_path, test=tones(30, 33, prefix="900-1-"), train=tones(1, 3, 4, 31, prefix="0-1-"))
     write_mirror(tmp_path / "mirrors", {"train": [3, 4, 5, 6, 30], "validation": [20], "test": [31, 34]})
     return tmp_path
 
 
-def published(machine: Path) -> Mapping[str, list[str]]:
-    """Split -> source ids, in published order."""
-    folder = machine / "out/data"
-    return {
-        split.name: [
-            name
-            for path in sorted(split.glob("*.parquet"))
-            for name in pq.read_table(path, partitioning=None)["source_id"].to_pylist()
-        ]
-        for split in sorted(folder.iterdir())
-    }
-
-
-def rejects(machine: Path) -> list[tuple[str, str, str]]:
-    """Source id, reason, detail of all rejects."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted((machine / "out/rejected").rglob("*.parquet")):
-        rows += pq.read_table(path, partitioning=None).to_pylist()
-    return [(row["source_id"], row["reason"], row["detail"]) for row in rows]
-
-
-def dataset(machine: Path) -> dict[str, bytes]:
-    """All that is published but the state, which has the time in it."""
-    files = tree(machine / "out", "data", "rejected", ".ingest")
-    return {path: content for path, content in files.items() if "state" not in path}
-
-
 def both(machine: Path, **options: Any) -> RunResult:
-    return small_run(machine, **{"sources": BOTH, "dedup": Dedup.EXACT, **options})
+    return read_both(machine, **{"dedup": Dedup.EXACT, **options})
 
 
 @pytest.fixture
@@ -101,13 +58,6 @@ def undisturbed(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     shutil.copytree(machine / "mirrors", other / "mirrors")
     both(other)
     return other
-
-
-def another_machine(machine: Path, folder: Path) -> Path:
-    """One with the same mirrors and the same target, and nothing else."""
-    for name in ("mirrors", "out"):
-        shutil.copytree(machine / name, folder / name)
-    return folder
 
 
 def test_a_clip_of_another_source_is_a_reject_that_names_it(machine: Path) -> None:
@@ -198,9 +148,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
     """Here, and on another machine that has the target alone; index files too."""
     with watching(KilledAt(at)), suppress(Killed):
         both(machine)
-    elsewhere = (
-        another_machine(machine, tmp_path_factory.mktemp("elsewhere")) if (machine / "out").exists() else machine
-    )
+    elsewhere = another_machine(machine, tmp_path_factory.mktemp("elsewhere"))
     for place in (elsewhere, machine):
         both(place, resume=True)
 
@@ -263,7 +211,7 @@ def test_what_another_machine_published_meanwhile_is_not_published_again(
     machine: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Staged clips were judged by what was known then: they are judged again once there is more."""
-    small_run(machine, sources=(FIRST,), dedup=Dedup.EXACT, upload_batch_size=100, stop=StopAfter(5))
+    small_run(machine, sources=(FIRST,), dedup=Dedup.EXACT, upload_batch_size=100, stop=StopAfter(7))
     elsewhere = another_machine(machine, tmp_path_factory.mktemp("elsewhere"))
     small_run(elsewhere, sources=(SOURCE,), dedup=Dedup.EXACT, fresh=False, upload_batch_size=100)
     shutil.rmtree(machine / "out")

@@ -41,6 +41,8 @@ class Judge:
         """The row, entered in the index; or its reject where it repeats a clip that is there."""
         speech: dict[str, Any] = dict(row)
         if found := self.repeated(place, speech):
+            if found == _SAME_AUDIO + row["source_id"]:
+                return row  # this very clip, read again: its segment is gone, its entry is not
             return Reject(row["source_id"], RejectReason.DUPLICATE, found)
         stored = _fingerprint_of(speech).stored if self._is_near else b""
         self._index.add(place, ordinal, [entry_of(speech, stored)])

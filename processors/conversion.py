@@ -6,7 +6,7 @@ from typing import Any
 
 from utils.audio import AudioRejected, audio_from_array, standardize_audio
 from utils.audio_options import AudioOptions
-from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
+from utils.schema import LANGUAGE, FingerprintedSample, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
 from utils.shown import shown
 from utils.text import normalize_transcript
 
@@ -40,9 +40,7 @@ def convert_clip(
         audio_hash=audio.audio_hash,
         source_metadata=metadata_json(clip.metadata),
     )
-    if audio.fingerprint is not None:
-        sample["fingerprint"] = audio.fingerprint
-    return sample
+    return FingerprintedSample(**sample, fingerprint=audio.fingerprint) if audio.fingerprint else sample
 
 
 def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:

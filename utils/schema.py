@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import pyarrow as pa
 import xxhash
@@ -93,8 +93,12 @@ class Sample(TypedDict):
     confidence_score: float
     audio_hash: str
     source_metadata: str | None
-    fingerprint: NotRequired["Fingerprint"]
-    """What finds the same recording again, where that is asked for: staged, and never published."""
+
+
+class FingerprintedSample(Sample):
+    """One that carries what finds the same recording again: staged, and never published."""
+
+    fingerprint: "Fingerprint"
 
 
 class Dialogue(TypedDict):

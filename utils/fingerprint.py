@@ -12,7 +12,6 @@ can be laid over each other to 8 ms. Numbers that are near zero, whose signs a c
 Level, equalizers and what lies beyond those bands play no part. The figures are in docs/dedup.md.
 """
 
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final, TypeAlias
 
@@ -46,7 +45,7 @@ _LARGEST: Final = 3.0
 """A number counts no more than this: one click must not outweigh all else."""
 
 _NOTHING: Final = 1e-20
-_BLOCK_STEPS: Final = 48
+_BLOCK_STEPS: Final = 96
 
 _STRIDE: Final = 8
 """Steps from one stored row to the next."""
@@ -54,77 +53,102 @@ _ROWS: Final = 32
 """Stored at most."""
 _FEWEST_ROWS: Final = 6
 """What a comparison needs: about a second."""
+_LIVELY: Final = 0.5
+"""Of the liveliest part's mean weight: what there must be to compare where two are laid over each other."""
 _SLACK_STEPS: Final = 38
 """How far two versions of a recording may be shifted against each other: 0.6 s."""
 
 
-@dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """Of one clip, to be compared with what is stored of others."""
+    """Of one clip: what is stored of it, and what compares it with what is stored of others.
 
-    slopes: Floats
-    """(steps, 24): see above."""
+    The former is made at once. The latter takes twice as long, and is made when it is asked for: few clips have
+    others with the same words.
+    """
 
-    @cached_property
-    def stored(self) -> bytes:
+    def __init__(self, slow: Floats) -> None:
+        """`slow`: its samples at 4 kHz."""
+        self._slow = slow
+        count = max(0, (len(slow) - _WINDOW) // _STEP - _APART)
+        self._steps = count // _STRIDE * _STRIDE
+        """Whole strides."""
+        compared = np.arange(0, self._steps, _STRIDE)[:, None] + np.array([0, 1, _APART, _APART + 1])
+        energy = _energy(slow, compared.ravel()).reshape(-1, 2, 2, _BANDS).sum(axis=2)
+        self._floor = _FLOOR * float(energy.mean()) + _NOTHING if len(energy) else _NOTHING
+        rows = _changes(energy[:, 0], energy[:, 1], self._floor)
+        weights = _weights(rows)
+        first = _liveliest(weights)
+        self._liveliness = float(weights[first : first + _ROWS].mean()) if len(rows) else 0.0
+        """Mean weight of a step in the part that is stored."""
+        self.stored = _packed(first, rows[first : first + _ROWS]) if len(rows) >= _FEWEST_ROWS else b""
         """What is kept of it: where its liveliest part begins, and the signs there; b"" where the clip is too short."""
-        start = self._liveliest()
-        rows = self.slopes[start : start + _ROWS * _STRIDE : _STRIDE]
-        if len(rows) < _FEWEST_ROWS:
-            return b""
-        return start.to_bytes(2, "little") + np.packbits(rows > 0).tobytes()
 
     def likeness(self, stored: bytes) -> float:
         """How well the stored signs fit, at their best shift: 1 all, 0 as chance would; 0 where nothing can be said."""
-        if not stored or len(self.slopes) < _FEWEST_ROWS * _STRIDE:
+        if not stored or not self.stored:
             return 0.0
-        start = int.from_bytes(stored[:2], "little")
-        signs = np.unpackbits(np.frombuffer(stored, np.uint8, offset=2)).reshape(-1, _BANDS - 1)
-        agreement = self.slopes @ (signs.astype(np.float32).T * 2 - 1)
+        first, signs = _unpacked(stored)
+        agreement = self._slopes @ signs.T
         rows = np.arange(len(signs))
-        steps = start + np.arange(-_SLACK_STEPS, _SLACK_STEPS + 1)[:, None] + _STRIDE * rows
-        inside = (steps >= 0) & (steps < len(self.slopes))
+        steps = _STRIDE * (first + rows) + np.arange(-_SLACK_STEPS, _SLACK_STEPS + 1)[:, None]
+        inside = (steps >= 0) & (steps < self._steps)
         steps = np.where(inside, steps, 0)
         fits = np.where(inside, agreement[steps, rows], 0).sum(axis=1)
-        weights = np.where(inside, self._weights[steps], 0).sum(axis=1)
-        enough = inside.sum(axis=1) >= max(_FEWEST_ROWS, len(signs) // 2)
-        return float(np.max(np.where(enough, fits / np.maximum(weights, 1e-9), 0.0)))
+        weights = np.where(inside, _weights(self._slopes)[steps], 0).sum(axis=1)
+        count = inside.sum(axis=1)
+        enough = (count >= max(_FEWEST_ROWS, len(signs) // 2)) & (weights >= _LIVELY * self._liveliness * count)
+        return float(np.max(np.where(enough, fits / np.maximum(weights, _NOTHING), 0.0)))
 
     @cached_property
-    def _weights(self) -> Floats:
-        weights: Floats = np.abs(self.slopes).sum(axis=1)
-        return weights
-
-    def _liveliest(self) -> int:
-        """The first step of the part to store, a multiple of the stride."""
-        each = self._weights[: len(self._weights) // _STRIDE * _STRIDE].reshape(-1, _STRIDE).sum(axis=1)
-        if len(each) <= _ROWS:
-            return 0
-        # Rounded: sums may differ in their last digits between processors.
-        windows = np.round(sliding_window_view(each, _ROWS).sum(axis=1))
-        return int(np.argmax(windows)) * _STRIDE
+    def _slopes(self) -> Floats:
+        """(steps, 24): see above."""
+        energy = _energy(self._slow, np.arange(self._steps + _APART + 1))
+        smoothed = energy[1:] + energy[:-1]
+        return _changes(smoothed[:-_APART], smoothed[_APART:], self._floor)
 
 
 def fingerprint(samples: Floats, rate_hz: int) -> Fingerprint:
     """Of a clip in one channel: its samples, or those of its first 30 s."""
-    slow = soxr.resample(samples[: MOST_SECONDS * rate_hz], rate_hz, _RATE_HZ, quality="LQ")
-    if len(slow) < _WINDOW + (_APART + 2) * _STEP:
-        return Fingerprint(np.empty((0, _BANDS - 1), np.float32))
-    energy = _energy(sliding_window_view(slow, _WINDOW)[::_STEP])
-    smoothed = energy[1:] + energy[:-1]
-    slopes = np.diff(np.log(smoothed + _FLOOR * smoothed.mean() + _NOTHING), axis=1)
-    changes = np.clip(slopes[_APART:] - slopes[:-_APART], -_LARGEST, _LARGEST)
-    return Fingerprint(changes.astype(np.float32))
+    return Fingerprint(soxr.resample(samples[: MOST_SECONDS * rate_hz], rate_hz, _RATE_HZ, quality="LQ"))
 
 
-def _energy(frames: Floats) -> NDArray[np.float64]:
-    """(steps, bands). Some frames at a time: that stays in the processor's cache."""
-    window, bands = _window(), _bands()
-    energy = np.empty((len(frames), _BANDS))
-    for first in range(0, len(frames), _BLOCK_STEPS):
-        spectrum = np.fft.rfft(frames[first : first + _BLOCK_STEPS] * window, axis=1)[:, _BINS]
-        energy[first : first + _BLOCK_STEPS] = (spectrum.real**2 + spectrum.imag**2) @ bands
+def _energy(slow: Floats, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(steps, bands): at each of these steps. Some at a time: that stays in the processor's cache."""
+    energy = np.empty((len(steps), _BANDS))
+    frames = sliding_window_view(slow, _WINDOW)[::_STEP] if len(steps) else energy
+    for first in range(0, len(steps), _BLOCK_STEPS):
+        chosen = frames[steps[first : first + _BLOCK_STEPS]]
+        spectrum = np.fft.rfft(chosen * _window(), axis=1)[:, _BINS]
+        energy[first : first + _BLOCK_STEPS] = (spectrum.real**2 + spectrum.imag**2) @ _bands()
     return energy
+
+
+def _changes(before: NDArray[np.float64], after: NDArray[np.float64], floor: float) -> Floats:
+    slopes = np.diff(np.log(after + floor) - np.log(before + floor), axis=1)
+    return np.clip(slopes, -_LARGEST, _LARGEST).astype(np.float32)
+
+
+def _weights(changes: Floats) -> Floats:
+    weights: Floats = np.abs(changes).sum(axis=1)
+    return weights
+
+
+def _liveliest(weights: Floats) -> int:
+    """The first row of the part to store."""
+    if len(weights) <= _ROWS:
+        return 0
+    # Rounded: sums may differ in their last digits between processors.
+    return int(np.argmax(np.round(sliding_window_view(weights, _ROWS).sum(axis=1))))
+
+
+def _packed(first: int, rows: Floats) -> bytes:
+    return first.to_bytes(2, "little") + np.packbits(rows > 0).tobytes()
+
+
+def _unpacked(stored: bytes) -> tuple[int, Floats]:
+    """(first row, its signs as 1 and -1)."""
+    bits = np.unpackbits(np.frombuffer(stored, np.uint8, offset=2)).reshape(-1, _BANDS - 1)
+    return int.from_bytes(stored[:2], "little"), bits.astype(np.float32) * 2 - 1
 
 
 @cache

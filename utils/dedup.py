@@ -13,7 +13,7 @@ Within one split of one source only the very same audio is a duplicate: who reco
 """
 
 import unicodedata
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import xxhash
 
@@ -21,7 +21,7 @@ from utils.audio import audio_fingerprint
 from utils.clip_index import ClipIndex, Entry, Known, Place, Reached
 from utils.dedup_mode import Dedup
 from utils.fingerprint import SAME_RECORDING, Fingerprint
-from utils.schema import DUPLICATE_OF_TRAIN, Reject, RejectReason, Row
+from utils.schema import DUPLICATE_OF_TRAIN, FingerprintedSample, Reject, RejectReason, Row
 
 MOST_TRIMMED_S: Final = 1.1
 """What two versions of a recording differ in length at most: half a second cut at each end, and what codecs add."""
@@ -44,9 +44,9 @@ class Judge:
             if found == _SAME_AUDIO + row["source_id"]:
                 return row  # this very clip, read again: its segment is gone, its entry is not
             return Reject(row["source_id"], RejectReason.DUPLICATE, found)
-        stored = _fingerprint_of(speech).stored if self._is_near else b""
+        stored = speech["fingerprint"] = _fingerprint_of(speech).stored if self._is_near else b""
         self._index.add(place, ordinal, [entry_of(speech, stored)])
-        return row
+        return cast(FingerprintedSample, speech)  # with what is stored alone: the rest is not needed any more
 
     def repeated(self, place: Place, row: dict[str, Any]) -> str:
         """What a row of speech repeats, in words; "" where it is new."""

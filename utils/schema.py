@@ -98,7 +98,8 @@ class Sample(TypedDict):
 class FingerprintedSample(Sample):
     """One that carries what finds the same recording again: staged, and never published."""
 
-    fingerprint: "Fingerprint"
+    fingerprint: "Fingerprint | bytes"
+    """What compares it; once that is done, only what is stored."""
 
 
 class Dialogue(TypedDict):

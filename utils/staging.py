@@ -421,8 +421,8 @@ class _OpenSegment:
 
 def _stored(row: Mapping[str, Any]) -> bytes:
     """The fingerprint as it is kept; b"" where a row has none, as of a clip that is too short for it."""
-    given = row.get("fingerprint")
-    return given.stored if given else b""
+    given = row.get("fingerprint") or b""
+    return given if isinstance(given, bytes) else given.stored
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -49,6 +49,7 @@ def _arguments(shape: Shape, mirror: Path, audio_format: str, workers: int) -> l
         *(str(PROJECT / "main.py"), "--fresh", shape.source, "--source-dir", str(mirror)),
         *("--audio-format", audio_format, "--checkpoint-interval", str(CHECKPOINT_INTERVAL), "--quiet"),
         *(("--num-workers", str(workers)) if knows("--num-workers") else ()),
+        *(("--dedup", "off") if knows("--dedup") else ()),  # nobody else looks for clips that come twice
     ]
 
 

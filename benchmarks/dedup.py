@@ -407,9 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     voice: Any = Espeak() if shutil.which("espeak-ng") else Demo()
     with_chroma = bool(shutil.which("fpcalc")) and not given.no_chromaprint
-    print(
-        f"Voices: {voice.name}; {given.sentences} sentences, {given.speakers} speakers, {given.encoded} of each encoded anew\n"
-    )
+    named = f"{given.sentences} sentences by {given.speakers} speakers, {given.encoded} of each encoded anew"
+    print(f"Voices: {voice.name}; {named}\n")
     for name, pairs in compared(voice, given.sentences, given.speakers, given.encoded, with_chroma).items():
         best = best_threshold(pairs)
         threshold = SAME_RECORDING if name == "ours" else best

@@ -20,7 +20,18 @@ FLOORS = {
 """What each floor may not import: whatever stands above it."""
 NOT_FOR_PROCESSORS = {
     f"utils.{name}"
-    for name in ("streaming", "staging", "targets", "hub_target", "publisher", "shards", "seen", "lock", "card")
+    for name in (
+        "streaming",
+        "staging",
+        "targets",
+        "hub_target",
+        "publisher",
+        "shards",
+        "seen",
+        "lock",
+        "card",
+        "dedup",
+    )
 }
 """A processor can neither upload nor remember, because it can't see who does."""
 

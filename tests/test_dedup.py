@@ -27,7 +27,7 @@ from tests.two_sources import (
 )
 from utils.clip_index import ClipIndex, Entry, Reached
 from utils.dedup_mode import Dedup
-from utils.errors import TargetRefused
+from utils.errors import Stopped, TargetRefused
 from utils.index_files import to_bytes
 from utils.schema import DUPLICATE_OF_TRAIN
 from utils.targets import LocalTarget
@@ -258,10 +258,10 @@ def test_sources_that_share_recordings_are_named(mode: Dedup, warned: bool, capl
     assert ("ProcessedVoiceTH is made from MozillaCommonVoice" in caplog.text) == warned
 
 
-def test_the_index_takes_at_most_256_bytes_a_clip(tmp_path: Path) -> None:
-    """With names and fingerprints as long as they are; and the files in the target too."""
+def entries_of(count: int) -> list[Entry]:
+    """Clips as they are: names of some length, hashes, fingerprints."""
     random = np.random.default_rng(1)
-    entries = [
+    return [
         Entry(
             f"Corpus/train/common_voice_th_{number}",
             random.bytes(16),
@@ -269,14 +269,67 @@ def test_the_index_takes_at_most_256_bytes_a_clip(tmp_path: Path) -> None:
             int(random.integers(2**62)),
             random.bytes(98),
         )
-        for number in range(20_000)
+        for number in range(count)
     ]
-    index = ClipIndex(tmp_path / "clips.sqlite", "test")
+
+
+def index_of(path: Path, entries: list[Entry]) -> ClipIndex:
+    """An index that has all of them, a checkpoint every thousand."""
+    index = ClipIndex(path, "test")
     index.finish()
     for first in range(0, len(entries), 1000):
         index.add(("Corpus", "train"), first + 1000, entries[first : first + 1000])
         index.note_covered(("Corpus", "train"), Reached("0/r", first + 1000))
+    return index
+
+
+def test_an_index_that_turns_out_damaged_while_it_is_used_stops_the_run(tmp_path: Path) -> None:
+    """It is removed, so that `--resume` makes it anew: nobody is told that a clip is new who can't know."""
+    path, entries = tmp_path / "clips.sqlite", entries_of(2000)
+    index_of(path, entries).close()
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half:] = bytes(len(content) - half)
+    path.write_bytes(content)
+    index = ClipIndex(path, "test")
+    with pytest.raises(Stopped, match="--resume"):
+        for entry in entries:
+            index.same_audio(entry.audio_hash)
     index.close()
+
+    assert not path.exists()
+
+
+def test_what_is_ahead_of_the_clips_is_taken_away(tmp_path: Path) -> None:
+    """A run that died after the index and before its clips left it so; what is behind them is made anew."""
+    entries, place = entries_of(2000), ("Corpus", "train")
+    index = index_of(tmp_path / "clips.sqlite", entries)
+
+    assert index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 0)})
+    assert index.same_audio(entries[999].audio_hash) is not None
+    assert index.same_audio(entries[1500].audio_hash) is None
+    assert not index.holds({place: Reached("0/r", 1001)})
+    assert not index.holds({place: Reached("0/another", 1000)})
+    assert not index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 1)})
+    index.close()
+
+
+def test_what_was_not_noted_is_forgotten(tmp_path: Path) -> None:
+    """Clips since the last checkpoint are read again."""
+    entries = entries_of(3)
+    index = index_of(tmp_path / "clips.sqlite", entries[:2])
+    index.add(("Corpus", "train"), 3, entries[2:])
+    index.close()
+    again = ClipIndex(tmp_path / "clips.sqlite", "test")
+
+    assert [again.same_audio(entry.audio_hash) is not None for entry in entries] == [True, True, False]
+    again.close()
+
+
+def test_the_index_takes_at_most_256_bytes_a_clip(tmp_path: Path) -> None:
+    """With names and fingerprints as long as they are; and the files in the target too."""
+    entries = entries_of(20_000)
+    index_of(tmp_path / "clips.sqlite", entries).close()
 
     assert (tmp_path / "clips.sqlite").stat().st_size / len(entries) <= 256
     assert len(to_bytes(entries, "near", 1)) / len(entries) <= 256

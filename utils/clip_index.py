@@ -81,8 +81,7 @@ class ClipIndex:
 
     def close(self) -> None:
         """Forgets what was not noted: those clips are not durable, and are read again."""
-        self._db.rollback()
-        self._db.close()
+        self._db.close()  # which rolls back; of a damaged one that was removed, nothing
 
     def clear(self) -> None:
         """Empty it. It is slow to look up in until `finish` is called, so that many clips can be entered at once."""

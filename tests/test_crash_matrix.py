@@ -56,6 +56,19 @@ def test_every_kind_of_step_of_the_disk_may_fail(campaign: Campaign) -> None:
     assert problems_of(campaign, scenario, faults) == []
 
 
+@pytest.mark.parametrize("name", ["duplicates, folder", "duplicates, hub"])
+def test_who_is_a_duplicate_does_not_depend_on_what_failed(campaign: Campaign, name: str) -> None:
+    """Three clips that both sources have, one of them in a test split: the same rejects, the same index files."""
+    scenario = BY_NAME[name]
+    recording = campaign.record(scenario)
+    faults = one_of_each(recording, "disk")
+    indexes = [fault for fault in faults if fault.kind.split()[0] == "index"]
+
+    assert sum(path.startswith(".ingest/dedup/") for path in recording.published) == 6
+    assert indexes
+    assert problems_of(campaign, scenario, [*indexes, *Random(name).sample(faults, 4)]) == []
+
+
 @pytest.mark.parametrize("name", ["append, hub", "source on the Hub, streamed, folder"])
 def test_every_kind_of_request_may_fail(campaign: Campaign, name: str) -> None:
     """No answer, a lost one, a late one, 4xx, 5xx, cut off in the body, killed: nothing is lost or doubled."""

@@ -1,7 +1,7 @@
 """What is run under attack: small sources, and the commands on them."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ HUB, FOLDER = "hub", "folder"
 REPO = "me/thai-voice"
 OUTPUT = "../target/out"
 SOURCES = "../sources"
+SHARED = f"{SOURCES}/shared"
+"""Mirrors of two sources that have clips in common."""
 SMALL = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet")
 CUTS = (*SMALL, "--no-overlap")
 """One step after the other: the same ones in every run, so that each of them can be struck."""
@@ -89,6 +91,10 @@ def scenarios() -> list[Scenario]:
                 ("--fresh", "--resume", *overlapped),
             )
         )
+        both = ("GigaSpeech2", "ProcessedVoiceTH", "--source-dir", SHARED, *MIRRORS[2:], *CUTS)
+        found.append(
+            Scenario(f"duplicates, {target}", target, ("--fresh", *both), ("--fresh", "--resume", *both)),
+        )
         found.append(
             Scenario(
                 f"repair, {target}",
@@ -125,7 +131,18 @@ def scenarios() -> list[Scenario]:
 
 
 def write_sources(folder: Path) -> None:
-    """Two small sources: 7 clips in archives, 5 in Parquet, each with rejects; and what to buy. Always the same."""
+    """Two small sources: 7 clips in archives, 5 in Parquet, each with rejects; and what to buy. Always the same.
+
+    In `shared` the Parquet has clips of the archives too.
+    """
+    for place in (folder, folder / "shared"):
+        _write_archives(place)
+    _write_parquet(folder / PARQUET_REPO, {"train": range(50, 53), "dev": range(60, 61), "test": range(70, 71)})
+    _write_parquet(folder / "shared" / PARQUET_REPO, {"train": (2, 10, 30), "dev": (20,), "test": (70,)})
+    (folder / "queries.yaml").write_text(QUERIES)
+
+
+def _write_archives(folder: Path) -> None:
     giga = folder / describe("GigaSpeech2").mirror / "data/th"
     split_ids = {
         "train/0": [f"0-100-{number}" for number in range(3)],
@@ -146,13 +163,11 @@ def write_sources(folder: Path) -> None:
     write_table(giga / "train_refined.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in train[:3] + train[4:]])
     for name in ("dev", "test"):
         write_table(giga / f"{name}.tsv", [(clip_id, f"ประโยค {clip_id}") for clip_id in split_ids[name]])
-    _write_parquet(folder / PARQUET_REPO)
-    (folder / "queries.yaml").write_text(QUERIES)
 
 
-def _write_parquet(folder: Path) -> None:
+def _write_parquet(folder: Path, clips: Mapping[str, Iterable[int]]) -> None:
     schema = pa.schema([("audio", AUDIO_TYPE), ("sentence", pa.string())])
-    for name, numbers in {"train": range(50, 53), "dev": range(60, 61), "test": range(70, 71)}.items():
+    for name, numbers in clips.items():
         rows = [
             {"audio": {"bytes": _clip(number), "path": f"common_voice_th_{number}.wav"}, "sentence": f"คำ {number}"}
             for number in numbers

@@ -359,7 +359,8 @@ def report(pairs: Pairs, threshold: float) -> Iterator[str]:
 
 
 def by_kind(pairs: Pairs, threshold: float, first_s: float, end_s: float) -> Iterator[str]:
-    yield f"| clips of {first_s:g} to {end_s:g} s | pairs | share taken | least | 1st percentile | median | 99th percentile | most |"
+    spread_of = "least | 1st percentile | median | 99th percentile | most"
+    yield f"| clips of {first_s:g} to {end_s:g} s | pairs | share taken | {spread_of} |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = [*FORMS, TAKES, OTHERS]
     for kind in kinds:

@@ -362,11 +362,9 @@ def by_kind(pairs: Pairs, threshold: float, first_s: float, end_s: float) -> Ite
     spread_of = "least | 1st percentile | median | 99th percentile | most"
     yield f"| clips of {first_s:g} to {end_s:g} s | pairs | share taken | {spread_of} |"
     yield "|---|---|---|---|---|---|---|---|"
-    kinds = [*FORMS, TAKES, OTHERS]
-    for kind in kinds:
-        values = np.array(
-            [v for (band, of), vs in pairs.found.items() if of == kind and BANDS[band][0] >= 3 for v in vs]
-        )
+    bands = {number for number, (first, end) in enumerate(BANDS) if first_s <= first and end <= end_s}
+    for kind in (*FORMS, *BEYOND, TAKES, OTHERS):
+        values = np.array([value for band in bands for value in pairs.found.get((band, kind), ())])
         if len(values):
             spread = [values.min(), *np.percentile(values, [1, 50, 99]), values.max()]
             shown = " | ".join(f"{value:.3f}" for value in spread)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
 
-SAME_RECORDING: Final = 0.75
+SAME_RECORDING: Final = 0.85
 """Likeness from which on two clips are one recording."""
 
 MOST_SECONDS: Final = 30

@@ -137,7 +137,7 @@ class SourceRun:
         try:
             self._open(revision)
         except SourceChanged:
-            if self._options.source_dir is None or not is_mirror_revision(revision):
+            if self.processor.keeps_revisions or not is_mirror_revision(revision):
                 raise
             log.warning(
                 "%s: the files in its mirror changed since it was begun. It is read again from its start; what is "

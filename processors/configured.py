@@ -18,8 +18,8 @@ class ConfiguredSource(BaseProcessor):
     """Where it lies, if that is neither a repo on the Hub nor a mirror."""
 
     def get_available_splits(self) -> list[str]:
-        named = self.spec.splits or self.spec.only
-        return [split for split in super().get_available_splits() if split in named]
+        splits = super().get_available_splits()
+        return [split for split in splits if split in self.spec.splits] if self.spec.splits else splits
 
     @property
     def keeps_revisions(self) -> bool:

@@ -83,8 +83,6 @@ class ParquetSpec:
     """Split -> patterns of its files. Empty: by the words (`train`, `dev`, ...) in the files' paths."""
     within: str = "*"
     """Pattern of the files to look at."""
-    only: tuple[str, ...] = _RANK
-    """The splits that there may be."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,6 @@ class TableSpec:
     """Name clips with their table's folder, where those of several tables may have the same names."""
     remove: str = ""
     """Characters that are taken out of transcripts (marks between words)."""
-    only: tuple[str, ...] = _RANK
 
 
 SourceSpec: TypeAlias = ParquetSpec | TableSpec

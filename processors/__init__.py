@@ -22,27 +22,42 @@ _SOURCES = {
 }
 """Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
+_CONFIGURED = dict.fromkeys(
+    (
+        *("FLEURS", "PorjaiCentral", "ThaiDialectKorat", "ThaiDialectKhummuang", "ThaiDialectPattani"),
+        *("ThaiElderly", "Gowajee", "LOTUS", "TSync1", "TSync2", "ThaiSER", "YODAS2", "TVSpeech"),
+    ),
+    "processors.corpora",
+)
+"""Sources that are nothing but configuration. They come after the others, and have no part in the demo."""
+
 PAID = {"Apify": "processors.apify"}
 """Sources that cost money: known by their names, but never part of all."""
 
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
 
 
+_MODULES = {**_SOURCES, **_CONFIGURED, **PAID}
+
+
 class _Registry(Mapping[str, "type[BaseProcessor]"]):
     """Source name -> processor class. It lists all sources but the paid ones, which are there when asked for."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        processor: type[BaseProcessor] = getattr(import_module({**_SOURCES, **PAID}[name]), f"{name}Processor")
+        processor: type[BaseProcessor] = getattr(import_module(_MODULES[name]), f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_SOURCES)
+        return iter((*_SOURCES, *_CONFIGURED))
 
     def __len__(self) -> int:
-        return len(_SOURCES)
+        return len(_SOURCES) + len(_CONFIGURED)
 
 
 REGISTRY: Mapping[str, "type[BaseProcessor]"] = _Registry()
+
+IN_DEMO = tuple(_SOURCES)
+"""The sources that `--demo` makes up."""
 
 
 def create(name: str, config: "ProcessorConfig | Mapping[str, Any] | None" = None) -> "BaseProcessor":

@@ -19,7 +19,7 @@ from typing import Any, Final
 from processors.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
 from processors.contents import Entry, Place, entries_of, shown_name
 from processors.reading import short_key
-from processors.source_spec import FoundColumns, TableSpec, matches, split_of_path, split_of_value
+from processors.source_spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
 from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
 from utils.schema import SPLITS
@@ -31,7 +31,7 @@ from utils.table_index import Row, TableIndex, open_table_index
 log = logging.getLogger(__name__)
 
 _ROWS: Final = "rows"
-_ASIDE: Final = "aside"
+ASIDE: Final = "aside"
 """What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
 _KALDI_FILES: Final = ("wav.scp", "utt2spk", "segments")
 _TABLE_ENDINGS: Final = ("*.csv", "*.tsv", "*.jsonl", "*.json", "wav.scp")
@@ -77,13 +77,13 @@ class ClipTables:
         raise_if_stopped: Callable[[], None],
     ) -> None:
         """Opens the indexes in `folder`, made first where they are not there. SourceError where they can't be made."""
-        self._name, self._files, self._spec = name, files, spec
-        self._raise_if_stopped = raise_if_stopped
+        self.name, self._files, self._spec = name, files, spec
+        self.raise_if_stopped = raise_if_stopped
         self._folder = folder
         with ExitStack() as opened:
-            self._contents = opened.enter_context(self._open([_ROWS, _ASIDE, CLIPS, NAMES], self._read_contents))
+            self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES], self._read_contents))
             splits = [f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER)]
-            self.rows = opened.enter_context(self._open(splits, self._place_rows))
+            self.rows = opened.enter_context(self._open(splits, self.placed_rows))
             self.rest = opened.enter_context(self._open(list(SPLITS), self._find_rest))
             self._opened = opened.pop_all()
 
@@ -98,26 +98,26 @@ class ClipTables:
         return self.rows.count(split) + self.rows.count(split + IN_ARCHIVE_ORDER) + self.rest.count(split)
 
     def _open(self, tables: list[str], entries: Callable[[], Iterator[IndexEntry]]) -> TableIndex:
-        identity = f"{self._name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}"
-        return open_table_index(self._folder, self._name, identity, tables, entries)
+        identity = f"{self.name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}"
+        return open_table_index(self._folder, self.name, identity, tables, entries)
 
     # --- contents ----------------------------------------------------------------------------
 
     def _read_contents(self) -> Iterator[IndexEntry]:
-        log.info("%s: reading its tables, and where its clips are", self._name)
+        log.info("%s: reading its tables, and where its clips are", self.name)
         tables = 0
-        for entry in entries_of(self._files, self._raise_if_stopped):
+        for entry in entries_of(self._files, self.raise_if_stopped):
             if entry.is_clip:
                 yield CLIPS, entry.path, entry.place.to_json()
                 yield NAMES, name_key(entry.path), entry.path
             elif self._spec.form == "kaldi" and PurePosixPath(entry.path).name in _KALDI_FILES:
                 yield from self._aside(entry)
-            elif matches(entry.path, self._patterns()) and form_of(entry.path, self._spec.form):
+            elif matches(entry.path, self._patterns()) and self._form_of(entry.path):
                 tables += 1
-                yield from self._table(entry)
+                yield from self.table_entries(entry)
         if not tables:
             raise SourceError(
-                f"{self._name} has no table {' or '.join(self._patterns())}; it has "
+                f"{self.name} has no table {' or '.join(self._patterns())}; it has "
                 f"{shown(', '.join(self._files.names()[:5]))}. Put it there, then run again with --resume."
             )
 
@@ -128,14 +128,18 @@ class ClipTables:
             return tuple(pattern for patterns in self._spec.splits.values() for pattern in patterns)
         return ("text",) if self._spec.form == "kaldi" else _TABLE_ENDINGS
 
-    def _table(self, entry: Entry) -> Iterator[IndexEntry]:
-        form = form_of(entry.path, self._spec.form)
+    def _form_of(self, path: str) -> Form:
+        said = next((form for pattern, form in self._spec.forms if matches(path, [pattern])), self._spec.form)
+        return form_of(path, said)
+
+    def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
+        form = self._form_of(entry.path)
         split = self._split_of_table(entry.path)
         found: FoundColumns | None = None
         with entry.open() as stream:
             for number, row in enumerate(rows_of(stream, entry.path, form, self._spec.header, self._spec.quoted)):
                 if number % _STOP_CHECK_ROWS == 0:
-                    self._raise_if_stopped()
+                    self.raise_if_stopped()
                 found = found or self._columns(row, entry.path)
                 yield _ROWS, entry.path, json.dumps([split, self._only_needed(row)], ensure_ascii=False)
 
@@ -167,16 +171,16 @@ class ClipTables:
             )
         with entry.open() as stream:
             for row in rows_of(stream, entry.path, "kaldi"):
-                yield _ASIDE, f"{name} {folder} {row[KEY]}", str(row[VALUE])
+                yield ASIDE, f"{name} {folder} {row[KEY]}", str(row[VALUE])
 
     # --- rows --------------------------------------------------------------------------------
 
-    def _place_rows(self) -> Iterator[IndexEntry]:
-        finder = ClipFinder(self._contents)
+    def placed_rows(self) -> Iterator[IndexEntry]:
+        finder = ClipFinder(self.contents)
         nameless = 0
-        for number, found in enumerate(self._contents.rows(_ROWS)):
+        for number, found in enumerate(self.contents.rows(_ROWS)):
             if number % _STOP_CHECK_ROWS == 0:
-                self._raise_if_stopped()
+                self.raise_if_stopped()
             split, row = json.loads(found.value)
             name = self._clip_name(row, found.key)
             if not name:
@@ -187,18 +191,18 @@ class ClipTables:
             in_order = IN_ARCHIVE_ORDER if place and place.kind == "tar.gz" else ""
             yield f"{self._split(split, row, name, found.key)}{in_order}", path if place else "", clip.to_json()
         if nameless:
-            log.warning("%s: %d rows that name no clip were left out", self._name, nameless)
+            log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
 
     def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[Place | None, str]:
         """Where a row's clip is, and its path; where it is not, why."""
         found = finder.find(name, table)
-        clip = self._contents.get(CLIPS, found.path) if found.path else None
+        clip = self.contents.get(CLIPS, found.path) if found.path else None
         return (Place.from_json(clip.value), clip.key) if clip else (None, found.why_not)
 
     def _clip_row(self, row: TableRow, name: str, path: str, place: Place | None, table: str) -> ClipRow:
         columns = self._spec.columns
         transcript = text_of(_first(row, columns.transcript if self._spec.form != "kaldi" else (VALUE,)))
-        speaker = self._contents.get(_ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}")
+        speaker = self.contents.get(ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}")
         return ClipRow(
             key=self._key(row, name, table),
             name=shown_name(path, place) if place else path,
@@ -212,7 +216,7 @@ class ClipTables:
         """What the row calls its clip; "" where it has no name."""
         if self._spec.form != "kaldi":
             return normal_name(text_of(_first(row, self._spec.columns.audio)))
-        found = self._contents.get(_ASIDE, f"wav.scp {_folder(table)} {row[KEY]}")
+        found = self.contents.get(ASIDE, f"wav.scp {_folder(table)} {row[KEY]}")
         return normal_name(_file_of_command(found.value) if found else str(row[KEY]))
 
     def _key(self, row: TableRow, name: str, table: str) -> str:
@@ -239,14 +243,14 @@ class ClipTables:
         """Clips that no row means: of the split that their folders name, else of train, or of the only one there is."""
         with_rows = [split for split in SPLITS if self.rows.count(split) or self.rows.count(split + IN_ARCHIVE_ORDER)]
         default = "train" if "train" in with_rows or not with_rows else with_rows[-1]
-        for number, clip in enumerate(self._contents.rows(CLIPS)):
+        for number, clip in enumerate(self.contents.rows(CLIPS)):
             if number % _STOP_CHECK_ROWS == 0:
-                self._raise_if_stopped()
+                self.raise_if_stopped()
             meant_by = self._row_of(clip.key)
             if meant_by is None:
                 named = split_of_path(_folder(clip.key))
                 yield named if named in with_rows else default, clip.key, ""
-            elif (first := self._contents.get(CLIPS, clip.key)) and first.number != clip.number:
+            elif (first := self.contents.get(CLIPS, clip.key)) and first.number != clip.number:
                 # An archive has it twice: the second one is a repetition of the first.
                 yield meant_by[0], clip.key, meant_by[1].key
 

@@ -96,6 +96,8 @@ class TableSpec:
     """Patterns of the tables; empty: those of `splits`, else what the form has."""
     form: Form = ""
     """What the tables are; "": as their names end."""
+    forms: tuple[tuple[str, Form], ...] = ()
+    """Patterns of tables whose form their names do not tell, with that form; the first that matches counts."""
     header: tuple[str, ...] = ()
     """The columns of csv and tsv tables that do not name them in a first line."""
     quoted: bool = False

@@ -24,6 +24,7 @@ class TableSource(ConfiguredSource):
     `{index, row}`; then `{index, rest}`."""
 
     spec: TableSpec
+    tables_class: type[ClipTables] = ClipTables
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         with self._tables() as tables:
@@ -35,7 +36,7 @@ class TableSource(ConfiguredSource):
 
     def _tables(self) -> ClipTables:
         folder = Path(self.config.access.cache_dir) / "index"
-        return ClipTables(self.name, self.files, self.spec, folder, self.raise_if_stopped)
+        return self.tables_class(self.name, self.files, self.spec, folder, self.raise_if_stopped)
 
 
 class _Reading:

@@ -27,6 +27,7 @@ _WORDS: Final = {
     "validation": ("validation", "valid", "val", "dev", "devel", "development"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+SPLIT_NAMES: Final = tuple(_WORDS)
 _SPLIT_OF_WORD: Final = {word: split for split, words in _WORDS.items() for word in words}
 _RANK: Final = ("test", "validation", "train")
 """Where one name has the words of two splits: a test clip must not land in train."""

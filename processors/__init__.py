@@ -24,13 +24,21 @@ _SOURCES = {
 }
 """Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
-_CONFIGURED = dict.fromkeys(
-    (
-        *("FLEURS", "PorjaiCentral", "ThaiDialectKorat", "ThaiDialectKhummuang", "ThaiDialectPattani"),
-        *("ThaiElderly", "Gowajee", "LOTUS", "TSync1", "TSync2", "ThaiSER", "YODAS2", "TVSpeech"),
-    ),
-    "processors.corpora",
-)
+_CONFIGURED = {
+    "FLEURS": "processors.corpora",
+    "PorjaiCentral": "processors.corpora",
+    "ThaiDialectKorat": "processors.corpora",
+    "ThaiDialectKhummuang": "processors.corpora",
+    "ThaiDialectPattani": "processors.corpora",
+    "ThaiElderly": "processors.corpora",
+    "Gowajee": "processors.corpora",
+    "LOTUS": "processors.corpora",
+    "TSync1": "processors.corpora",
+    "TSync2": "processors.corpora",
+    "ThaiSER": "processors.corpora",
+    "YODAS2": "processors.corpora",
+    "TVSpeech": "processors.corpora",
+}
 """Sources that are nothing but configuration. They come after the others, and have no part in the demo."""
 
 PAID = {"Apify": "processors.apify"}

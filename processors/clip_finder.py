@@ -7,10 +7,10 @@ row of one split never gets a clip of the same name from elsewhere, and where tw
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from processors.contents import without_archive_ending
+from processors.reading import base_name_of, ending_of
 from processors.tar_reader import AUDIO_SUFFIXES
 from utils.table_index import TableIndex
 
@@ -32,7 +32,7 @@ class Found:
 
 def name_key(path: str) -> str:
     """Under what a clip is looked for: its file name without ending, in one case."""
-    return _stem(PurePosixPath(path).name).casefold()
+    return _stem(base_name_of(path)).casefold()
 
 
 def normal_name(name: str) -> str:
@@ -58,7 +58,7 @@ class ClipFinder:
             while folder not in self._folders:
                 self._folders.add(folder)
                 folder = _folder_of(folder)
-        self._folder_names = {_folder_name(PurePosixPath(folder).name) for folder in self._folders}
+        self._folder_names = {_folder_name(base_name_of(folder)) for folder in self._folders}
         self._scopes: dict[str, str] = {}
 
     def find(self, name: str, table: str) -> Found:
@@ -68,7 +68,7 @@ class ClipFinder:
         for folder in (_folder_of(table), scope, *([""] if "/" in name else [])):
             if self._index.get(CLIPS, f"{folder}/{name}".strip("/")):
                 return Found(f"{folder}/{name}".strip("/"))
-        return self._best(list(self._candidates(name, scope)), PurePosixPath(name).name)
+        return self._best(list(self._candidates(name, scope)), base_name_of(name))
 
     def _scope(self, folder: str) -> str:
         """The nearest folder, `folder` itself or one above it, that has clips."""
@@ -81,11 +81,11 @@ class ClipFinder:
 
     def _candidates(self, name: str, scope: str) -> Iterator[str]:
         """The clips of that name below `scope`, in the folders that the row names as far as there are such folders."""
-        parts = [_folder_name(part) for part in PurePosixPath(name).parts[:-1]]
+        parts = [_folder_name(part) for part in name.split("/")[:-1]]
         known = next((at for at in range(len(parts) + 1) if all(part in self._folder_names for part in parts[at:])), 0)
         wanted = parts[known:]
         for row in self._index.every(NAMES, name_key(name), _MOST_OF_ONE_NAME):
-            folders = [_folder_name(part) for part in PurePosixPath(row.value).parts[:-1]]
+            folders = [_folder_name(part) for part in row.value.split("/")[:-1]]
             if (not scope or row.value.startswith(f"{scope}/")) and folders[len(folders) - len(wanted) :] == wanted:
                 yield row.value
 
@@ -94,8 +94,8 @@ class ClipFinder:
         has_ending = _stem(name) != name
         ranked: dict[int, list[str]] = {}
         for path in dict.fromkeys(paths):
-            ending = PurePosixPath(path).name
-            rank = 0 if not has_ending or ending == name else 1 if ending.casefold() == name.casefold() else 2
+            there = base_name_of(path)
+            rank = 0 if not has_ending or there == name else 1 if there.casefold() == name.casefold() else 2
             ranked.setdefault(rank, []).append(path)
         if not ranked:
             return Found(None, name)
@@ -106,7 +106,7 @@ class ClipFinder:
 
 
 def _stem(name: str) -> str:
-    ending = PurePosixPath(name).suffix
+    ending = ending_of(name)
     return name[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else name
 
 

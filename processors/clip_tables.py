@@ -13,12 +13,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from processors.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
 from processors.contents import Entry, Place, entries_of, shown_name
-from processors.reading import short_key
+from processors.reading import base_name_of, short_key
 from processors.source_spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
 from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
@@ -80,6 +80,10 @@ class ClipTables:
         self.name, self._files, self._spec = name, files, spec
         self.raise_if_stopped = raise_if_stopped
         self._folder = folder
+        columns = spec.columns
+        names = (*columns.audio, *columns.transcript, *columns.speaker, *columns.id, *columns.split, *columns.metadata)
+        self._removed = {ord(mark): None for mark in spec.remove}
+        self._needed = tuple(dict.fromkeys((*names, KEY, VALUE)))
         with ExitStack() as opened:
             self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES], self._read_contents))
             splits = [f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER)]
@@ -110,7 +114,7 @@ class ClipTables:
             if entry.is_clip:
                 yield CLIPS, entry.path, entry.place.to_json()
                 yield NAMES, name_key(entry.path), entry.path
-            elif self._spec.form == "kaldi" and PurePosixPath(entry.path).name in _KALDI_FILES:
+            elif self._spec.form == "kaldi" and base_name_of(entry.path) in _KALDI_FILES:
                 yield from self._aside(entry)
             elif matches(entry.path, self._patterns()) and self._form_of(entry.path):
                 tables += 1
@@ -150,10 +154,8 @@ class ClipTables:
         return self._spec.columns.found_in(list(row), path)
 
     def _only_needed(self, row: TableRow) -> dict[str, Any]:
-        columns = self._spec.columns
-        names = (*columns.audio, *columns.transcript, *columns.speaker, *columns.id, *columns.split, *columns.metadata)
-        values = {name: value_of(row, name) for name in dict.fromkeys((*names, KEY, VALUE))}
-        return {name: value for name, value in values.items() if value not in (None, "")}
+        values = ((name, value_of(row, name)) for name in self._needed)
+        return {name: value for name, value in values if value not in (None, "")}
 
     def _split_of_table(self, path: str) -> str | None:
         if self._spec.columns.split:
@@ -201,12 +203,13 @@ class ClipTables:
 
     def _clip_row(self, row: TableRow, name: str, path: str, place: Place | None, table: str) -> ClipRow:
         columns = self._spec.columns
-        transcript = text_of(_first(row, columns.transcript if self._spec.form != "kaldi" else (VALUE,)))
-        speaker = self.contents.get(ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}")
+        is_kaldi = self._spec.form == "kaldi"
+        transcript = text_of(_first(row, (VALUE,) if is_kaldi else columns.transcript))
+        speaker = self.contents.get(ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}") if is_kaldi else None
         return ClipRow(
             key=self._key(row, name, table),
             name=shown_name(path, place) if place else path,
-            transcript=transcript.translate({ord(mark): None for mark in self._spec.remove}),
+            transcript=transcript.translate(self._removed) if self._removed else transcript,
             speaker=text_of(_first(row, columns.speaker)) or (speaker.value if speaker else None),
             metadata={name: row[name] for name in columns.metadata if name in row} or None,
             place=place,
@@ -222,8 +225,8 @@ class ClipTables:
     def _key(self, row: TableRow, name: str, table: str) -> str:
         ids = (KEY,) if self._spec.form == "kaldi" else self._spec.columns.id
         key = text_of(_first(row, ids)) or without_ending(name)
-        folder = PurePosixPath(table).parent.name
-        return short_key(f"{folder}/{key}" if self._spec.key_has_folder and folder else key)
+        folder = base_name_of(_folder(table)) if self._spec.key_has_folder else ""
+        return short_key(f"{folder}/{key}" if folder else key)
 
     def _split(self, of_table: str | None, row: TableRow, name: str, table: str) -> str:
         if not self._spec.columns.split:
@@ -246,19 +249,19 @@ class ClipTables:
         for number, clip in enumerate(self.contents.rows(CLIPS)):
             if number % _STOP_CHECK_ROWS == 0:
                 self.raise_if_stopped()
-            meant_by = self._row_of(clip.key)
+            meant_by = self._row_of(clip.key, with_rows)
             if meant_by is None:
                 named = split_of_path(_folder(clip.key))
                 yield named if named in with_rows else default, clip.key, ""
             elif (first := self.contents.get(CLIPS, clip.key)) and first.number != clip.number:
                 # An archive has it twice: the second one is a repetition of the first.
-                yield meant_by[0], clip.key, meant_by[1].key
+                yield meant_by[0], clip.key, ClipRow.from_row(meant_by[1]).key
 
-    def _row_of(self, path: str) -> tuple[str, ClipRow] | None:
-        for split in SPLITS:
+    def _row_of(self, path: str, splits: list[str]) -> tuple[str, Row] | None:
+        for split in splits:
             for order in ("", IN_ARCHIVE_ORDER):
                 if row := self.rows.get(split + order, path):
-                    return split, ClipRow.from_row(row)
+                    return split, row
         return None
 
 

@@ -8,12 +8,11 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import PurePosixPath
 from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
-from processors.reading import MAX_CLIP_BYTES, damage_explained, too_large
+from processors.reading import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
 from processors.tar_reader import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
 from utils.shown import shown
 from utils.sources import SourceFiles
@@ -42,7 +41,17 @@ class Place:
     """False for a link, and for a file with holes: it has no audio of its own."""
 
     def to_json(self) -> str:
-        return json.dumps(astuple(self), ensure_ascii=False)
+        where = (
+            self.kind,
+            self.file,
+            self.size_bytes,
+            self.at,
+            self.packed_bytes,
+            self.method,
+            self.crc,
+            self.is_plain,
+        )
+        return json.dumps(where, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Place":
@@ -61,8 +70,7 @@ class Entry:
     @property
     def is_clip(self) -> bool:
         """By name: `._name` is a macOS side file."""
-        name = PurePosixPath(self.path)
-        return name.suffix.lower() in AUDIO_SUFFIXES and not name.name.startswith("._")
+        return ending_of(self.path).lower() in AUDIO_SUFFIXES and not base_name_of(self.path).startswith("._")
 
 
 def entries_of(files: SourceFiles, raise_if_stopped: Callable[[], None]) -> Iterator[Entry]:
@@ -125,7 +133,7 @@ def _member_at(stream: BinaryIO, place: Place) -> bytes:
 
 def shown_name(path: str, place: Place) -> str:
     """A clip's file name; for one that is not loaded, with the reason."""
-    name = PurePosixPath(path).name
+    name = base_name_of(path)
     return too_large(name, place.size_bytes) if place.size_bytes > MAX_CLIP_BYTES else name
 
 

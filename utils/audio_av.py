@@ -77,7 +77,7 @@ def foreign_name(kind: str) -> str:
 def is_installed() -> bool:
     """Whether PyAV is there. It is imported with the first clip that needs it."""
     try:
-        import av  # noqa: F401
+        from av import FFmpegError  # noqa: F401 - of a folder that is only called so there is none
     except ImportError:
         return False
     return True

@@ -129,6 +129,21 @@ def test_any_parquet_dataset_on_the_hub_is_read(tmp_path: Path, monkeypatch: pyt
     assert [clip.key for clip in validation] == ["3", "4"]
 
 
+def test_a_branch_that_is_not_there_is_an_error_of_that_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops no other source, as a revision that was lost would."""
+    write_files(tmp_path / "repo", {"data/train-0.parquet": parquet(range(3))})
+    own = load(tmp_path, source("me/my-corpus", "branch: next", reader="parquet"))["MyCorpus"]
+
+    with HubServer(tmp_path / "hub") as hub:
+        hub.add_dataset("me/my-corpus", tmp_path / "repo")
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        processor = own.processor_class()(ProcessorConfig(access=access(tmp_path / "cache")))
+        with pytest.raises(SourceError, match="has no branch 'next'") as error:
+            processor.check_can_be_read()
+
+    assert error.value.exit_code == SourceError.exit_code
+
+
 def test_an_audio_folder_needs_no_columns(tmp_path: Path) -> None:
     """`metadata.csv` in each split's folder, or one for all whose names begin with it."""
     rows = "file_name,transcription\na.wav,หนึ่ง\n".encode()

@@ -162,7 +162,9 @@ class HubFiles:
         self._cache = FileCache(access.cache_dir, access.max_cache_bytes, self._meter)
         # Asked for a pinned revision too: it says at once whether the Hub is there and still has it.
         self.revision = self._ask(
-            lambda: str(self._api.dataset_info(repo_id, revision=revision or branch).sha), "revision"
+            lambda: str(self._api.dataset_info(repo_id, revision=revision or branch).sha),
+            "revision",
+            None if revision else branch,
         )
         self._files = self._ask(self._list, "list of files")
         self._names = tuple(sorted(self._files))
@@ -202,10 +204,15 @@ class HubFiles:
     def _file(self, name: str) -> RemoteFile:
         return self._files[self._names[index_of(name, self._names, f"{self._repo_id} on the Hub")]]
 
-    def _ask(self, request: Callable[[], T], what: str) -> T:
+    def _ask(self, request: Callable[[], T], what: str, begins_at_branch: str | None = None) -> T:
         try:
             return hub.patiently(request, self._access.patience, self._access.stop_requested)
         except hub.NETWORK_ERRORS as error:
+            if begins_at_branch and hub.is_missing_revision(error):
+                raise SourceError(
+                    f"{self._repo_id} has no branch {begins_at_branch!r} on the Hub. Nothing was read. Look at "
+                    f"{hub.dataset_page(self._repo_id)}; or put its files into a mirror and give --source-dir."
+                ) from error
             raise explained(error, self._repo_id, what) from error
 
     def _list(self) -> dict[str, RemoteFile]:

@@ -93,6 +93,7 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         options.target_name,
         result.splits,
         failures=result.failures,
+        left_out=result.left_out,
         reasons=result.reasons,
         without_audio=result.without_audio,
         next_command=_to_go_on(arguments) if unfinished else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.options import Command, Options, cores
-from processors import PAID, REGISTRY, source_name
+from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
 from utils.audio_options import AudioOptions
 from utils.errors import UsageError
 
@@ -40,14 +40,15 @@ def parse(arguments: Sequence[str]) -> Options:
     """The options that `arguments` ask for. Raises UsageError, or SystemExit(2) where argparse does."""
     parser = build_parser()
     given = parser.parse_args(arguments)
-    command = _command(given)
+    own = _own_sources(given.sources)
+    command = _command(given, own)
     if command is Command.RUN:
-        _check_run(given)
+        _check_run(given, own)
     if given.hf_repo and not _is_repo_name(given.hf_repo):
         raise UsageError(f"--hf-repo {given.hf_repo!r} is not of the form USER/NAME.")
     if given.hf_repo and given.output:
         raise UsageError("--hf-repo and --output name two targets: give one of them.")
-    return _options(given, command)
+    return _options(given, command, own)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -138,9 +139,12 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
 def _add_sources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sources")
     group.add_argument("names", nargs="*", metavar="NAME", help=f"sources: {', '.join(REGISTRY)}")
-    group.add_argument("--all", action="store_true", help="every speech source")
+    group.add_argument("--all", action="store_true", help="every speech source that can be reached")
     group.add_argument(
-        "--demo", action="store_true", help="use small made-up mirrors of all sources; no network needed"
+        "--sources", type=Path, metavar="FILE", help="sources of your own (YAML): their names count like any other"
+    )
+    group.add_argument(
+        "--demo", action="store_true", help=f"use small made-up mirrors of {', '.join(IN_DEMO)}; no network needed"
     )
     group.add_argument(
         "--source-dir", type=Path, metavar="DIR", help="read local mirrors, DIR/<owner>/<name>/..., instead of the Hub"
@@ -260,7 +264,15 @@ def _add_other(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="only warnings and the summary")
 
 
-def _command(given: argparse.Namespace) -> Command:
+def _own_sources(path: Path | None) -> OwnSources:
+    if path is None:
+        return {}
+    from processors.sources_file import load_sources  # it loads YAML
+
+    return load_sources(path, [*REGISTRY, *ALIASES, *PAID])
+
+
+def _command(given: argparse.Namespace, own: OwnSources) -> Command:
     asked = [
         command
         for command, flag in (
@@ -288,7 +300,7 @@ def _command(given: argparse.Namespace) -> Command:
     if given.same_audio and not given.repair:
         raise UsageError("--same-audio belongs to --repair.")
     if buying := _paid_options(given):
-        _check_buying(given, bool(asked), next(iter(buying)))
+        _check_buying(given, bool(asked), next(iter(buying)), own)
     return asked[0] if asked else Command.RUN
 
 
@@ -306,9 +318,9 @@ def _paid_options(given: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def _check_buying(given: argparse.Namespace, is_command: bool, first: str) -> None:
+def _check_buying(given: argparse.Namespace, is_command: bool, first: str, own: OwnSources) -> None:
     flag = {"url": "apify-url"}.get(first, first.replace("_", "-"))
-    if is_command or not any(source_name(name) in PAID for name in given.names):
+    if is_command or not any(source_name(name, own) in PAID for name in given.names):
         raise UsageError(
             f"--{flag} is about the paid source. Nothing was bought. Name it: --fresh Apify --queries queries.yaml."
         )
@@ -321,13 +333,13 @@ def _check_buying(given: argparse.Namespace, is_command: bool, first: str) -> No
         raise UsageError("--refilter buys nothing: leave out --target and --buy-again, and give them with --resume.")
 
 
-def _check_run(given: argparse.Namespace) -> None:
+def _check_run(given: argparse.Namespace, own: OwnSources) -> None:
     if given.fresh == given.append:
         raise UsageError("Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).")
     if given.all and given.names:
         raise UsageError("Give --all or the names of sources, not both.")
     if not given.all and not given.names:
-        raise UsageError(f"Which sources? Give --all, or names: {', '.join(REGISTRY)}.")
+        raise UsageError(f"Which sources? Give --all, or names: {', '.join([*REGISTRY, *own])}.")
     if given.resume and given.checkpoint:
         raise UsageError("--resume and --checkpoint are two ways to go on: give one of them.")
     if given.demo and given.source_dir:
@@ -338,7 +350,10 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError("Give --verbose or --quiet, not both.")
     if given.checkpoint and not given.checkpoint.is_file():
         raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
-    if any(source_name(name) in PAID for name in given.names):
+    named = [source_name(name, own) for name in given.names]
+    if given.demo and (without := [name for name in named if name not in (*IN_DEMO, *PAID)]):
+        raise UsageError(f"--demo has no {', '.join(without)}: it makes up {', '.join(IN_DEMO)}.")
+    if any(name in PAID for name in named):
         if given.queries is None:
             raise UsageError(
                 "Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml."
@@ -349,15 +364,18 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
 
 
-def _options(given: argparse.Namespace, command: Command) -> Options:
-    chosen = set(REGISTRY) if given.all else {source_name(name) for name in given.names}
+def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Options:
+    every = IN_DEMO if given.demo else (*REGISTRY, *own)
+    chosen = set(every) if given.all else {source_name(name, own) for name in given.names}
     defaults = Options()
     sample_size = given.sample_size or (DEFAULT_SAMPLE_SIZE if given.sample else None)
     return Options(
         command=command,
         fresh=given.fresh,
         resume=given.resume or given.checkpoint is not None,
-        sources=tuple(name for name in (*REGISTRY, *PAID) if name in chosen),
+        sources=tuple(name for name in (*REGISTRY, *own, *PAID) if name in chosen),
+        all_sources=given.all,
+        own_sources=own,
         checkpoint=given.checkpoint,
         checkpoint_interval=given.checkpoint_interval,
         num_workers=given.num_workers or cores(),
@@ -370,7 +388,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         upload_batch_size=given.upload_batch_size,
         max_shard_mb=given.max_shard_mb,
         source_dir=defaults.demo_dir if given.demo else given.source_dir,
-        source_options=_source_options(given.source_option),
+        source_options=_source_options(given.source_option, own),
         paid_options=_paid_options(given),
         merge=given.merge,
         demo=given.demo,
@@ -381,7 +399,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
             standardize=not given.no_standardization,
             audio_format=given.audio_format,
         ),
-        accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
+        accept_terms=frozenset(source_name(name, own) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
         max_staging_gb=given.max_staging_gb,
         min_free_gb=given.min_free_gb,
@@ -403,16 +421,16 @@ def _is_repo_name(text: str) -> bool:
     return len(parts) == 2 and plain and not re.search(r"--|\.\.|\.git$", text)
 
 
-def _source_options(given: list[str]) -> dict[str, dict[str, str]]:
+def _source_options(given: list[str], own: OwnSources) -> dict[str, dict[str, str]]:
     options: dict[str, dict[str, str]] = {}
     for text in given:
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
         if not match:
             raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
-        source, key, value = source_name(match[1]), match[2], match[3]
-        values = REGISTRY[source].options.get(key, ())
-        if value not in values:
-            known = "; ".join(f"{name}={'|'.join(allowed)}" for name, allowed in REGISTRY[source].options.items())
+        source, key, value = source_name(match[1], own), match[2], match[3]
+        its_own = {} if source in own else REGISTRY[source].options
+        if value not in its_own.get(key, ()):
+            known = "; ".join(f"{name}={'|'.join(allowed)}" for name, allowed in its_own.items())
             raise UsageError(f"--source-option {text!r} is not an option of {source}. It has: {known or 'none'}.")
         options.setdefault(source, {})[key] = value
     return options

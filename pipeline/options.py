@@ -1,10 +1,12 @@
 """Options: frozen, made once, from the command line and the environment. Defaults live here."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from processors.own_source import OwnSource
 from utils.audio_options import AudioOptions
 from utils.names import staging_name
 
@@ -36,7 +38,11 @@ class Options:
     """Begin a new dataset; else go on with the one that is there."""
     resume: bool = False
     sources: tuple[str, ...] = ()
-    """Registry names, in the registry's order."""
+    """Their names, in the registry's order, the user's own behind it."""
+    all_sources: bool = False
+    """Those of `sources` that somebody would have to fetch first are left out, and named at the end."""
+    own_sources: Mapping[str, OwnSource] = field(default_factory=dict)
+    """The sources of the `--sources` file."""
     checkpoint: Path | None = None
     checkpoint_interval: int = 1000
     num_workers: int = field(default_factory=cores)

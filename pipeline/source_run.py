@@ -27,9 +27,11 @@ def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict
     """The options that change what is published of a source. A resume with others is refused."""
     audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
     # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
+    own = options.own_sources.get(source)
     return {
         **(audio if rows.has_audio else {"rows": rows.name}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
+        **(own.definition() if own else {}),
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,
         "max_shard_mb": options.max_shard_mb,
@@ -137,7 +139,7 @@ class SourceRun:
         try:
             self._open(revision)
         except SourceChanged:
-            if self._options.source_dir is None or not is_mirror_revision(revision):
+            if self.processor.keeps_revisions or not is_mirror_revision(revision):
                 raise
             log.warning(
                 "%s: the files in its mirror changed since it was begun. It is read again from its start; what is "

@@ -165,9 +165,18 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         if self._files is None:
             if self.info is None:
                 raise SourceError(f"{self.name} has no description (`info`), so its files can't be found.")
-            self._files = open_source(self.info.mirror, self.info.repo_id, self.config.access, self.revision)
+            self._files = self.open_files(self.info)
             self.revision = self._files.revision
         return self._files
+
+    def open_files(self, info: SourceInfo) -> SourceFiles:
+        """The source's files at `revision`, the newest where that is None."""
+        return open_source(info.mirror, info.repo_id, self.config.access, self.revision)
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """Whether the place it is read from still has what it once held: a repo has, a folder has not."""
+        return self.config.access.source_dir is None
 
     def close(self) -> None:
         """Fetch nothing more of the source."""

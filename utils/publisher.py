@@ -5,9 +5,10 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from utils.errors import TargetRefused
@@ -180,7 +181,10 @@ def begun_state(sample_rate_hz: int | None) -> State:
 @cache
 def library_versions() -> Mapping[str, str]:
     """The versions of what decides the published bytes."""
-    return {name: version(name) for name in _LIBRARIES}
+    found = {name: version(name) for name in _LIBRARIES}
+    with suppress(PackageNotFoundError):  # it is optional
+        found["av"] = version("av")
+    return found
 
 
 def utc_now() -> str:

@@ -37,6 +37,8 @@ class RejectReason:
     MISSING_AUDIO = "missing_audio"
     REPEATED_SOURCE_ID = "repeated_source_id"
     DECODER_CRASHED = "decoder_crashed"
+    REMOVED = "removed"
+    """It was taken out of the dataset (its speaker's consent, say), and is not collected again."""
 
 
 @dataclass(frozen=True, slots=True)

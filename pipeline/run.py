@@ -191,6 +191,9 @@ class _Run:
         for leftover in (self._options.staging_dir / "built").glob("*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
         for name in self._options.sources:
+            if self._publisher.removed.has_source(name):
+                log.warning("%s was taken out of this dataset (--remove) and is not collected again: passed over", name)
+                continue
             published = self._publisher.state.sources.get(name)
             if published and self._is_done(name, published):
                 log.info("%s is finished: nothing to do", name)
@@ -211,7 +214,10 @@ class _Run:
     def _tidy(self, name: str, published: SourceState) -> None:
         """Delete the segments of a finished source: of a run that died right after its last commit."""
         for split, known in published.splits.items():
-            key = StagingKey(self._publisher.state.generation, name, split, published.revision, published.fingerprint)
+            state = self._publisher.state
+            key = StagingKey(
+                state.generation, name, split, published.revision, published.fingerprint, state.list_of_removed
+            )
             Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:

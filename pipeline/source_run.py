@@ -83,6 +83,8 @@ class SourceRun:
         self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
             source_id, of_split, ordinal, self._revision_number
         )
+        if self._publisher.removed.speakers or self._publisher.removed.ids:
+            self.processor.hooks.name_if_removed = self._name_if_removed
         self.processor.hooks.make_durable = self._make_durable
         self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
@@ -106,6 +108,10 @@ class SourceRun:
     def close(self) -> None:
         self.processor.close()
         self.seen.close()
+
+    def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
+        removed = self._publisher.removed
+        return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None
 
     def _make_durable(self, split: str, progress: Any) -> None:
         # The index first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.

@@ -15,6 +15,7 @@ from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.prune import prune_quietly, run_prune
+from pipeline.removal import run_removal
 from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.say import say
@@ -146,6 +147,11 @@ def _repair(options: Options, token: str | None, arguments: Sequence[str], stop:
     return 0
 
 
+def _remove(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    say(run_removal(options, make_target(options, token, stop), stop))
+    return 0
+
+
 def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     say(run_prune(options))
     return 0
@@ -169,6 +175,7 @@ _COMMANDS = {
     Command.STATUS: _status,
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,
+    Command.REMOVE: _remove,
     Command.PRUNE: _prune,
     Command.MERGE: _merge,
     Command.CLEAR_CACHE: _clear_cache,

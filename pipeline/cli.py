@@ -25,6 +25,8 @@ examples:
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
+  python main.py --remove-id withdrawn.txt --hf-repo me/thai-voice
+                                                         take clips out, and never collect them again
   python main.py --prune --dry-run                       which old files of earlier runs may go
   python main.py --fresh Apify --queries queries.yaml --target 2000 --max-cost 20
                                                          buy dialogue: posts and their replies
@@ -92,7 +94,26 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="command: remove copies of rows, mend the books; the old data stays reachable",
     )
-    group.add_argument("--dry-run", action="store_true", help="with --repair or --prune: only say what it would do")
+    group.add_argument(
+        "--remove",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="command: take a source out for good: all its clips, and they are never collected again",
+    )
+    group.add_argument(
+        "--remove-speaker",
+        action="append",
+        default=[],
+        metavar="SPK_ID",
+        help="command: the same for a speaker's clips",
+    )
+    group.add_argument(
+        "--remove-id", type=Path, metavar="FILE", help="command: the same for clips: source ids or IDs, one a line"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="with --repair, --remove ... or --prune: only say what it would do"
+    )
     group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
     )
@@ -268,6 +289,7 @@ def _command(given: argparse.Namespace) -> Command:
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
+            (Command.REMOVE, bool(given.remove or given.remove_speaker or given.remove_id)),
             (Command.PRUNE, given.prune),
             (Command.MERGE, given.merge is not None),
             (Command.CLEAR_CACHE, given.clear_cache),
@@ -276,15 +298,18 @@ def _command(given: argparse.Namespace) -> Command:
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair, --prune, --merge and --clear-cache are commands of their own: give "
-            "one of them."
+            "--list, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are commands of "
+            "their own: give one of them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
     if (given.deep or given.json) and not given.verify:
         raise UsageError("--deep and --json belong to --verify.")
-    if given.dry_run and not (given.repair or given.prune):
-        raise UsageError("--dry-run belongs to --repair or --prune.")
+    if given.dry_run and not (asked and asked[0] in (Command.REPAIR, Command.REMOVE, Command.PRUNE)):
+        raise UsageError("--dry-run belongs to --repair, --remove ... or --prune.")
+    for speaker in given.remove_speaker:
+        if not speaker.strip():
+            raise UsageError("--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...")
     if given.same_audio and not given.repair:
         raise UsageError("--same-audio belongs to --repair.")
     if buying := _paid_options(given):
@@ -391,6 +416,9 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         as_json=given.json,
         dry_run=given.dry_run,
         same_audio=given.same_audio,
+        remove=tuple(given.remove),
+        remove_speakers=tuple(given.remove_speaker),
+        remove_ids=given.remove_id,
         verbose=given.verbose,
         quiet=given.quiet,
     )

@@ -22,6 +22,7 @@ class Command(Enum):
     STATUS = "status"
     VERIFY = "verify"
     REPAIR = "repair"
+    REMOVE = "remove"
     PRUNE = "prune"
     MERGE = "merge"
     CLEAR_CACHE = "clear-cache"
@@ -75,7 +76,12 @@ class Options:
     """--verify decodes every clip."""
     as_json: bool = False
     dry_run: bool = False
-    """--repair and --prune only say what they would do."""
+    """--repair, --remove and --prune only say what they would do."""
+    remove: tuple[str, ...] = ()
+    """Sources to take out."""
+    remove_speakers: tuple[str, ...] = ()
+    remove_ids: Path | None = None
+    """A file that lists clips to take out."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False

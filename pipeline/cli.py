@@ -10,6 +10,7 @@ from pipeline.options import Command, Options, cores
 from processors import PAID, REGISTRY, source_name
 from utils.audio_options import AudioOptions
 from utils.errors import UsageError
+from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
 
@@ -68,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_buying(parser)
     _add_target(parser)
     _add_audio(parser)
+    _add_text(parser)
     _add_other(parser)
     return parser
 
@@ -275,6 +277,30 @@ def _add_audio(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--audio-format", choices=("flac", "wav"), default="flac", help="(%(default)s)")
 
 
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("transcripts")
+    group.add_argument(
+        "--strip-punctuation", action="store_true", help="no punctuation in `transcript`; nothing else is touched"
+    )
+    group.add_argument(
+        "--keep-raw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the source has written in `transcript_raw` (the default), or leave that column empty",
+    )
+    group.add_argument("--require-transcript", action="store_true", help="reject clips without a transcript")
+    group.add_argument(
+        "--max-foreign-share",
+        type=float,
+        metavar="S",
+        help="reject transcripts with more than this share of characters that are neither Thai nor Latin nor digits",
+    )
+    group.add_argument(
+        "--max-chars-per-second", type=float, metavar="N", help="reject clips whose text nobody can speak so fast"
+    )
+    group.add_argument("--min-chars-per-second", type=float, metavar="N", help="... and those with far too little text")
+
+
 def _add_other(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
     group.add_argument("--verbose", action="store_true", help="log every step, here and in logs/")
@@ -405,6 +431,14 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
             volume_norm=not given.no_volume_norm,
             standardize=not given.no_standardization,
             audio_format=given.audio_format,
+        ),
+        text=TextOptions(
+            strip_punctuation=given.strip_punctuation,
+            keep_raw=given.keep_raw,
+            require_transcript=given.require_transcript,
+            max_foreign_share=given.max_foreign_share,
+            max_chars_per_second=given.max_chars_per_second,
+            min_chars_per_second=given.min_chars_per_second,
         ),
         accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.audio_options import AudioOptions
 from utils.names import staging_name
+from utils.text_options import TextOptions
 
 
 def cores() -> int:
@@ -62,6 +63,7 @@ class Options:
     """The file that --merge writes."""
     demo: bool = False
     audio: AudioOptions = field(default_factory=AudioOptions)
+    text: TextOptions = field(default_factory=TextOptions)
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
     max_staging_gb: float = 4.0

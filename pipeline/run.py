@@ -302,6 +302,7 @@ def processor_config(
         overlap=options.overlap and source not in PAID,  # what costs money is bought when its turn comes
         num_workers=options.num_workers,
         audio=options.audio,
+        text=options.text,
         access=SourceAccess(
             source_dir=options.source_dir,
             streaming=options.streaming,

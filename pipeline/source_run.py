@@ -26,9 +26,11 @@ log = logging.getLogger(__name__)
 def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict[str, Any]:
     """The options that change what is published of a source. A resume with others is refused."""
     audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
-    # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
+    text = {f"text.{name}": value for name, value in options.text.changed().items()}
+    # "rows" is there for rows without audio alone, "text" where it is not as by default: what speech was begun with
+    # stays what it is.
     return {
-        **(audio if rows.has_audio else {"rows": rows.name}),
+        **({**audio, **text} if rows.has_audio else {"rows": rows.name}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,

@@ -41,6 +41,7 @@ from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
+from utils.text_options import TextOptions
 
 if TYPE_CHECKING:
     from processors.demo import DemoCounts
@@ -57,6 +58,7 @@ class ProcessorConfig:
 
     checkpoint_dir: Path = Path("checkpoints")
     audio: AudioOptions = field(default_factory=AudioOptions)
+    text: TextOptions = field(default_factory=TextOptions)
     access: SourceAccess = field(default_factory=SourceAccess)
     options: Mapping[str, str] = field(default_factory=dict)
     """Options of one source (`transcripts=raw`), by name."""
@@ -159,7 +161,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         The ID is empty: it is given when the sample is published. Pure: any number of threads may call it at once;
         one that is overridden is called by one thread at a time.
         """
-        return convert_clip(as_raw_clip(sample), self.name, self._current_split, self.config.audio)
+        return convert_clip(as_raw_clip(sample), self.name, self._current_split, self.config.audio, self.config.text)
 
     def _process_single_split(
         self,

@@ -37,6 +37,10 @@ class RejectReason:
     MISSING_AUDIO = "missing_audio"
     REPEATED_SOURCE_ID = "repeated_source_id"
     DECODER_CRASHED = "decoder_crashed"
+    NO_TRANSCRIPT = "no_transcript"
+    FOREIGN_TEXT = "foreign_text"
+    SPOKEN_TOO_FAST = "spoken_too_fast"
+    SPOKEN_TOO_SLOWLY = "spoken_too_slowly"
     REMOVED = "removed"
     """It was taken out of the dataset (its speaker's consent, say), and is not collected again."""
 
@@ -82,7 +86,7 @@ class Sample(TypedDict):
     Language: str
     audio: AudioCell
     transcript: str
-    transcript_raw: str
+    transcript_raw: str | None
     length: float
     confidence_score: float
     audio_hash: str

@@ -13,6 +13,7 @@ from utils.errors import UsageError
 from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
+COMMON_VOICE = "MozillaCommonVoice"
 
 EXAMPLES = """\
 examples:
@@ -186,6 +187,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME.KEY=VALUE",
         help="an option of one source, such as GigaSpeech2.transcripts=raw",
+    )
+    group.add_argument(
+        "--cv-split",
+        choices=("official", "validated"),
+        help="train of MozillaCommonVoice: the official one, or all that is validated but what dev and test hold "
+        "(by sentence and by speaker)",
     )
     group.add_argument(
         "--accept-terms",
@@ -421,7 +428,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         upload_batch_size=given.upload_batch_size,
         max_shard_mb=given.max_shard_mb,
         source_dir=defaults.demo_dir if given.demo else given.source_dir,
-        source_options=_source_options(given.source_option),
+        source_options=_source_options([*given.source_option, *_cv_split(given.cv_split, chosen)]),
         paid_options=_paid_options(given),
         merge=given.merge,
         demo=given.demo,
@@ -456,6 +463,13 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         verbose=given.verbose,
         quiet=given.quiet,
     )
+
+
+def _cv_split(split: str | None, chosen: set[str]) -> list[str]:
+    """`--cv-split` as the source's own option; as it is by default, it says nothing."""
+    if split is not None and COMMON_VOICE not in chosen:
+        raise UsageError(f"--cv-split is about {COMMON_VOICE}, which this command does not name.")
+    return [f"{COMMON_VOICE}.split={split}"] if split not in (None, "official") else []
 
 
 def _is_repo_name(text: str) -> bool:

@@ -24,6 +24,7 @@ from processors.apify_api import tokens_in_environment
 from processors.apify_files import Folder, merge
 from processors.demo import write_demo_sources
 from utils import hub
+from utils.collective import KEY_VARIABLE
 from utils.errors import AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
@@ -39,7 +40,10 @@ def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_fl
     try:
         token = _token(options)
         set_up_logging(
-            options.log_dir, options.verbose, options.quiet, [*filter(None, [token]), *tokens_in_environment()]
+            options.log_dir,
+            options.verbose,
+            options.quiet,
+            [*filter(None, [token, collective_key()]), *tokens_in_environment()],
         )
         if options.command is Command.RUN:
             return _run(options, token, arguments, stop, in_flight)
@@ -59,6 +63,11 @@ def explain(error: Exception, log_dir: Path) -> int:
         )
     say(f"\n{told}", sys.stderr)
     return told.exit_code
+
+
+def collective_key() -> str:
+    """What must not be told, whatever it looks like."""
+    return os.environ.get(KEY_VARIABLE, "").strip()
 
 
 def _token(options: Options) -> str | None:

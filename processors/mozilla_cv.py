@@ -6,8 +6,8 @@
 Read are the official splits; with the option `split=validated` train is all of `validated.tsv`, without the sentences
 and the speakers of dev and test (`processors/held_out.py`).
 
-It is not on the Hub: the Mozilla Data Collective hands it out after a sign-in, so it is read from a mirror
-alone. Of several releases the newest is read; an extracted one rather than its archive.
+It is not on the Hub: the Mozilla Data Collective hands it out, for a key (`utils/collective.py`) or after a sign-in,
+to be read from a mirror. Of several releases the newest is read; an extracted one rather than its archive.
 """
 
 import hashlib
@@ -36,6 +36,7 @@ from processors.table_reader import (
     read_folder,
     table_rows,
 )
+from utils.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from utils.errors import SourceError
 from utils.schema import Position, RawClip, RejectReason
 from utils.sources import SourceFiles
@@ -44,6 +45,8 @@ from utils.table_index import Entry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 
+_SLUG = "mcv-scripted-th-v25.0"
+"""The Thai release at the Collective."""
 _EVALUATION = {"dev.tsv": "validation", "test.tsv": "test"}
 _TRAIN = {"official": "train.tsv", "validated": "validated.tsv"}
 """Option `split` -> the table of train."""
@@ -115,6 +118,11 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     @property
     def files(self) -> SourceFiles:
         source_dir = self.config.access.source_dir
+        if source_dir is None and (self._files is not None or key_in_environment()):
+            if self._files is None:
+                self._files = CollectiveFiles(_SLUG, self.config.access, self.revision)
+                self.revision = self._files.revision
+            return self._files
         if source_dir is None or not (source_dir / self.info.mirror).is_dir():
             raise SourceError(f"{self.name} is not on the Hub, and there is no mirror of it. {self._how_to_get()}")
         return super().files
@@ -185,9 +193,10 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     def _how_to_get(self) -> str:
         source_dir = self.config.access.source_dir or Path("DIR")
         return (
-            f"Sign in at {self.info.url}, accept the terms of Common Voice Thai (mcv-scripted-th-v25.0), download "
-            f"it, and put cv-corpus-25.0-2026-03-09-th.tar.gz, or the folder it extracts to, into "
-            f"{source_dir / self.info.mirror}/. Then run again with --source-dir {source_dir}."
+            f"Sign in at {self.info.url}, accept the terms of Common Voice Thai ({_SLUG}), make a key, set it as "
+            f"{KEY_VARIABLE}, and run again without --source-dir. Or download it there, put "
+            f"cv-corpus-25.0-2026-03-09-th.tar.gz, or the folder it extracts to, into "
+            f"{source_dir / self.info.mirror}/, and run again with --source-dir {source_dir}."
         )
 
     # --- the demo ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from utils.text_options import TextOptions
 DEFAULT_TEXT = TextOptions()
 
 _TRANSCRIPT_KEYS = ("transcript", "sentence", "text", "transcription")
+_SPEAKER_KEYS = ("speaker_id", "speaker")
 _ID_KEYS = ("source_id", "id", "ID", "key")
 
 
@@ -64,7 +65,7 @@ def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:
         audio=audio,
         audio_name=name,
         transcript=str(_first(sample, _TRANSCRIPT_KEYS) or ""),
-        speaker=_optional_text(sample.get("speaker_id") or sample.get("speaker")),
+        speaker=_optional_text(_first(sample, _SPEAKER_KEYS)),
         metadata=sample.get("metadata"),
     )
 

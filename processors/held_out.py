@@ -8,7 +8,7 @@ normal form, without punctuation, spaces and case: one that differs in nothing e
 from collections.abc import Iterator
 from dataclasses import replace
 
-from utils.schema import RawClip
+from utils.schema import RawClip, speaker_name
 from utils.table_index import Entry, TableIndex
 from utils.text import normalize_transcript
 from utils.text_checks import without_punctuation
@@ -21,8 +21,8 @@ def held_out_entries(sentence: str, speaker: str) -> Iterator[Entry]:
     """What the index has of one row of an evaluation table."""
     if key := _sentence_key(sentence):
         yield HELD_OUT, key, ""
-    if speaker:
-        yield HELD_OUT, _speaker_key(speaker), ""
+    if key := _speaker_key(speaker):
+        yield HELD_OUT, key, ""
 
 
 def without_held_out(clips: Iterator[RawClip], index: TableIndex) -> Iterator[RawClip]:
@@ -32,7 +32,7 @@ def without_held_out(clips: Iterator[RawClip], index: TableIndex) -> Iterator[Ra
 
 
 def _is_held_out(clip: RawClip, index: TableIndex) -> bool:
-    keys = [_sentence_key(clip.transcript), _speaker_key(clip.speaker) if clip.speaker else ""]
+    keys = [_sentence_key(clip.transcript), _speaker_key(clip.speaker)]
     return any(key and index.get(HELD_OUT, key) is not None for key in keys)
 
 
@@ -41,5 +41,6 @@ def _sentence_key(sentence: str) -> str:
     return f"sentence {plain}" if plain else ""
 
 
-def _speaker_key(speaker: str) -> str:
-    return f"speaker {speaker}"
+def _speaker_key(speaker: str | None) -> str:
+    name = speaker_name(speaker)
+    return f"speaker {name}" if name else ""

@@ -340,6 +340,11 @@ def _command(given: argparse.Namespace) -> Command:
         raise UsageError("--deep and --json belong to --verify.")
     if given.dry_run and not (asked and asked[0] in (Command.REPAIR, Command.REMOVE, Command.PRUNE)):
         raise UsageError("--dry-run belongs to --repair, --remove ... or --prune.")
+    if asked == [Command.REMOVE] and (given.names or given.all):
+        raise UsageError(
+            "--remove takes one name each time (--remove A --remove B), and nothing is named beside it. Nothing was "
+            "changed."
+        )
     for speaker in given.remove_speaker:
         if not speaker.strip():
             raise UsageError("--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...")

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cli import parse
 from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
 from pipeline.removal import run_removal
@@ -385,6 +386,19 @@ def test_what_makes_no_sense_is_refused(machine: Path) -> None:
         with pytest.raises((UsageError, TargetRefused), match=reason):
             removal(machine, **wishes)
     assert tree(machine, "out") == before
+
+
+def test_the_command_line_says_what_goes() -> None:
+    """All three together, several times; what is named beside it would be left out without a word, so it is refused."""
+    options = parse(["--remove", "A", "--remove", "B", "--remove-speaker", ANN, "--remove-id", "f.txt", "--dry-run"])
+
+    assert (options.command, options.remove, options.remove_speakers) == (Command.REMOVE, ("A", "B"), (ANN,))
+    assert (options.remove_ids, options.dry_run) == (Path("f.txt"), True)
+    for given in (["--remove", "A", "B"], ["--remove", "A", "--all"], ["--remove", "A", "--fresh"], ["--dry-run"]):
+        with pytest.raises(UsageError):
+            parse(given)
+    with pytest.raises(UsageError, match="SPK_"):
+        parse(["--remove-speaker", " "])
 
 
 # --- where it still is -----------------------------------------------------------------------

@@ -169,6 +169,23 @@ def test_a_source_goes_with_all_its_shards_and_is_never_read_again(machine: Path
     assert (tree(out, "data"), state_of(out).next_id) == (others, next_id)
 
 
+def test_hints_about_what_goes_go_too(machine: Path) -> None:
+    """A file beside the state that is named like a shard tells of its clips; those of other shards stay."""
+    out = machine / "out"
+    hints = [out / f".ingest/hints/{Path(path).parent.name}/{Path(path).stem}.bin" for path in tree(out, "data")]
+    for hint in hints:
+        hint.parent.mkdir(parents=True, exist_ok=True)
+        hint.write_bytes(b"names of clips")
+    before = tree(out, "data")
+
+    removal(machine, remove_speakers=(ANN,))
+
+    after = tree(out, "data")
+    same = [after.get(path) == before[path] for path in before]
+    assert {*same} == {True, False}
+    assert [hint.exists() for hint in hints] == same
+
+
 def test_a_dry_run_only_tells(machine: Path) -> None:
     """The same words, and not a byte changed anywhere."""
     before = tree(machine, "out", "data", "checkpoints")

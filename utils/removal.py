@@ -26,7 +26,7 @@ from utils.repair_write import Figures, ShardWriter
 from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, published_schema, rows_in
 from utils.seek_points import SEEK_FOLDER
 from utils.state import STATE_PATH, State, TakenOut
-from utils.targets import Change, Snapshot, Target
+from utils.targets import STATE_FOLDER, Change, Snapshot, Target
 from utils.verify_state import subtract
 
 _NAMES = ("ID", "source_id", "speaker_id")
@@ -261,13 +261,24 @@ class _Plan:
             committed_at=utc_now(),
         )
         removed = [path for path in self.gone if path not in self.written]
-        seek_points = [path for path in stored if path.startswith(f"{SEEK_FOLDER}/") and self._is_of_whole(path)]
+        shards = {path.partition("/")[2].removesuffix(".parquet") for path in self.gone}
+        beside = [path for path in stored if self._tells_of_what_goes(path, shards)]
         files: dict[str, Path | bytes] = {**self.written, LEDGER_PATH: ledger.raw, REMOVED_PATH: listed.to_json()}
         total = sum(gone.rows for gone in self.gone.values())
-        return Change(f"Take out {total:,} rows", planned, files, (*removed, *seek_points), only_since=True)
+        return Change(f"Take out {total:,} rows", planned, files, (*removed, *beside), only_since=True)
 
-    def _is_of_whole(self, seek_file: str) -> bool:
-        return Path(seek_file).stem in self.wishes.sources
+    def _tells_of_what_goes(self, path: str, shards: set[str]) -> bool:
+        """Whether a file beside the state is about a shard that changes, and named like it, or about a whole source.
+
+        Such a file is a hint: without it all is the same, only later. `shards`: `<split>/<name>`.
+        """
+        folder, _, name = path.rpartition("/")
+        split, stem = folder.rpartition("/")[2], Path(name).stem
+        if not folder.startswith(f"{STATE_FOLDER}/"):
+            return False
+        if folder.startswith(f"{SEEK_FOLDER}/"):
+            return stem in self.wishes.sources
+        return f"{split}/{stem}" in shards
 
     def _planned(self) -> State:
         """The state without the rows that go: their IDs are holes, all counts those of what stays."""

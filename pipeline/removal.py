@@ -11,7 +11,7 @@ from pipeline.options import Options
 from pipeline.verify import refuse_where_nothing_is
 from processors import source_name
 from utils.card_text import duration_text, one_line
-from utils.durable import remove_tree
+from utils.durable import remove, remove_tree
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
 from utils.removal import Removal, Wishes, plan_removal
@@ -79,8 +79,10 @@ def _listed_clips(path: Path) -> frozenset[str]:
 
 def _forget_staged(options: Options, sources: Iterable[str], state: State | None) -> None:
     """Delete what waits on this machine and was read before: it may hold what was taken out."""
-    for source in sources:
-        remove_tree(options.staging_dir / source)
+    for name in (*sources, "built"):
+        remove_tree(options.staging_dir / name)
+    for half in sorted(options.staging_dir.glob("*/*/segment.tmp")):
+        remove(half)
     for folder in sorted(options.staging_dir.glob("*/*")):
         for segment in read_segments(folder, lambda path, why: None):
             if state and segment.key.removed != state.list_of_removed:

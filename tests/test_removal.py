@@ -293,10 +293,14 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
     voices_run(machine, stop=StopAfter(13), upload_batch_size=50)
     staged = list((machine / "data/staging").rglob("*.parquet"))
     assert staged
+    (half := staged[0].with_name("segment.tmp")).write_bytes(b"of a run that was killed")
+    (built := staged[0].parents[2] / "built/data-train-x.parquet").parent.mkdir(exist_ok=True)
+    built.write_bytes(b"of a run that was killed")
 
     removal(machine, remove_speakers=(ANN,))
 
     assert not list((machine / "data/staging").rglob("*.parquet"))
+    assert not half.exists()
     voices_run(machine, **small)
     speakers = Counter(row["speaker_id"] for row in published_rows(machine / "out").to_pylist())
     assert (speakers[ANN], speakers[BOB]) == (0, sum(voices.count("b") for voices in SPOKEN.values()))

@@ -409,6 +409,28 @@ def test_what_makes_no_sense_is_refused(machine: Path) -> None:
     assert tree(machine, "out") == before
 
 
+def test_damage_is_never_signed(machine: Path) -> None:
+    """A shard that is not as it was committed is not written again; nor is anything when a file is gone."""
+    out = machine / "out"
+    path = out / f"data/train/{VOICES}-00000.parquet"
+    whole, clip = path.read_bytes(), pq.read_table(path, partitioning=None)["audio"][1].as_py()["bytes"]
+    at = whole.index(clip) + len(clip) // 2
+
+    for damaged, reason in [
+        (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], "not the file that was committed"),
+        (whole[:-5], "can't be read"),
+        (None, "lacks 1 published"),
+    ]:
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        before = tree(machine, "out")
+
+        with pytest.raises(TargetRefused, match=reason):
+            removal(machine, remove_speakers=(ANN,))
+        assert tree(machine, "out") == before
+
+
 def test_the_command_line_says_what_goes() -> None:
     """All three together, several times; what is named beside it would be left out without a word, so it is refused."""
     options = parse(["--remove", "A", "--remove", "B", "--remove-speaker", ANN, "--remove-id", "f.txt", "--dry-run"])

@@ -26,7 +26,7 @@ from utils.repair_write import Figures, ShardWriter
 from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, published_schema, rows_in
 from utils.seek_points import SEEK_FOLDER
 from utils.state import STATE_PATH, State, TakenOut
-from utils.targets import STATE_FOLDER, Change, Snapshot, Target
+from utils.targets import STATE_FOLDER, Change, Snapshot, StoredFile, Target
 from utils.verify_state import subtract
 
 _NAMES = ("ID", "source_id", "speaker_id")
@@ -123,6 +123,7 @@ class _Plan:
     scanner: Scanner
     built: Path
     wishes: Wishes
+    stored: dict[str, StoredFile] = field(default_factory=dict)
     before: dict[str, FileRecord] = field(default_factory=dict)
     """The ledger as it is."""
     records: dict[str, FileRecord] = field(default_factory=dict)
@@ -139,8 +140,8 @@ class _Plan:
         listed = RemovedList.checked(self.target.read_file(REMOVED_PATH, self.snapshot), self.state)
         self.before = {record.path: record for record in ledger.records()}
         self.records = dict(self.before)
-        stored = self.target.list_files("", self.snapshot)
-        self._refuse_missing(set(stored))
+        self.stored = {file.path: file for file in self.target.stored_files(self.snapshot)}
+        self._refuse_missing()
         for path in self.before:
             if not path.startswith(_REJECTED):
                 self._take_from(path)
@@ -148,13 +149,23 @@ class _Plan:
         removal = self._removal(listed, extended)
         if not self.gone and extended == listed:
             return removal
-        return replace(removal, change=self._change(extended, stored))
+        return replace(removal, change=self._change(extended))
 
-    def _refuse_missing(self, there: set[str]) -> None:
-        if missing := [path for path in self.records if path not in there]:
+    def _refuse_missing(self) -> None:
+        if missing := [path for path in self.before if path not in self.stored]:
             raise TargetRefused(
                 f"{self.target.name} lacks {len(missing)} published files: {', '.join(missing[:3])}. Nothing was "
                 "changed. Put them back (from the target's history or a backup), then repeat this."
+            )
+
+    def _refuse_damaged(self, path: str) -> None:
+        """What is written again is signed again: damage must not be."""
+        file, record = self.stored[path], self.before[path]
+        sha256 = file.sha256 or self.target.sha256(path, self.snapshot)
+        if (file.size_bytes, sha256) != (record.size_bytes, record.sha256):
+            raise TargetRefused(
+                f"{path} is not the file that was committed. Nothing was changed. Put it back (from the target's "
+                "history or a backup), or see what --verify --deep and --repair make of it, then repeat this."
             )
 
     # --- which rows ------------------------------------------------------------------------
@@ -178,16 +189,15 @@ class _Plan:
     def _has_any(self, path: str, rows: RowSchema) -> bool:
         """Whether a shard has a row that goes. Quick: nearly all have none."""
         wanted = {"ID": self.wishes.clips, "source_id": self.wishes.clips, "speaker_id": self.wishes.speakers}
-        there = self.target.column_names(path, self.snapshot) if any(wanted.values()) else []
         asked = {
             name: pa.array(sorted(values), pa.string())
             for name, values in wanted.items()
-            if values and name in rows.columns and name in there
+            if values and name in rows.columns
         }
         return bool(asked) and any(
-            pc.any(pc.is_in(batch[name].cast(pa.string()), value_set=values)).as_py()
-            for batch in self.target.batches(path, list(asked), self.snapshot)
-            for name, values in asked.items()
+            pc.any(pc.is_in(batch[name].cast(pa.string()), value_set=asked[name])).as_py()
+            for batch in self.scanner.batches_of(path, list(asked))
+            for name in batch.schema.names
         )
 
     def _is_meant(self, row: Row) -> bool:
@@ -200,6 +210,7 @@ class _Plan:
         return _place(path)[0] in self.wishes.sources
 
     def _written_again(self, path: str, rows: RowSchema) -> Path:
+        self._refuse_damaged(path)
         local = self.built / path.replace("/", "-")
         schema = published_schema(self.state.sample_rate_hz, rows)
         with ShardWriter(local, path.rpartition("/")[2], schema, rows) as writer:
@@ -252,7 +263,7 @@ class _Plan:
         numbers = ((number_of(name, rows.id_prefix), self.state.holes_of(rows)) for rows in ROW_SCHEMAS.values())
         return any(first <= number <= last for number, holes in numbers if number for first, last in holes)
 
-    def _change(self, listed: RemovedList, stored: list[str]) -> Change:
+    def _change(self, listed: RemovedList) -> Change:
         ledger = Ledger.of(self.records.values())
         planned = replace(
             listed.signed(ledger.signed(self._planned())),
@@ -262,7 +273,7 @@ class _Plan:
         )
         removed = [path for path in self.gone if path not in self.written]
         shards = {path.partition("/")[2].removesuffix(".parquet") for path in self.gone}
-        beside = [path for path in stored if self._tells_of_what_goes(path, shards)]
+        beside = [path for path in self.stored if self._tells_of_what_goes(path, shards)]
         files: dict[str, Path | bytes] = {**self.written, LEDGER_PATH: ledger.raw, REMOVED_PATH: listed.to_json()}
         total = sum(gone.rows for gone in self.gone.values())
         return Change(f"Take out {total:,} rows", planned, files, (*removed, *beside), only_since=True)

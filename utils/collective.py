@@ -106,6 +106,12 @@ class CollectiveFiles:
         index_of(name, self.names(), self._file.repo_id)
         return self._file.open(self._meter) if self._streaming else self._cache.open(self._file)
 
+    def expect(self, name: str) -> None:
+        """There is no other file to fetch meanwhile."""
+
+    def close(self) -> None:
+        """Nothing is fetched ahead."""
+
     @property
     def bytes_read(self) -> int:
         return self._meter.bytes_read

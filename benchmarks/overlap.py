@@ -80,7 +80,16 @@ def _measure(source: Path, work: Path, audio_format: str, rate: float, is_stream
         HubProcess(Path(folder) / "hub", seeds={str(name): source}, options=(f"--throttle={rate * 1e6}",)) as hub,
     ):
         command = [str(PROJECT / "main.py"), "--fresh", PROCESSED_VOICE, "--audio-format", audio_format]
-        command += ["--hf-repo", HUB_REPO, "--private", "--upload-batch-size", "100", "--quiet"]
+        command += [
+            "--hf-repo",
+            HUB_REPO,
+            "--private",
+            "--upload-batch-size",
+            "100",
+            "--checkpoint-interval",
+            "100",
+            "--quiet",
+        ]
         command += ["--num-workers", str(workers), *(["--streaming"] if is_streaming else [])]
         named = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
         used = measure(command, Path(folder) / "machine", named)

@@ -10,8 +10,10 @@ from pipeline.options import Command, Options, cores
 from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
 from utils.audio_options import AudioOptions
 from utils.errors import UsageError
+from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
+COMMON_VOICE = "MozillaCommonVoice"
 
 EXAMPLES = """\
 examples:
@@ -25,6 +27,8 @@ examples:
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
+  python main.py --remove-id withdrawn.txt --hf-repo me/thai-voice
+                                                         take clips out, and never collect them again
   python main.py --prune --dry-run                       which old files of earlier runs may go
   python main.py --fresh Apify --queries queries.yaml --target 2000 --max-cost 20
                                                          buy dialogue: posts and their replies
@@ -67,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_buying(parser)
     _add_target(parser)
     _add_audio(parser)
+    _add_text(parser)
     _add_other(parser)
     return parser
 
@@ -93,7 +98,26 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="command: remove copies of rows, mend the books; the old data stays reachable",
     )
-    group.add_argument("--dry-run", action="store_true", help="with --repair or --prune: only say what it would do")
+    group.add_argument(
+        "--remove",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="command: take a source out for good: all its clips, and they are never collected again",
+    )
+    group.add_argument(
+        "--remove-speaker",
+        action="append",
+        default=[],
+        metavar="SPK_ID",
+        help="command: the same for a speaker's clips",
+    )
+    group.add_argument(
+        "--remove-id", type=Path, metavar="FILE", help="command: the same for clips: source ids or IDs, one a line"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="with --repair, --remove ... or --prune: only say what it would do"
+    )
     group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
     )
@@ -167,6 +191,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME.KEY=VALUE",
         help="an option of one source, such as GigaSpeech2.transcripts=raw",
+    )
+    group.add_argument(
+        "--cv-split",
+        choices=("official", "validated"),
+        help="train of MozillaCommonVoice: the official one, or all that is validated but what dev and test hold "
+        "(by sentence and by speaker)",
     )
     group.add_argument(
         "--accept-terms",
@@ -258,6 +288,30 @@ def _add_audio(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--audio-format", choices=("flac", "wav"), default="flac", help="(%(default)s)")
 
 
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("transcripts")
+    group.add_argument(
+        "--strip-punctuation", action="store_true", help="no punctuation in `transcript`; nothing else is touched"
+    )
+    group.add_argument(
+        "--keep-raw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the source has written in `transcript_raw` (the default), or leave that column empty",
+    )
+    group.add_argument("--require-transcript", action="store_true", help="reject clips without a transcript")
+    group.add_argument(
+        "--max-foreign-share",
+        type=float,
+        metavar="S",
+        help="reject transcripts with more than this share of characters that are neither Thai nor Latin nor digits",
+    )
+    group.add_argument(
+        "--max-chars-per-second", type=float, metavar="N", help="reject clips whose text nobody can speak so fast"
+    )
+    group.add_argument("--min-chars-per-second", type=float, metavar="N", help="... and those with far too little text")
+
+
 def _add_other(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
     group.add_argument("--verbose", action="store_true", help="log every step, here and in logs/")
@@ -280,6 +334,7 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
+            (Command.REMOVE, bool(given.remove or given.remove_speaker or given.remove_id)),
             (Command.PRUNE, given.prune),
             (Command.MERGE, given.merge is not None),
             (Command.CLEAR_CACHE, given.clear_cache),
@@ -288,15 +343,23 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair, --prune, --merge and --clear-cache are commands of their own: give "
-            "one of them."
+            "--list, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are commands of "
+            "their own: give one of them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
     if (given.deep or given.json) and not given.verify:
         raise UsageError("--deep and --json belong to --verify.")
-    if given.dry_run and not (given.repair or given.prune):
-        raise UsageError("--dry-run belongs to --repair or --prune.")
+    if given.dry_run and not (asked and asked[0] in (Command.REPAIR, Command.REMOVE, Command.PRUNE)):
+        raise UsageError("--dry-run belongs to --repair, --remove ... or --prune.")
+    if asked == [Command.REMOVE] and (given.names or given.all):
+        raise UsageError(
+            "--remove takes one name each time (--remove A --remove B), and nothing is named beside it. Nothing was "
+            "changed."
+        )
+    for speaker in given.remove_speaker:
+        if not speaker.strip():
+            raise UsageError("--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...")
     if given.same_audio and not given.repair:
         raise UsageError("--same-audio belongs to --repair.")
     if buying := _paid_options(given):
@@ -388,7 +451,7 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         upload_batch_size=given.upload_batch_size,
         max_shard_mb=given.max_shard_mb,
         source_dir=defaults.demo_dir if given.demo else given.source_dir,
-        source_options=_source_options(given.source_option, own),
+        source_options=_source_options([*given.source_option, *_cv_split(given.cv_split, chosen)], own),
         paid_options=_paid_options(given),
         merge=given.merge,
         demo=given.demo,
@@ -398,6 +461,14 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
             volume_norm=not given.no_volume_norm,
             standardize=not given.no_standardization,
             audio_format=given.audio_format,
+        ),
+        text=TextOptions(
+            strip_punctuation=given.strip_punctuation,
+            keep_raw=given.keep_raw,
+            require_transcript=given.require_transcript,
+            max_foreign_share=given.max_foreign_share,
+            max_chars_per_second=given.max_chars_per_second,
+            min_chars_per_second=given.min_chars_per_second,
         ),
         accept_terms=frozenset(source_name(name, own) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
@@ -409,9 +480,19 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         as_json=given.json,
         dry_run=given.dry_run,
         same_audio=given.same_audio,
+        remove=tuple(given.remove),
+        remove_speakers=tuple(given.remove_speaker),
+        remove_ids=given.remove_id,
         verbose=given.verbose,
         quiet=given.quiet,
     )
+
+
+def _cv_split(split: str | None, chosen: set[str]) -> list[str]:
+    """`--cv-split` as the source's own option; as it is by default, it says nothing."""
+    if split is not None and COMMON_VOICE not in chosen:
+        raise UsageError(f"--cv-split is about {COMMON_VOICE}, which this command does not name.")
+    return [f"{COMMON_VOICE}.split={split}"] if split not in (None, "official") else []
 
 
 def _is_repo_name(text: str) -> bool:

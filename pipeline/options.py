@@ -9,6 +9,7 @@ from pathlib import Path
 from processors.own_source import OwnSource
 from utils.audio_options import AudioOptions
 from utils.names import staging_name
+from utils.text_options import TextOptions
 
 
 def cores() -> int:
@@ -24,6 +25,7 @@ class Command(Enum):
     STATUS = "status"
     VERIFY = "verify"
     REPAIR = "repair"
+    REMOVE = "remove"
     PRUNE = "prune"
     MERGE = "merge"
     CLEAR_CACHE = "clear-cache"
@@ -67,6 +69,7 @@ class Options:
     """The file that --merge writes."""
     demo: bool = False
     audio: AudioOptions = field(default_factory=AudioOptions)
+    text: TextOptions = field(default_factory=TextOptions)
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
     max_staging_gb: float = 4.0
@@ -81,7 +84,12 @@ class Options:
     """--verify decodes every clip."""
     as_json: bool = False
     dry_run: bool = False
-    """--repair and --prune only say what they would do."""
+    """--repair, --remove and --prune only say what they would do."""
+    remove: tuple[str, ...] = ()
+    """Sources to take out."""
+    remove_speakers: tuple[str, ...] = ()
+    remove_ids: Path | None = None
+    """A file that lists clips to take out."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False

@@ -314,7 +314,8 @@ def _sum_of(count: str, split: SplitState) -> int:
 
 
 def _removed(state: State) -> int:
-    return sum(last - first + 1 for first, last in state.holes)
+    holes = (hole for rows in ROW_SCHEMAS.values() for hole in state.holes_of(rows))
+    return sum(last - first + 1 for first, last in holes) + state.nameless
 
 
 # --- tables and lines ------------------------------------------------------------------------

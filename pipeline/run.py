@@ -5,6 +5,7 @@ be read does not stop the others; its splits are left for the next `--resume`.
 """
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ def _can_be_reached(name: str, options: Options) -> bool:
         return True
     if options.source_dir is not None:
         return (options.source_dir / info.mirror).is_dir()
-    return not info.is_by_hand
+    return not info.is_by_hand or bool(info.key_variable and os.environ.get(info.key_variable))
 
 
 def _begins_anew(options: Options, target: Target) -> bool:
@@ -221,6 +222,9 @@ class _Run:
         for leftover in (self._options.staging_dir / "built").glob("*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
         for name in self._options.sources:
+            if self._publisher.removed.has_source(name):
+                log.warning("%s was taken out of this dataset (--remove) and is not collected again: passed over", name)
+                continue
             published = self._publisher.state.sources.get(name)
             if published and self._is_done(name, published):
                 log.info("%s is finished: nothing to do", name)
@@ -241,7 +245,10 @@ class _Run:
     def _tidy(self, name: str, published: SourceState) -> None:
         """Delete the segments of a finished source: of a run that died right after its last commit."""
         for split, known in published.splits.items():
-            key = StagingKey(self._publisher.state.generation, name, split, published.revision, published.fingerprint)
+            state = self._publisher.state
+            key = StagingKey(
+                state.generation, name, split, published.revision, published.fingerprint, state.list_of_removed
+            )
             Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
@@ -326,6 +333,7 @@ def processor_config(
         overlap=options.overlap and source not in PAID,  # what costs money is bought when its turn comes
         num_workers=options.num_workers,
         audio=options.audio,
+        text=options.text,
         access=SourceAccess(
             source_dir=options.source_dir,
             streaming=options.streaming,

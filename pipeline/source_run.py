@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict[str, Any]:
     """The options that change what is published of a source. A resume with others is refused."""
     audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
-    # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
+    text = {f"text.{name}": value for name, value in options.text.changed().items()}
+    # "rows" is there for rows without audio alone, "text" where it is not as by default: what speech was begun with
+    # stays what it is.
     own = options.own_sources.get(source)
     return {
-        **(audio if rows.has_audio else {"rows": rows.name}),
+        **({**audio, **text} if rows.has_audio else {"rows": rows.name}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
         **(own.definition() if own else {}),
         "text_version": TEXT_VERSION,
@@ -85,6 +87,8 @@ class SourceRun:
         self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
             source_id, of_split, ordinal, self._revision_number
         )
+        if self._publisher.removed.speakers or self._publisher.removed.ids:
+            self.processor.hooks.name_if_removed = self._name_if_removed
         self.processor.hooks.make_durable = self._make_durable
         self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
@@ -108,6 +112,10 @@ class SourceRun:
     def close(self) -> None:
         self.processor.close()
         self.seen.close()
+
+    def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
+        removed = self._publisher.removed
+        return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None
 
     def _make_durable(self, split: str, progress: Any) -> None:
         # The index first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.

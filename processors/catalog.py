@@ -33,7 +33,8 @@ CATALOG: Final[dict[str, SourceInfo]] = {
         licence_name="CC0-1.0",
         hours="427 (173 validated)",
         mirror="common_voice",
-        access="download by hand (slug mcv-scripted-th-v25.0), then --source-dir",
+        access="a key of the Mozilla Data Collective (MDC_API_KEY), or by hand, then --source-dir",
+        key_variable="MDC_API_KEY",
         terms="the Mozilla Data Collective's terms forbid re-hosting what it hands out",
     ),
     "FLEURS": SourceInfo(

@@ -21,6 +21,8 @@ class SourceInfo:
     """Its dataset repo on the Hub, None where it has none."""
     access: str = "open"
     """How it is reached, in a few words."""
+    key_variable: str | None = None
+    """The environment variable with a key that serves where the source is on a site that asks for one."""
     terms: str | None = None
     """Set where its terms restrict publishing it to a public repo: what they say."""
     transcripts: str = "human"

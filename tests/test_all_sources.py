@@ -85,3 +85,13 @@ def test_the_demo_has_its_own_all() -> None:
     """Sources without a made-up mirror have no part in it; to name one is refused."""
     assert parse(["--fresh", "--all", "--demo"]).sources == IN_DEMO
     assert main(["--fresh", "LOTUS", "--demo"]) == 2
+
+
+@pytest.mark.parametrize(("key", "expected"), [("", False), ("mdc_key", True)])
+def test_a_key_that_serves_makes_a_source_one_that_can_be_reached(
+    monkeypatch: pytest.MonkeyPatch, key: str, expected: bool
+) -> None:
+    """Common Voice is on a site that asks for a key: with one, `--all` takes it."""
+    monkeypatch.setenv("MDC_API_KEY", key)
+
+    assert ("MozillaCommonVoice" in reachable(parse(["--fresh", "--all"]))) is expected

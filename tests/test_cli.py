@@ -72,7 +72,7 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--status", "--list"], "give one of them"),
         (["--prune", "--append", "--all"], "command of its own"),
         (["--prune", "--clear-cache"], "give one of them"),
-        (["--fresh", "--all", "--dry-run"], "--repair or --prune"),
+        (["--fresh", "--all", "--dry-run"], "--repair, --remove ... or --prune"),
         (["--prune", "--same-audio"], "belongs to --repair"),
         (["--fresh", "Apify"], "--queries queries.yaml"),
         (["--fresh", "Apify", "--demo", "--queries", "q.yaml"], "--demo costs nothing"),

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
 
             options = parse(arguments)
             if options.command is Command.LIST:
-                return list_sources()
+                return list_sources(options)
             if supervised and options.command is Command.RUN and supervisor.is_possible():
                 return supervisor.supervise(partial(execute_again, options, arguments, stop))
             from pipeline.app import execute
@@ -59,13 +59,14 @@ def execute_again(
     return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
 
 
-def list_sources() -> int:
+def list_sources(options: "Options") -> int:
     """`--list`."""
     from pipeline.say import say
     from pipeline.source_list import source_list
     from processors import REGISTRY, describe
 
-    say(source_list({name: describe(name) for name in REGISTRY}))
+    own = options.own_sources
+    say(source_list({name: describe(name, own) for name in (*REGISTRY, *own)}))
     return 0
 
 

@@ -8,10 +8,8 @@ is in it: give it enough clips.
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +19,7 @@ PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks.speed.inputs import make_mirror  # noqa: E402
-from benchmarks.speed.measuring import HUB_REPO  # noqa: E402
+from benchmarks.speed.measuring import HUB_REPO, measure  # noqa: E402
 from benchmarks.speed.shapes import PROCESSED_VOICE, SHAPES  # noqa: E402
 from processors import describe  # noqa: E402
 from tests.hub.process import HubProcess  # noqa: E402
@@ -81,31 +79,23 @@ def _measure(source: Path, work: Path, audio_format: str, rate: float, is_stream
         tempfile.TemporaryDirectory(dir=work) as folder,
         HubProcess(Path(folder) / "hub", seeds={str(name): source}, options=(f"--throttle={rate * 1e6}",)) as hub,
     ):
-        command = [
-            sys.executable,
-            str(PROJECT / "main.py"),
-            "--fresh",
-            PROCESSED_VOICE,
+        command = [str(PROJECT / "main.py"), "--fresh", PROCESSED_VOICE, "--audio-format", audio_format]
+        command += [
             "--hf-repo",
             HUB_REPO,
             "--private",
+            "--upload-batch-size",
+            "100",
+            "--checkpoint-interval",
+            "100",
+            "--quiet",
         ]
-        command += ["--audio-format", "wav", "--upload-batch-size", "100", "--num-workers", str(workers), "--quiet"]
-        command += ["--streaming"] if is_streaming else []
+        command += ["--num-workers", str(workers), *(["--streaming"] if is_streaming else [])]
         named = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        machine = Path(folder) / "machine"
-        machine.mkdir()
-        begun = time.monotonic()
-        with (Path(folder) / "run.log").open("w") as log:
-            process = subprocess.Popen(command, cwd=machine, env={**os.environ, **named}, stdout=log, stderr=log)
-            _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.monotonic() - begun
-        if status:
-            raise SystemExit((Path(folder) / "run.log").read_text())
+        used = measure(command, Path(folder) / "machine", named)
         out_bytes = sum(size for path, size in hub.files(HUB_REPO).items() if path.endswith(".parquet"))
     in_bytes = sum(path.stat().st_size for path in source.rglob("*.parquet"))
-    cpu_s = used.ru_utime + used.ru_stime
-    return Measured(in_bytes / 1e6, cpu_s, out_bytes / 1e6, wall_s, used.ru_maxrss / 1024)
+    return Measured(in_bytes / 1e6, used.cpu_s, out_bytes / 1e6, used.wall_s, used.peak_mb)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
 from pipeline.prune import prune_quietly, run_prune
+from pipeline.removal import run_removal
 from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.say import say
@@ -23,6 +24,7 @@ from processors.apify_api import tokens_in_environment
 from processors.apify_files import Folder, merge
 from processors.demo import write_demo_sources
 from utils import hub
+from utils.collective import KEY_VARIABLE
 from utils.errors import AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
@@ -38,7 +40,10 @@ def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_fl
     try:
         token = _token(options)
         set_up_logging(
-            options.log_dir, options.verbose, options.quiet, [*filter(None, [token]), *tokens_in_environment()]
+            options.log_dir,
+            options.verbose,
+            options.quiet,
+            [*filter(None, [token, collective_key()]), *tokens_in_environment()],
         )
         if options.command is Command.RUN:
             return _run(options, token, arguments, stop, in_flight)
@@ -58,6 +63,11 @@ def explain(error: Exception, log_dir: Path) -> int:
         )
     say(f"\n{told}", sys.stderr)
     return told.exit_code
+
+
+def collective_key() -> str:
+    """What must not be told, whatever it looks like."""
+    return os.environ.get(KEY_VARIABLE, "").strip()
 
 
 def _token(options: Options) -> str | None:
@@ -93,6 +103,7 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         options.target_name,
         result.splits,
         failures=result.failures,
+        left_out=result.left_out,
         reasons=result.reasons,
         without_audio=result.without_audio,
         next_command=_to_go_on(arguments) if unfinished else None,
@@ -146,6 +157,11 @@ def _repair(options: Options, token: str | None, arguments: Sequence[str], stop:
     return 0
 
 
+def _remove(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    say(run_removal(options, make_target(options, token, stop), stop))
+    return 0
+
+
 def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     say(run_prune(options))
     return 0
@@ -169,6 +185,7 @@ _COMMANDS = {
     Command.STATUS: _status,
     Command.VERIFY: _verify,
     Command.REPAIR: _repair,
+    Command.REMOVE: _remove,
     Command.PRUNE: _prune,
     Command.MERGE: _merge,
     Command.CLEAR_CACHE: _clear_cache,

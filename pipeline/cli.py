@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.options import Command, Options, cores
-from processors import PAID, REGISTRY, source_name
+from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
 from utils.audio_options import AudioOptions
 from utils.dedup_mode import DEFAULT_DEDUP, Dedup
 from utils.errors import UsageError
+from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
+COMMON_VOICE = "MozillaCommonVoice"
 
 EXAMPLES = """\
 examples:
@@ -26,6 +28,8 @@ examples:
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
+  python main.py --remove-id withdrawn.txt --hf-repo me/thai-voice
+                                                         take clips out, and never collect them again
   python main.py --prune --dry-run                       which old files of earlier runs may go
   python main.py --fresh Apify --queries queries.yaml --target 2000 --max-cost 20
                                                          buy dialogue: posts and their replies
@@ -41,14 +45,15 @@ def parse(arguments: Sequence[str]) -> Options:
     """The options that `arguments` ask for. Raises UsageError, or SystemExit(2) where argparse does."""
     parser = build_parser()
     given = parser.parse_args(arguments)
-    command = _command(given)
+    own = _own_sources(given.sources)
+    command = _command(given, own)
     if command is Command.RUN:
-        _check_run(given)
+        _check_run(given, own)
     if given.hf_repo and not _is_repo_name(given.hf_repo):
         raise UsageError(f"--hf-repo {given.hf_repo!r} is not of the form USER/NAME.")
     if given.hf_repo and given.output:
         raise UsageError("--hf-repo and --output name two targets: give one of them.")
-    return _options(given, command)
+    return _options(given, command, own)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_buying(parser)
     _add_target(parser)
     _add_audio(parser)
+    _add_text(parser)
     _add_other(parser)
     return parser
 
@@ -93,7 +99,26 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="command: remove copies of rows, mend the books; the old data stays reachable",
     )
-    group.add_argument("--dry-run", action="store_true", help="with --repair or --prune: only say what it would do")
+    group.add_argument(
+        "--remove",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="command: take a source out for good: all its clips, and they are never collected again",
+    )
+    group.add_argument(
+        "--remove-speaker",
+        action="append",
+        default=[],
+        metavar="SPK_ID",
+        help="command: the same for a speaker's clips",
+    )
+    group.add_argument(
+        "--remove-id", type=Path, metavar="FILE", help="command: the same for clips: source ids or IDs, one a line"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="with --repair, --remove ... or --prune: only say what it would do"
+    )
     group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
     )
@@ -139,9 +164,12 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
 def _add_sources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sources")
     group.add_argument("names", nargs="*", metavar="NAME", help=f"sources: {', '.join(REGISTRY)}")
-    group.add_argument("--all", action="store_true", help="every speech source")
+    group.add_argument("--all", action="store_true", help="every speech source that can be reached")
     group.add_argument(
-        "--demo", action="store_true", help="use small made-up mirrors of all sources; no network needed"
+        "--sources", type=Path, metavar="FILE", help="sources of your own (YAML): their names count like any other"
+    )
+    group.add_argument(
+        "--demo", action="store_true", help=f"use small made-up mirrors of {', '.join(IN_DEMO)}; no network needed"
     )
     group.add_argument(
         "--source-dir", type=Path, metavar="DIR", help="read local mirrors, DIR/<owner>/<name>/..., instead of the Hub"
@@ -170,6 +198,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         choices=tuple(Dedup),
         help="which clips come twice, so are rejects: none, those with the same audio, or the same recording in any "
         f"form (as the dataset was begun with; {DEFAULT_DEDUP} for a new one)",
+    )
+    group.add_argument(
+        "--cv-split",
+        choices=("official", "validated"),
+        help="train of MozillaCommonVoice: the official one, or all that is validated but what dev and test hold "
+        "(by sentence and by speaker)",
     )
     group.add_argument(
         "--accept-terms",
@@ -261,13 +295,45 @@ def _add_audio(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--audio-format", choices=("flac", "wav"), default="flac", help="(%(default)s)")
 
 
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("transcripts")
+    group.add_argument(
+        "--strip-punctuation", action="store_true", help="no punctuation in `transcript`; nothing else is touched"
+    )
+    group.add_argument(
+        "--keep-raw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the source has written in `transcript_raw` (the default), or leave that column empty",
+    )
+    group.add_argument("--require-transcript", action="store_true", help="reject clips without a transcript")
+    group.add_argument(
+        "--max-foreign-share",
+        type=float,
+        metavar="S",
+        help="reject transcripts with more than this share of characters that are neither Thai nor Latin nor digits",
+    )
+    group.add_argument(
+        "--max-chars-per-second", type=float, metavar="N", help="reject clips whose text nobody can speak so fast"
+    )
+    group.add_argument("--min-chars-per-second", type=float, metavar="N", help="... and those with far too little text")
+
+
 def _add_other(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
     group.add_argument("--verbose", action="store_true", help="log every step, here and in logs/")
     group.add_argument("--quiet", action="store_true", help="only warnings and the summary")
 
 
-def _command(given: argparse.Namespace) -> Command:
+def _own_sources(path: Path | None) -> OwnSources:
+    if path is None:
+        return {}
+    from processors.sources_file import load_sources  # it loads YAML
+
+    return load_sources(path, [*REGISTRY, *ALIASES, *PAID])
+
+
+def _command(given: argparse.Namespace, own: OwnSources) -> Command:
     asked = [
         command
         for command, flag in (
@@ -275,6 +341,7 @@ def _command(given: argparse.Namespace) -> Command:
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
+            (Command.REMOVE, bool(given.remove or given.remove_speaker or given.remove_id)),
             (Command.PRUNE, given.prune),
             (Command.MERGE, given.merge is not None),
             (Command.CLEAR_CACHE, given.clear_cache),
@@ -283,19 +350,27 @@ def _command(given: argparse.Namespace) -> Command:
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair, --prune, --merge and --clear-cache are commands of their own: give "
-            "one of them."
+            "--list, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are commands of "
+            "their own: give one of them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
     if (given.deep or given.json) and not given.verify:
         raise UsageError("--deep and --json belong to --verify.")
-    if given.dry_run and not (given.repair or given.prune):
-        raise UsageError("--dry-run belongs to --repair or --prune.")
+    if given.dry_run and not (asked and asked[0] in (Command.REPAIR, Command.REMOVE, Command.PRUNE)):
+        raise UsageError("--dry-run belongs to --repair, --remove ... or --prune.")
+    if asked == [Command.REMOVE] and (given.names or given.all):
+        raise UsageError(
+            "--remove takes one name each time (--remove A --remove B), and nothing is named beside it. Nothing was "
+            "changed."
+        )
+    for speaker in given.remove_speaker:
+        if not speaker.strip():
+            raise UsageError("--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...")
     if given.same_audio and not given.repair:
         raise UsageError("--same-audio belongs to --repair.")
     if buying := _paid_options(given):
-        _check_buying(given, bool(asked), next(iter(buying)))
+        _check_buying(given, bool(asked), next(iter(buying)), own)
     return asked[0] if asked else Command.RUN
 
 
@@ -313,9 +388,9 @@ def _paid_options(given: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def _check_buying(given: argparse.Namespace, is_command: bool, first: str) -> None:
+def _check_buying(given: argparse.Namespace, is_command: bool, first: str, own: OwnSources) -> None:
     flag = {"url": "apify-url"}.get(first, first.replace("_", "-"))
-    if is_command or not any(source_name(name) in PAID for name in given.names):
+    if is_command or not any(source_name(name, own) in PAID for name in given.names):
         raise UsageError(
             f"--{flag} is about the paid source. Nothing was bought. Name it: --fresh Apify --queries queries.yaml."
         )
@@ -328,13 +403,13 @@ def _check_buying(given: argparse.Namespace, is_command: bool, first: str) -> No
         raise UsageError("--refilter buys nothing: leave out --target and --buy-again, and give them with --resume.")
 
 
-def _check_run(given: argparse.Namespace) -> None:
+def _check_run(given: argparse.Namespace, own: OwnSources) -> None:
     if given.fresh == given.append:
         raise UsageError("Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).")
     if given.all and given.names:
         raise UsageError("Give --all or the names of sources, not both.")
     if not given.all and not given.names:
-        raise UsageError(f"Which sources? Give --all, or names: {', '.join(REGISTRY)}.")
+        raise UsageError(f"Which sources? Give --all, or names: {', '.join([*REGISTRY, *own])}.")
     if given.resume and given.checkpoint:
         raise UsageError("--resume and --checkpoint are two ways to go on: give one of them.")
     if given.demo and given.source_dir:
@@ -345,7 +420,10 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError("Give --verbose or --quiet, not both.")
     if given.checkpoint and not given.checkpoint.is_file():
         raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
-    if any(source_name(name) in PAID for name in given.names):
+    named = [source_name(name, own) for name in given.names]
+    if given.demo and (without := [name for name in named if name not in (*IN_DEMO, *PAID)]):
+        raise UsageError(f"--demo has no {', '.join(without)}: it makes up {', '.join(IN_DEMO)}.")
+    if any(name in PAID for name in named):
         if given.queries is None:
             raise UsageError(
                 "Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml."
@@ -356,15 +434,18 @@ def _check_run(given: argparse.Namespace) -> None:
         raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
 
 
-def _options(given: argparse.Namespace, command: Command) -> Options:
-    chosen = set(REGISTRY) if given.all else {source_name(name) for name in given.names}
+def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Options:
+    every = IN_DEMO if given.demo else (*REGISTRY, *own)
+    chosen = set(every) if given.all else {source_name(name, own) for name in given.names}
     defaults = Options()
     sample_size = given.sample_size or (DEFAULT_SAMPLE_SIZE if given.sample else None)
     return Options(
         command=command,
         fresh=given.fresh,
         resume=given.resume or given.checkpoint is not None,
-        sources=tuple(name for name in (*REGISTRY, *PAID) if name in chosen),
+        sources=tuple(name for name in (*REGISTRY, *own, *PAID) if name in chosen),
+        all_sources=given.all,
+        own_sources=own,
         checkpoint=given.checkpoint,
         checkpoint_interval=given.checkpoint_interval,
         num_workers=given.num_workers or cores(),
@@ -377,7 +458,7 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         upload_batch_size=given.upload_batch_size,
         max_shard_mb=given.max_shard_mb,
         source_dir=defaults.demo_dir if given.demo else given.source_dir,
-        source_options=_source_options(given.source_option),
+        source_options=_source_options([*given.source_option, *_cv_split(given.cv_split, chosen)], own),
         paid_options=_paid_options(given),
         merge=given.merge,
         demo=given.demo,
@@ -389,7 +470,15 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
             audio_format=given.audio_format,
         ),
         dedup=Dedup(given.dedup) if given.dedup else None,
-        accept_terms=frozenset(source_name(name) for name in given.accept_terms.split(",") if name),
+        text=TextOptions(
+            strip_punctuation=given.strip_punctuation,
+            keep_raw=given.keep_raw,
+            require_transcript=given.require_transcript,
+            max_foreign_share=given.max_foreign_share,
+            max_chars_per_second=given.max_chars_per_second,
+            min_chars_per_second=given.min_chars_per_second,
+        ),
+        accept_terms=frozenset(source_name(name, own) for name in given.accept_terms.split(",") if name),
         max_cache_gb=given.max_cache_gb,
         max_staging_gb=given.max_staging_gb,
         min_free_gb=given.min_free_gb,
@@ -399,9 +488,19 @@ def _options(given: argparse.Namespace, command: Command) -> Options:
         as_json=given.json,
         dry_run=given.dry_run,
         same_audio=given.same_audio,
+        remove=tuple(given.remove),
+        remove_speakers=tuple(given.remove_speaker),
+        remove_ids=given.remove_id,
         verbose=given.verbose,
         quiet=given.quiet,
     )
+
+
+def _cv_split(split: str | None, chosen: set[str]) -> list[str]:
+    """`--cv-split` as the source's own option; as it is by default, it says nothing."""
+    if split is not None and COMMON_VOICE not in chosen:
+        raise UsageError(f"--cv-split is about {COMMON_VOICE}, which this command does not name.")
+    return [f"{COMMON_VOICE}.split={split}"] if split not in (None, "official") else []
 
 
 def _is_repo_name(text: str) -> bool:
@@ -411,16 +510,16 @@ def _is_repo_name(text: str) -> bool:
     return len(parts) == 2 and plain and not re.search(r"--|\.\.|\.git$", text)
 
 
-def _source_options(given: list[str]) -> dict[str, dict[str, str]]:
+def _source_options(given: list[str], own: OwnSources) -> dict[str, dict[str, str]]:
     options: dict[str, dict[str, str]] = {}
     for text in given:
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
         if not match:
             raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
-        source, key, value = source_name(match[1]), match[2], match[3]
-        values = REGISTRY[source].options.get(key, ())
-        if value not in values:
-            known = "; ".join(f"{name}={'|'.join(allowed)}" for name, allowed in REGISTRY[source].options.items())
+        source, key, value = source_name(match[1], own), match[2], match[3]
+        its_own = {} if source in own else REGISTRY[source].options
+        if value not in its_own.get(key, ()):
+            known = "; ".join(f"{name}={'|'.join(allowed)}" for name, allowed in its_own.items())
             raise UsageError(f"--source-option {text!r} is not an option of {source}. It has: {known or 'none'}.")
         options.setdefault(source, {})[key] = value
     return options

@@ -1,13 +1,16 @@
 """Options: frozen, made once, from the command line and the environment. Defaults live here."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from processors.own_source import OwnSource
 from utils.audio_options import AudioOptions
 from utils.dedup_mode import Dedup
 from utils.names import staging_name
+from utils.text_options import TextOptions
 
 
 def cores() -> int:
@@ -23,6 +26,7 @@ class Command(Enum):
     STATUS = "status"
     VERIFY = "verify"
     REPAIR = "repair"
+    REMOVE = "remove"
     PRUNE = "prune"
     MERGE = "merge"
     CLEAR_CACHE = "clear-cache"
@@ -37,7 +41,11 @@ class Options:
     """Begin a new dataset; else go on with the one that is there."""
     resume: bool = False
     sources: tuple[str, ...] = ()
-    """Registry names, in the registry's order."""
+    """Their names, in the registry's order, the user's own behind it."""
+    all_sources: bool = False
+    """Those of `sources` that somebody would have to fetch first are left out, and named at the end."""
+    own_sources: Mapping[str, OwnSource] = field(default_factory=dict)
+    """The sources of the `--sources` file."""
     checkpoint: Path | None = None
     checkpoint_interval: int = 1000
     num_workers: int = field(default_factory=cores)
@@ -64,6 +72,7 @@ class Options:
     audio: AudioOptions = field(default_factory=AudioOptions)
     dedup: Dedup | None = None
     """Which clips are duplicates; None: as the dataset was begun with, `DEFAULT_DEDUP` for a new one."""
+    text: TextOptions = field(default_factory=TextOptions)
     accept_terms: frozenset[str] = frozenset()
     max_cache_gb: float = 100.0
     max_staging_gb: float = 4.0
@@ -78,7 +87,12 @@ class Options:
     """--verify decodes every clip."""
     as_json: bool = False
     dry_run: bool = False
-    """--repair and --prune only say what they would do."""
+    """--repair, --remove and --prune only say what they would do."""
+    remove: tuple[str, ...] = ()
+    """Sources to take out."""
+    remove_speakers: tuple[str, ...] = ()
+    remove_ids: Path | None = None
+    """A file that lists clips to take out."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False

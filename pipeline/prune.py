@@ -1,7 +1,7 @@
 """`--prune`, and the same at the end of each run: what earlier runs left and nobody needs any more.
 
-How long what is kept says `utils/retention.py`. Whole datasets that `--fresh` or `--repair` put away are shown, never
-deleted.
+How long what is kept says `utils/retention.py`. Whole datasets that `--fresh`, `--repair` or `--remove` put away are
+shown, never deleted.
 """
 
 import logging
@@ -26,7 +26,7 @@ _SEGMENT = re.compile(rf"[^/]+\.parquet{_AGAIN}")
 _PART = re.compile(rf"({'|'.join(DATA_FOLDERS)})/[^/]+/[^/]+-\d{{5}}\.parquet(\.[0-9a-f-]+)?(\.tmp)?{_AGAIN}")
 _HALF_WRITTEN = re.compile(r"[^/]+\.json\.[0-9a-f-]+\.tmp")
 _LOG = re.compile(rf"run-{_STAMP}-\d+\.log")
-_PUT_AWAY = re.compile(rf".+\.before-(fresh|repair)-{_STAMP}{_AGAIN}")
+_PUT_AWAY = re.compile(rf".+\.before-(fresh|repair|removal)-{_STAMP}{_AGAIN}")
 
 
 def run_prune(options: Options, now_s: float | None = None) -> str:

@@ -54,6 +54,7 @@ def summary(
     next_command: str | None = None,
     *,
     reasons: Mapping[SplitOfSource, Counter[str]] | None = None,
+    left_out: Mapping[str, str] | None = None,
     without_audio: Collection[str] = (),
     nothing_to_do: bool = False,
     read_again_bytes: int = 0,
@@ -64,7 +65,8 @@ def summary(
     `where` is what `load_dataset` takes. `this_run` has the progress of the splits that the run had in
     hand, clips that are staged but not yet published included; other splits are told from the state. `without_audio`
     names sources of text, of which the state may not know yet. `read_again_bytes`: of sources, by a resume.
-    `failures` says of each source that could not be read what happened and what to do.
+    `failures` says of each source that could not be read what happened and what to do, `left_out` of each that was not
+    tried how it is reached.
     """
     books = _all_books(state, this_run, _of_text(state, without_audio))
     paragraphs = [
@@ -75,6 +77,7 @@ def summary(
         "\n".join(_leaks_text(reasons or {})),
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where)),
+        "\n".join(_left_out_text(left_out or {})),
         "\n".join(_failures_text(failures or {}, colour)),
         f"{painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
     ]
@@ -285,6 +288,11 @@ def _where_text(state: State, where: str) -> list[str]:
     return [*lines, *(wrapped(_OLD_DATA) if state.replaces_old_data else [])]
 
 
+def _left_out_text(left_out: Mapping[str, str]) -> list[str]:
+    lines = [line for source, how in left_out.items() for line in wrapped(f"{one_line(source)}: {how}", indent=2)]
+    return ["Left out, as they are not here and nothing can fetch them:", *lines] if lines else []
+
+
 def _failures_text(failures: Mapping[str, str], colour: bool) -> list[str]:
     lines: list[str] = []
     for source, message in failures.items():
@@ -319,7 +327,8 @@ def _sum_of(count: str, split: SplitState) -> int:
 
 
 def _removed(state: State) -> int:
-    return sum(last - first + 1 for first, last in state.holes)
+    holes = (hole for rows in ROW_SCHEMAS.values() for hole in state.holes_of(rows))
+    return sum(last - first + 1 for first, last in holes) + state.nameless
 
 
 # --- tables and lines ------------------------------------------------------------------------

@@ -5,6 +5,7 @@ be read does not stop the others; its splits are left for the next `--resume`.
 """
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
 from pipeline.source_run import SourceRun, fingerprint, newer_begun
-from processors import PAID, create, describe, source_name
+from processors import PAID, OwnSources, create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.committer import Committer
@@ -54,6 +55,8 @@ class RunResult:
     """Reject reasons of the clips that this run read or found staged."""
     without_audio: set[str] = field(default_factory=set)
     """Sources of this run whose rows have no audio."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Sources of `--all` that somebody has to fetch first: how they are reached, and the page to visit."""
     failures: dict[str, str] = field(default_factory=dict)
     """Sources that could not be read: what happened and what to do."""
     read_again_bytes: int = 0
@@ -70,6 +73,7 @@ def run(
     `in_flight` knows the clips that crashed an earlier run, and is told of those that are converted.
     """
     checkpoint = _checkpoint_of_this_run(options)
+    asked, options = options, replace(options, sources=reachable(options))
     if isinstance(target, HubTarget):
         target.require_token()
     with target.lock():
@@ -84,11 +88,38 @@ def run(
         publisher = open_publisher(target, begins, options.published_rate_hz)
         if begins:
             archive_local(options, time.localtime())
+        # What was begun and can't be reached any more is not left out without a word: it fails.
+        unfinished = [name for name, source in publisher.state.sources.items() if not source.finished]
+        begun = {*options.sources, *unfinished}
+        options = replace(options, sources=tuple(name for name in asked.sources if name in begun))
         _check_sample_rate(options, publisher.state)
         options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
         newly = _is_newly_begun(options, begins, target)
-        return _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
+        result = _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
+        result.left_out = {
+            name: f"{info.access}; see {info.url}"
+            for name in asked.sources
+            if name not in options.sources and (info := describe(name, options.own_sources))
+        }
+        return result
+
+
+def reachable(options: Options) -> tuple[str, ...]:
+    """The sources to read: of `--all` without those that are not here and nothing can fetch, if any is left."""
+    if not options.all_sources:
+        return options.sources
+    found = tuple(name for name in options.sources if _can_be_reached(name, options))
+    return found or options.sources
+
+
+def _can_be_reached(name: str, options: Options) -> bool:
+    info = describe(name, options.own_sources)
+    if name in options.own_sources and options.own_sources[name].location is not None:
+        return True
+    if options.source_dir is not None:
+        return (options.source_dir / info.mirror).is_dir()
+    return not info.is_by_hand or bool(info.key_variable and os.environ.get(info.key_variable))
 
 
 def _begins_anew(options: Options, target: Target) -> bool:
@@ -135,7 +166,7 @@ def _checkpoint_of_this_run(options: Options) -> GivenCheckpoint | None:
     if options.checkpoint is None:
         return None
     content = load_checkpoint(options.checkpoint)
-    source = _source_of(content["processor"], options.checkpoint, options.sources)
+    source = _source_of(content["processor"], options.checkpoint, options.sources, options.own_sources)
     if source not in options.sources:
         raise UsageError(
             f"Checkpoint {options.checkpoint} is of {source}, which this command does not name. Nothing was changed."
@@ -199,6 +230,9 @@ class _Run:
         for leftover in (self._options.staging_dir / "built").glob("*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
         for name in self._options.sources:
+            if self._publisher.removed.has_source(name):
+                log.warning("%s was taken out of this dataset (--remove) and is not collected again: passed over", name)
+                continue
             published = self._publisher.state.sources.get(name)
             if published and self._is_done(name, published):
                 log.info("%s is finished: nothing to do", name)
@@ -219,12 +253,15 @@ class _Run:
     def _tidy(self, name: str, published: SourceState) -> None:
         """Delete the segments of a finished source: of a run that died right after its last commit."""
         for split, known in published.splits.items():
-            key = StagingKey(self._publisher.state.generation, name, split, published.revision, published.fingerprint)
+            state = self._publisher.state
+            key = StagingKey(
+                state.generation, name, split, published.revision, published.fingerprint, state.list_of_removed
+            )
             Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
-        processor = create(name, config)
+        processor = create(name, config, self._options.own_sources)
         processor.hooks = RunHooks(
             stop_requested=self._stop, is_suspect=self._in_flight.is_suspect, during=self._in_flight.during
         )
@@ -305,6 +342,7 @@ def processor_config(
         fingerprints=options.dedup is Dedup.NEAR,
         num_workers=options.num_workers,
         audio=options.audio,
+        text=options.text,
         access=SourceAccess(
             source_dir=options.source_dir,
             streaming=options.streaming,
@@ -332,7 +370,7 @@ def refuse_restricted_terms(options: Options, target: Target) -> None:
     """UsageError where a source whose terms restrict it would go to a public repo without the user's word."""
     if not isinstance(target, HubTarget) or options.demo:
         return
-    restricted = {name: terms for name in options.sources if (terms := describe(name).terms)}
+    restricted = {name: terms for name in options.sources if (terms := describe(name, options.own_sources).terms)}
     missing = {name: terms for name, terms in restricted.items() if name not in options.accept_terms}
     if missing and _will_be_public(options, target):
         listed = "\n".join(f"  {name}: {terms}" for name, terms in missing.items())
@@ -353,7 +391,7 @@ def refuse_unreadable_sources(options: Options, token: str | None, stop: StopReq
     problems: dict[str, str] = {}
     for name in options.sources:
         try:
-            create(name, processor_config(options, name, token, stop)).check_can_be_read()
+            create(name, processor_config(options, name, token, stop), options.own_sources).check_can_be_read()
         except SourceError as error:
             problems[name] = str(error)
         else:
@@ -392,8 +430,8 @@ def archive_local(options: Options, now: time.struct_time) -> None:
             rename_aside(path, options.checkpoint_dir / "archive" / place / path.name)
 
 
-def _source_of(processor: str, path: Path, named: tuple[str, ...]) -> str:
+def _source_of(processor: str, path: Path, named: tuple[str, ...], own: OwnSources) -> str:
     """The source that a checkpoint is of: its `processor` field says, else the run has only one, else its name."""
     if processor:
-        return source_name(processor.removesuffix("Processor"))
-    return named[0] if len(named) == 1 else source_name(path.stem.split("_")[0])
+        return source_name(processor.removesuffix("Processor"), own)
+    return named[0] if len(named) == 1 else source_name(path.stem.split("_")[0], own)

@@ -29,11 +29,15 @@ log = logging.getLogger(__name__)
 def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict[str, Any]:
     """The options that change what is published of a source. A resume with others is refused."""
     audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
-    # "rows" is there for rows without audio alone: what speech was begun with stays what it is.
+    text = {f"text.{name}": value for name, value in options.text.changed().items()}
+    # "rows" is there for rows without audio alone, "text" where it is not as by default: what speech was begun with
+    # stays what it is.
+    own = options.own_sources.get(source)
     return {
-        **(audio if rows.has_audio else {"rows": rows.name}),
+        **({**audio, **text} if rows.has_audio else {"rows": rows.name}),
         **(in_fingerprint(options.dedup or DEFAULT_DEDUP) if rows.has_audio else {}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
+        **(own.definition() if own else {}),
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,
         "max_shard_mb": options.max_shard_mb,
@@ -98,6 +102,8 @@ class SourceRun:
         if self.judge and self.processor.row_schema.has_audio:
             judged = self.judge.judged
             self.processor.hooks.judge = lambda of_split, ordinal, row: judged((self.name, of_split), ordinal, row)
+        if self._publisher.removed.speakers or self._publisher.removed.ids:
+            self.processor.hooks.name_if_removed = self._name_if_removed
         self.processor.hooks.make_durable = self._make_durable
         self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
@@ -121,6 +127,10 @@ class SourceRun:
     def close(self) -> None:
         self.processor.close()
         self.seen.close()
+
+    def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
+        removed = self._publisher.removed
+        return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None
 
     def _make_durable(self, split: str, progress: Any) -> None:
         # The indexes first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.
@@ -158,7 +168,7 @@ class SourceRun:
         try:
             self._open(revision)
         except SourceChanged:
-            if self._options.source_dir is None or not is_mirror_revision(revision):
+            if self.processor.keeps_revisions or not is_mirror_revision(revision):
                 raise
             log.warning(
                 "%s: the files in its mirror changed since it was begun. It is read again from its start; what is "

@@ -3,16 +3,18 @@
 Their modules are imported when they are first asked for, so that `--help` need not load Arrow.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from processors.catalog import CATALOG
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
     from processors.base_processor import BaseProcessor, ProcessorConfig
+    from processors.own_source import OwnSource
     from processors.source_info import SourceInfo
 
 _SOURCES = {
@@ -22,56 +24,89 @@ _SOURCES = {
 }
 """Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
+_CONFIGURED = {
+    "FLEURS": "processors.corpora",
+    "PorjaiCentral": "processors.corpora",
+    "ThaiDialectKorat": "processors.corpora",
+    "ThaiDialectKhummuang": "processors.corpora",
+    "ThaiDialectPattani": "processors.corpora",
+    "ThaiElderly": "processors.corpora",
+    "Gowajee": "processors.corpora",
+    "LOTUS": "processors.corpora",
+    "TSync1": "processors.corpora",
+    "TSync2": "processors.corpora",
+    "ThaiSER": "processors.corpora",
+    "YODAS2": "processors.corpora",
+    "TVSpeech": "processors.corpora",
+}
+"""Sources that are nothing but configuration. They come after the others, and have no part in the demo."""
+
 PAID = {"Apify": "processors.apify"}
 """Sources that cost money: known by their names, but never part of all."""
 
 MADE_FROM = {"ProcessedVoiceTH": "MozillaCommonVoice"}
 """Sources whose recordings are another one's, encoded again."""
 
+OwnSources: TypeAlias = "Mapping[str, OwnSource]"
+_NONE: OwnSources = MappingProxyType({})
+
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
+
+
+_MODULES = {**_SOURCES, **_CONFIGURED, **PAID}
 
 
 class _Registry(Mapping[str, "type[BaseProcessor]"]):
     """Source name -> processor class. It lists all sources but the paid ones, which are there when asked for."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        processor: type[BaseProcessor] = getattr(import_module({**_SOURCES, **PAID}[name]), f"{name}Processor")
+        processor: type[BaseProcessor] = getattr(import_module(_MODULES[name]), f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_SOURCES)
+        return iter((*_SOURCES, *_CONFIGURED))
 
     def __len__(self) -> int:
-        return len(_SOURCES)
+        return len(_SOURCES) + len(_CONFIGURED)
 
 
 REGISTRY: Mapping[str, "type[BaseProcessor]"] = _Registry()
 
-
-def create(name: str, config: "ProcessorConfig | Mapping[str, Any] | None" = None) -> "BaseProcessor":
-    """The processor of a source, by its name or an alias. UsageError, naming the nearest, where there is none."""
-    return _class_of(name)(config)
+IN_DEMO = tuple(_SOURCES)
+"""The sources that `--demo` makes up."""
 
 
-def describe(name: str) -> "SourceInfo":
+def create(
+    name: str, config: "ProcessorConfig | Mapping[str, Any] | None" = None, own: OwnSources = _NONE
+) -> "BaseProcessor":
+    """The processor of a source, by its name or an alias. UsageError, naming the nearest, where there is none.
+
+    `own` are the user's own sources, by name.
+    """
+    return _class_of(name, own)(config)
+
+
+def describe(name: str, own: OwnSources = _NONE) -> "SourceInfo":
     """What is known of a source without opening it."""
-    info = CATALOG.get(source_name(name)) or _class_of(name).info
+    name = source_name(name, own)
+    info = own[name].info if name in own else CATALOG.get(name) or _class_of(name).info
     if info is None:
         raise UsageError(f"{name} has no description (`info`).")
     return info
 
 
-def source_name(given: str) -> str:
-    """The registry name that `given` stands for, whatever its case. UsageError naming the nearest where none does."""
-    names = {name.lower(): name for name in (*REGISTRY, *PAID)} | {
+def source_name(given: str, own: Iterable[str] = ()) -> str:
+    """The source that `given` names, whatever its case. UsageError, naming the nearest, where there is none."""
+    names = {name.lower(): name for name in (*REGISTRY, *own, *PAID)} | {
         alias.lower(): name for alias, name in ALIASES.items()
     }
     if given.lower() in names:
         return names[given.lower()]
     near = get_close_matches(given.lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {names[near[0]]}?" if near else ""
-    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *ALIASES, *PAID])}.")
+    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *own, *ALIASES, *PAID])}.")
 
 
-def _class_of(name: str) -> "type[BaseProcessor]":
-    return REGISTRY[source_name(name)]
+def _class_of(name: str, own: OwnSources = _NONE) -> "type[BaseProcessor]":
+    name = source_name(name, own)
+    return own[name].processor_class() if name in own else REGISTRY[name]

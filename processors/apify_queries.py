@@ -18,19 +18,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from processors.apify_fields import FIELD_NAMES
 from processors.apify_filters import Filters
 from utils.errors import UsageError
 from utils.shown import shown
+from utils.yaml_lines import ValuePath, line_of, parse_yaml, read_text
 
-MAX_FILE_BYTES = 2**20
+_NOTHING_BOUGHT = "Nothing was bought."
 _TOP_KEYS = ("actor", "defaults", "fields", "queries")
 _QUERY_KEYS = ("name", "input", "actor", "filters", "fields", "max_items")
 _EXAMPLE = "queries:\n  - name: food\n    actor: apidojo/tweet-scraper\n    input: {searchTerms: [...], maxItems: 500}"
-
-_Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -85,70 +82,20 @@ def canonical(value: Any) -> Any:
 
 def load_queries(path: Path) -> list[Query]:
     """The queries of a file, in its order. UsageError where there is anything that is not understood."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is no queries file: it has over {MAX_FILE_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"There is no queries file {path}. Nothing was bought. One looks like this:\n{_EXAMPLE}"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The queries file {path} can't be read: {shown(error)}.") from error
+    text = read_text(path, "queries file", _NOTHING_BOUGHT, _EXAMPLE)
     return parse_queries(text, path.name)
 
 
 def parse_queries(text: str, name: str = "queries.yaml") -> list[Query]:
     """The queries in a file's text; `name` is what messages call it."""
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise UsageError(
-            f"{name}, line {mark.line + 1 if mark else 1}: this is no YAML ({shown(error.problem)}). "
-            "Nothing was bought."
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is no YAML ({shown(error)}). Nothing was bought.") from error
-    return _Reader(name, _lines(node, name)).queries(content)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without dates: `since: 2024-01-01` in an input stays the text that was typed."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def _lines(node: yaml.Node | None, name: str) -> dict[_Path, int]:
-    """Path of each value -> the line that it is on. Refuses a key that stands twice: YAML would take the last."""
-    lines: dict[_Path, int] = {}
-    waiting: list[tuple[_Path, yaml.Node]] = [((), node)] if node else []
-    while waiting:
-        path, at = waiting.pop()
-        if path in lines or len(path) > 50:
-            continue
-        lines[path] = at.start_mark.line + 1
-        if isinstance(at, yaml.SequenceNode):
-            waiting += [((*path, index), inner) for index, inner in enumerate(at.value)]
-        elif isinstance(at, yaml.MappingNode):
-            for key, inner in at.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if (*path, f"{key.value}:") in lines:
-                        line = key.start_mark.line + 1
-                        raise UsageError(f"{name}, line {line}: {shown(key.value)!r} stands twice. Keep one of them.")
-                    lines[(*path, f"{key.value}:")] = key.start_mark.line + 1
-                    waiting.append(((*path, key.value), inner))
-    return lines
+    content, lines = parse_yaml(text, name, _NOTHING_BOUGHT)
+    return _Reader(name, lines).queries(content)
 
 
 class _Reader:
     """Checks the content of a file, value by value."""
 
-    def __init__(self, name: str, lines: Mapping[_Path, int]) -> None:
+    def __init__(self, name: str, lines: Mapping[ValuePath, int]) -> None:
         self._name, self._lines = name, lines
 
     def queries(self, content: Any) -> list[Query]:
@@ -174,7 +121,7 @@ class _Reader:
     def _query(
         self,
         content: Any,
-        path: _Path,
+        path: ValuePath,
         actor: str | None,
         defaults: Mapping[str, Any],
         places: Mapping[str, tuple[str, ...]],
@@ -195,7 +142,7 @@ class _Reader:
         own_places = {**places, **self._places(given.get("fields", {}), (*path, "fields"))}
         return Query(name, actor, run_input, Rules(filters, own_places), self._max_items(given, path))
 
-    def _mapping(self, content: Any, path: _Path, known: tuple[str, ...]) -> dict[str, Any]:
+    def _mapping(self, content: Any, path: ValuePath, known: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise self._wrong(path, f"here must be `key: value` lines ({', '.join(known)})")
         for key in content:
@@ -205,18 +152,18 @@ class _Reader:
                 raise self._wrong((*path, f"{key}:"), f"{shown(key)!r} is not known here. {hint}", end="")
         return content
 
-    def _actor(self, value: Any, path: _Path) -> str:
+    def _actor(self, value: Any, path: ValuePath) -> str:
         if not isinstance(value, str) or not value.strip() or any(c.isspace() for c in value) or value.count("/") > 1:
             raise self._wrong(path, "an actor is named as on its page, such as actor: apidojo/tweet-scraper")
         return value
 
-    def _max_items(self, given: Mapping[str, Any], path: _Path) -> int | None:
+    def _max_items(self, given: Mapping[str, Any], path: ValuePath) -> int | None:
         value = given.get("max_items")
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise self._wrong((*path, "max_items"), "max_items is a whole number from 1 on")
         return value
 
-    def _filters(self, content: Any, path: _Path) -> dict[str, Any]:
+    def _filters(self, content: Any, path: ValuePath) -> dict[str, Any]:
         kinds = {each.name: get_args(each.type) or (each.type,) for each in fields(Filters)}
         given = self._mapping(content, path, tuple(kinds))
         for name, value in given.items():
@@ -224,7 +171,7 @@ class _Reader:
                 raise self._wrong((*path, name), problem)
         return given
 
-    def _places(self, content: Any, path: _Path) -> dict[str, tuple[str, ...]]:
+    def _places(self, content: Any, path: ValuePath) -> dict[str, tuple[str, ...]]:
         given = self._mapping(content, path, FIELD_NAMES)
         places = {name: (value,) if isinstance(value, str) else value for name, value in given.items()}
         for name, named in places.items():
@@ -234,7 +181,7 @@ class _Reader:
                 )
         return {name: tuple(named) for name, named in places.items()}
 
-    def _check_json(self, value: Any, path: _Path) -> None:
+    def _check_json(self, value: Any, path: ValuePath) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
                 if not isinstance(key, str):
@@ -248,11 +195,8 @@ class _Reader:
         elif value is not None and not isinstance(value, (str, int, float)):
             raise self._wrong(path, f"{shown(value)!r} can't be sent: put it in quotes")
 
-    def _wrong(self, path: _Path, problem: str, end: str = ".") -> UsageError:
-        at = path
-        while at not in self._lines and at:
-            at = at[:-1]
-        return UsageError(f"{self._name}, line {self._lines.get(at, 1)}: {problem}{end} Nothing was bought.")
+    def _wrong(self, path: ValuePath, problem: str, end: str = ".") -> UsageError:
+        return UsageError(f"{self._name}, line {line_of(path, self._lines)}: {problem}{end} {_NOTHING_BOUGHT}")
 
 
 def _filter_problem(name: str, kinds: tuple[Any, ...], value: Any) -> str | None:

@@ -24,11 +24,24 @@ from utils import checkpoint as checkpoints
 from utils.audio_options import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
-from utils.schema import SPEECH, START, Outcome, Position, RawClip, Reject, RejectReason, Row, RowSchema, Skip
+from utils.schema import (
+    SPEECH,
+    START,
+    Outcome,
+    Position,
+    RawClip,
+    Reject,
+    RejectReason,
+    Row,
+    RowSchema,
+    Skip,
+    speaker_id,
+)
 from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.state import Progress, Step
+from utils.text_options import TextOptions
 
 if TYPE_CHECKING:
     from processors.demo import DemoCounts
@@ -45,6 +58,7 @@ class ProcessorConfig:
 
     checkpoint_dir: Path = Path("checkpoints")
     audio: AudioOptions = field(default_factory=AudioOptions)
+    text: TextOptions = field(default_factory=TextOptions)
     access: SourceAccess = field(default_factory=SourceAccess)
     options: Mapping[str, str] = field(default_factory=dict)
     """Options of one source (`transcripts=raw`), by name."""
@@ -64,6 +78,9 @@ class RunHooks:
     """(source id, split, ordinal) -> None for a new clip, else what it is instead."""
     judge: Callable[[str, int, Row], Row | Reject] = lambda split, ordinal, row: row
     """(split, ordinal, row), in the order of reading -> the row, or its reject where the dataset has that clip."""
+    name_if_removed: Callable[[str, str | None], str | None] = lambda source_id, speaker: None
+    """(source id, public speaker id) -> None for a clip that may be collected, else the name that it is refused under:
+    it was taken out of the dataset."""
     make_durable: Callable[[str, Progress], None] = lambda split, progress: None
     """(split, progress after the last step yielded): called before each checkpoint is written."""
     stop_requested: Callable[[], bool] = lambda: False
@@ -148,9 +165,9 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         The ID is empty: it is given when the sample is published. Pure: any number of threads may call it at once;
         one that is overridden is called by one thread at a time.
         """
-        return convert_clip(
-            as_raw_clip(sample), self.name, self._current_split, self.config.audio, self.config.fingerprints
-        )
+        config = self.config
+        clip, split = as_raw_clip(sample), self._current_split
+        return convert_clip(clip, self.name, split, config.audio, config.text, config.fingerprints)
 
     def _process_single_split(
         self,
@@ -171,9 +188,18 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         if self._files is None:
             if self.info is None:
                 raise SourceError(f"{self.name} has no description (`info`), so its files can't be found.")
-            self._files = open_source(self.info.mirror, self.info.repo_id, self.config.access, self.revision)
+            self._files = self.open_files(self.info)
             self.revision = self._files.revision
         return self._files
+
+    def open_files(self, info: SourceInfo) -> SourceFiles:
+        """The source's files at `revision`, the newest where that is None."""
+        return open_source(info.mirror, info.repo_id, self.config.access, self.revision)
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """Whether the place it is read from still has what it once held: a repo has, a folder has not."""
+        return self.config.access.source_dir is None
 
     def close(self) -> None:
         """Fetch nothing more of the source."""
@@ -312,7 +338,15 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         """None for a clip that is to be converted."""
         if not clip.selected:
             return Skip.UNSELECTED
-        return self.hooks.admit(f"{self.name}/{split}/{clip.key}", split, ordinal)
+        return self._refused(f"{self.name}/{split}/{clip.key}", speaker_id(self.name, clip.speaker), split, ordinal)
+
+    def _refused(self, source_id: str, speaker: str | None, split: str, ordinal: int) -> Skip | Reject | None:
+        """What a clip is instead of a sample, for its names alone; None where they say nothing against it."""
+        name = self.hooks.name_if_removed(source_id, speaker)
+        known = self.hooks.admit(name or source_id, split, ordinal)
+        if known is None and name is not None:
+            return Reject(name, RejectReason.REMOVED, "taken out of this dataset, and not collected again")
+        return known
 
     def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
@@ -331,7 +365,8 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             return outcome
         given = outcome.source_id if isinstance(outcome, Reject) else outcome["source_id"]
         source_id = f"{given}{ordinal - 1}" if given.endswith("/") else given
-        known = self.hooks.admit(source_id, split, ordinal)
+        speaker = outcome.get("speaker_id") if isinstance(outcome, dict) else None
+        known = self._refused(source_id, str(speaker) if speaker else None, split, ordinal)
         if known is not None:
             return known
         if isinstance(outcome, Reject):

@@ -9,23 +9,37 @@ from utils.audio_options import AudioOptions
 from utils.schema import LANGUAGE, FingerprintedSample, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
 from utils.shown import shown
 from utils.text import normalize_transcript
+from utils.text_checks import rate_problem, text_problem, without_punctuation
+from utils.text_options import TextOptions
+
+DEFAULT_TEXT = TextOptions()
 
 _TRANSCRIPT_KEYS = ("transcript", "sentence", "text", "transcription")
+_SPEAKER_KEYS = ("speaker_id", "speaker")
 _ID_KEYS = ("source_id", "id", "ID", "key")
 
 
 def convert_clip(
-    clip: RawClip, source: str, split: str, options: AudioOptions, with_fingerprint: bool = False
+    clip: RawClip,
+    source: str,
+    split: str,
+    options: AudioOptions,
+    text: TextOptions = DEFAULT_TEXT,
+    with_fingerprint: bool = False,
 ) -> Sample | Reject:
     """The standard sample of a clip, its ID still empty, or its reject."""
     source_id = f"{source}/{split}/{clip.key}"
     if clip.audio is None:
         return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {shown(clip.audio_name or clip.key)}")
+    transcript = normalize_transcript(clip.transcript)
+    if problem := text_problem(transcript, text):  # before its audio is decoded, which costs far more
+        return Reject(source_id, *problem)
     try:
         audio = standardize_audio(clip.audio, options, clip.declared_duration_s, with_fingerprint)
     except AudioRejected as rejection:
         return Reject(source_id, rejection.reason, rejection.detail)
-    transcript = normalize_transcript(clip.transcript)
+    if problem := rate_problem(transcript, audio.duration_s, text):
+        return Reject(source_id, *problem)
     sample = Sample(
         ID="",
         source_id=source_id,
@@ -33,8 +47,8 @@ def convert_clip(
         speaker_id=speaker_id(source, clip.speaker),
         Language=LANGUAGE,
         audio={"bytes": audio.data, "path": f"clip.{audio.extension}"},
-        transcript=transcript,
-        transcript_raw=clip.transcript,
+        transcript=without_punctuation(transcript) if text.strip_punctuation else transcript,
+        transcript_raw=clip.transcript if text.keep_raw else None,
         length=audio.duration_s,
         confidence_score=1.0 if transcript else 0.0,
         audio_hash=audio.audio_hash,
@@ -57,7 +71,7 @@ def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:
         audio=audio,
         audio_name=name,
         transcript=str(_first(sample, _TRANSCRIPT_KEYS) or ""),
-        speaker=_optional_text(sample.get("speaker_id") or sample.get("speaker")),
+        speaker=_optional_text(_first(sample, _SPEAKER_KEYS)),
         metadata=sample.get("metadata"),
     )
 

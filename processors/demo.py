@@ -1,4 +1,4 @@
-"""The demo: small mirrors of all registered sources in their true layouts, made up on the spot (`--demo`).
+"""The demo: small mirrors of some registered sources in their true layouts, made up on the spot (`--demo`).
 
 Each source writes its own mirror (`write_demo_mirror`) from clips of a synthetic voice, with some broken,
 missing and unselected ones on purpose, and says what they come to (`demo_counts`). The bytes are the same
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from processors import REGISTRY
+from processors import IN_DEMO, REGISTRY
 from processors.base_processor import BaseProcessor
 from utils.durable import write_atomically
 from utils.errors import UsageError
@@ -46,11 +46,12 @@ class DemoCounts:
         return self.kept + self.unselected + sum(self.rejected.values())
 
 
-def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]] = REGISTRY) -> Path:
-    """Write the mirrors of all sources below `folder`, unless it has those of this version; returns `folder`.
+def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]] | None = None) -> Path:
+    """Write the mirrors of the demo's sources below `folder`, unless it has those of this version; returns `folder`.
 
     UsageError where the folder holds anything else.
     """
+    registry = {name: REGISTRY[name] for name in IN_DEMO} if registry is None else registry
     marker = folder / _MARKER
     written = _marker_content(marker, folder)
     complete = {"demo_version": DEMO_VERSION, "sources": list(registry), "complete": True}

@@ -3,11 +3,15 @@
     cv-corpus-25.0-2026-03-09-th.tar.gz, or that archive extracted: cv-corpus-25.0-2026-03-09/th/
         clips/*.mp3   train.tsv  dev.tsv  test.tsv  clip_durations.tsv  ... (tab-separated, never quoted)
 
-It is not on the Hub: the Mozilla Data Collective hands it out after a sign-in, so it is read from a mirror
-alone. Of several releases the newest is read; an extracted one rather than its archive.
+Read are the official splits; with the option `split=validated` train is all of `validated.tsv`, without the sentences
+and the speakers of dev and test (`processors/held_out.py`).
+
+It is not on the Hub: the Mozilla Data Collective hands it out, for a key (`utils/collective.py`) or after a sign-in,
+to be read from a mirror. Of several releases the newest is read; an extracted one rather than its archive.
 """
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +23,8 @@ import numpy as np
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged, table_bytes, write_tar_gz
+from processors.held_out import HELD_OUT, held_out_entries, without_held_out
+from processors.reading import damage_explained
 from processors.table_reader import (
     CLIPS,
     DURATIONS,
@@ -28,7 +34,9 @@ from processors.table_reader import (
     duration_entries,
     read_archive,
     read_folder,
+    table_rows,
 )
+from utils.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from utils.errors import SourceError
 from utils.schema import Position, RawClip, RejectReason
 from utils.sources import SourceFiles
@@ -37,7 +45,11 @@ from utils.table_index import Entry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 
-_TABLES = {"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"}
+_SLUG = "mcv-scripted-th-v25.0"
+"""The Thai release at the Collective."""
+_EVALUATION = {"dev.tsv": "validation", "test.tsv": "test"}
+_TRAIN = {"official": "train.tsv", "validated": "validated.tsv"}
+"""Option `split` -> the table of train."""
 _LAYOUT = TableLayout(
     clip="path",
     transcript="sentence",
@@ -72,18 +84,29 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
 
     name = "MozillaCommonVoice"
     info = CATALOG["MozillaCommonVoice"]
+    options: Mapping[str, tuple[str, ...]] = {"split": tuple(_TRAIN)}  # noqa: RUF012
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         release = self._release()
         with self._index(release) as index:
-            if release.extracted:
-                table = self._table(release, split)
-                yield from read_folder(self.files, table, f"{release.place}/clips", _LAYOUT, index, position)
-            else:
-                points = self.hooks.seek_points(split)
-                yield from read_archive(
-                    self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped, points
-                )
+            clips = self._clips(release, index, split, position)
+            yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
+
+    def _clips(self, release: "_Release", index: TableIndex, split: str, position: Position) -> Iterator[RawClip]:
+        if release.extracted:
+            table = self._table(release, split)
+            return read_folder(self.files, table, f"{release.place}/clips", _LAYOUT, index, position)
+        points = self.hooks.seek_points(split)
+        return read_archive(self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped, points)
+
+    @property
+    def _holds_out(self) -> bool:
+        return self.config.options.get("split") == "validated"
+
+    @property
+    def _tables(self) -> dict[str, str]:
+        """File name of a table -> its split."""
+        return {_TRAIN[self.config.options.get("split", "official")]: "train", **_EVALUATION}
 
     def expected_clips(self, split: str) -> int | None:
         release = self._release()
@@ -95,6 +118,11 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     @property
     def files(self) -> SourceFiles:
         source_dir = self.config.access.source_dir
+        if source_dir is None and (self._files is not None or key_in_environment()):
+            if self._files is None:
+                self._files = CollectiveFiles(_SLUG, self.config.access, self.revision)
+                self.revision = self._files.revision
+            return self._files
         if source_dir is None or not (source_dir / self.info.mirror).is_dir():
             raise SourceError(f"{self.name} is not on the Hub, and there is no mirror of it. {self._how_to_get()}")
         return super().files
@@ -118,21 +146,43 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
             Path(self.config.access.cache_dir) / "index",
             self.name,
             f"{self.name}\n{self.files.revision}\n{release.place}",
-            [DURATIONS] if release.extracted else [*_TABLES.values(), CLIPS, DURATIONS],
+            [
+                *([] if release.extracted else [*self._tables.values(), CLIPS]),
+                DURATIONS,
+                *([HELD_OUT] if self._holds_out else []),
+            ],
             lambda: self._entries(release),
         )
 
     def _entries(self, release: _Release) -> Iterator[Entry]:
-        if not release.extracted:
-            log.info("%s: reading %s once for its tables", self.name, release.place)
-            return archive_entries(self.files, release.place, _TABLES, _LAYOUT, self.raise_if_stopped)
+        if release.extracted:
+            yield from self._durations(release)
+            if self._holds_out:
+                yield from self._held_out(release)
+            return
+        log.info("%s: reading %s once for its tables", self.name, release.place)
+        for entry in archive_entries(self.files, release.place, self._tables, _LAYOUT, self.raise_if_stopped):
+            yield entry
+            if self._holds_out and entry[0] in _EVALUATION.values():
+                row = json.loads(entry[2])
+                yield from held_out_entries(row.get(_LAYOUT.transcript, ""), row.get(_LAYOUT.speaker, ""))
+
+    def _held_out(self, release: _Release) -> Iterator[Entry]:
+        """The sentences and speakers of an extracted release's evaluation tables."""
+        for split in _EVALUATION.values():
+            name = self._table(release, split)
+            with self.files.open(name) as stream, damage_explained(name):
+                for row, _ in table_rows(stream, name, (_LAYOUT.clip, _LAYOUT.transcript)):
+                    yield from held_out_entries(row.get(_LAYOUT.transcript, ""), row.get(str(_LAYOUT.speaker), ""))
+
+    def _durations(self, release: _Release) -> Iterator[Entry]:
         durations = f"{release.place}/{_LAYOUT.durations_table}"
         if durations not in self.files.names():  # releases before 13.0
             return iter(())
         return duration_entries(self.files, durations, _LAYOUT)
 
     def _table(self, release: _Release, split: str) -> str:
-        table = next(f"{release.place}/{name}" for name, of_split in _TABLES.items() if of_split == split)
+        table = next(f"{release.place}/{name}" for name, of_split in self._tables.items() if of_split == split)
         if table not in self.files.names():
             raise SourceError(
                 f"{self.name}: {table} is not in the mirror. Extract the whole archive there, "
@@ -143,9 +193,10 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     def _how_to_get(self) -> str:
         source_dir = self.config.access.source_dir or Path("DIR")
         return (
-            f"Sign in at {self.info.url}, accept the terms of Common Voice Thai (mcv-scripted-th-v25.0), download "
-            f"it, and put cv-corpus-25.0-2026-03-09-th.tar.gz, or the folder it extracts to, into "
-            f"{source_dir / self.info.mirror}/. Then run again with --source-dir {source_dir}."
+            f"Sign in at {self.info.url}, accept the terms of Common Voice Thai ({_SLUG}), make a key, set it as "
+            f"{KEY_VARIABLE}, and run again without --source-dir. Or download it there, put "
+            f"cv-corpus-25.0-2026-03-09-th.tar.gz, or the folder it extracts to, into "
+            f"{source_dir / self.info.mirror}/, and run again with --source-dir {source_dir}."
         )
 
     # --- the demo ----------------------------------------------------------------------------

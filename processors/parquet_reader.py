@@ -5,12 +5,10 @@ A row group may hold a whole 5.7 GB file; what sets the memory then is Parquet's
 page (pyarrow's writer puts 1,024 rows into one, `datasets` 100).
 """
 
-import logging
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,49 +23,21 @@ from processors.reading import (
     file_in,
     key_of,
     number_in,
+    short_key,
     too_large,
 )
+from processors.source_spec import Columns, lacks_column
 from utils.errors import SourceError
 from utils.parquet_file import ParquetFile
 from utils.schema import Position, RawClip
 from utils.shown import shown
 from utils.sources import SourceFiles
 
-log = logging.getLogger(__name__)
-
 _DAMAGE = (pa.ArrowException, ValueError, OverflowError)
 """The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""
 
-_NUMBERED = re.compile(r"-\d+-of-(\d+)\.parquet$")
-
-
-@dataclass(frozen=True)
-class ParquetColumns:
-    """The names of the columns. `audio` is a struct<bytes, path>, or the bytes themselves."""
-
-    audio: str = "audio"
-    transcript: str = "sentence"
-    speaker: str | None = None
-    metadata: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        return [self.audio, self.transcript, *([self.speaker] if self.speaker else []), *self.metadata]
-
-
-def split_files(names: Sequence[str], prefixes: tuple[str, ...]) -> list[str]:
-    """The Parquet files that begin with one of `prefixes`, in name order. SourceError where there is none."""
-    found = sorted(name for name in names if name.startswith(prefixes) and name.endswith(".parquet"))
-    if not found:
-        wanted = " or ".join(f"{prefix}*.parquet" for prefix in prefixes)
-        raise SourceError(
-            f"No file {wanted} in the source; it has {', '.join(names[:5])}. Put the missing files there, "
-            "then run again with --resume."
-        )
-    totals = {int(match[1]) for name in found if (match := _NUMBERED.search(name))}
-    if totals and sum(totals) != len(found):
-        log.warning("%s: %d files are there, but by their names there should be %d", found[0], len(found), sum(totals))
-    return found
+_NAMES_LOOKED_AT = 100
+"""Rows whose audio's path is looked at, to tell whether paths name clips."""
 
 
 def count_rows(files: SourceFiles, names: Sequence[str]) -> int:
@@ -79,18 +49,18 @@ def count_rows(files: SourceFiles, names: Sequence[str]) -> int:
     return total
 
 
-def read_parquet(
-    files: SourceFiles, names: Sequence[str], columns: ParquetColumns, position: Position
-) -> Iterator[RawClip]:
+def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, position: Position) -> Iterator[RawClip]:
     """The rows of the files `names`, in that order, from a position `{index, file, row_group, row}` on.
 
-    A clip's key is the stem of its audio's path, or `{file's stem}-{row in the file}` where it has none.
+    A clip's key is what its column of ids says, where there is one, or the stem of its audio's path. Where it has none,
+    or the file's first rows have all the same one (`audio.wav`), it is `{file's stem}-{row in the file}`.
     """
     read = number_in(position, "index")
     seeking = "file" in position
     first_file = file_in(position, names) if seeking else 0
     first_group = number_in(position, "row_group") if seeking else 0
     to_pass = number_in(position, "row") if seeking else read
+    label_of = _labels(names)
     for name, following in zip_longest(names[first_file:], names[first_file + 1 :]):
         if following:
             files.expect(following)
@@ -105,10 +75,17 @@ def read_parquet(
                 for row, cells in enumerate(shard.rows(group, passed), start=passed):
                     read += 1
                     after: Position = {"index": read, "file": name, "row_group": group, "row": row + 1}
-                    yield _clip(cells, f"{PurePosixPath(name).stem}-{place + row}", after)
+                    yield _clip(cells, f"{label_of[name]}-{place + row}", after)
         seeking, first_group = False, 0
     if to_pass:
         raise behind_the_end("the source", position)
+
+
+def _labels(names: Sequence[str]) -> Mapping[str, str]:
+    """What rows without a name are called by: the stems of their files, or their paths where stems are not enough."""
+    stems = {name: PurePosixPath(name).stem for name in names}
+    are_unique = len(set(stems.values())) == len(stems)
+    return stems if are_unique else {name: name.removesuffix(".parquet") for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +93,8 @@ class _Cells:
     """One row, as Python values."""
 
     audio: bytes | None
+    key: str
+    """"" where the row has no name of its own."""
     path: str
     transcript: str
     speaker: str | None
@@ -127,7 +106,7 @@ class _Cells:
 def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
     name = PurePosixPath(cells.path).name or place
     return RawClip(
-        key=key_of(cells.path) or place,
+        key=cells.key or place,
         position=after,
         audio=cells.audio,
         audio_name=cells.too_large or name,
@@ -140,10 +119,16 @@ def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
 class _Shard:
     """One Parquet file. Raises SourceError where it lacks a column that is needed."""
 
-    def __init__(self, file: ParquetFile, name: str, columns: ParquetColumns) -> None:
+    def __init__(self, file: ParquetFile, name: str, columns: Columns) -> None:
         self._file = file
-        self._columns = columns
+        found = columns.found_in(file.schema.names, name)
+        self._audio = found.audio or ""
+        self._transcript, self._speaker, self._id = found.transcript, found.speaker, found.id
+        self._metadata = found.metadata
+        texts = (found.transcript, found.speaker, found.id, *found.metadata)
+        self._texts = list(dict.fromkeys(text for text in texts if text))
         self._audio_parts = self._checked_audio_parts(name)
+        self._paths_are_names = self._do_paths_name_clips()
 
     @property
     def groups(self) -> int:
@@ -164,47 +149,61 @@ class _Shard:
         """The rows of a row group from `first` on."""
         if first >= self.rows_in(group):
             return
-        audio, *others = self._columns.names
-        leaves = [f"{audio}.{part}" for part in self._audio_parts] or [audio]
-        for number, row in enumerate(self._file.batches([group], [*leaves, *others], most_rows=1)):
+        leaves = [f"{self._audio}.{part}" for part in self._audio_parts] or [self._audio]
+        for number, row in enumerate(self._file.batches([group], [*leaves, *self._texts], most_rows=1)):
             if number >= first:
                 yield self._cells(row)
 
     def _cells(self, row: pa.RecordBatch) -> _Cells:
-        columns = self._columns
-        audio, path = row.column(columns.audio), None
+        audio, path = row.column(self._audio), None
         if self._audio_parts:
             path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
             audio = pc.struct_field(audio, "bytes")
-        texts = {name: _readable(row.column(name)) for name in columns.names[1:]}
-        if reason := _reason_not_to_load(audio, {**texts, **({columns.audio: path} if path is not None else {})}):
-            return _Cells(None, "", "", None, None, reason)
+        texts = {name: _readable(row.column(name)) for name in self._texts}
+        if reason := _reason_not_to_load(audio, {**texts, **({self._audio: path} if path is not None else {})}):
+            return _Cells(None, "", "", "", None, None, reason)
+        found = _text(path) if path is not None else ""
         return _Cells(
             audio=audio[0].as_py(),
-            path=_text(path) if path is not None else "",
-            transcript=_text(texts[columns.transcript]),
-            speaker=_text(texts[columns.speaker]) or None if columns.speaker else None,
-            metadata={name: _plain(texts[name][0].as_py()) for name in columns.metadata} or None,
+            key=self._key(_text(texts[self._id]) if self._id else "", found),
+            path=found,
+            transcript=_text(texts[self._transcript]) if self._transcript else "",
+            speaker=_text(texts[self._speaker]) or None if self._speaker else None,
+            metadata={name: _plain(texts[name][0].as_py()) for name in self._metadata} or None,
             too_large="",
         )
+
+    def _key(self, own: str, path: str) -> str:
+        if own:
+            return short_key(own)
+        return key_of(path) if self._paths_are_names else ""
+
+    def _do_paths_name_clips(self) -> bool:
+        """False where the first rows, two at least, have all the same path."""
+        if self._id or "path" not in self._audio_parts:
+            return True
+        group = next((number for number in range(self.groups) if self.rows_in(number)), None)
+        if group is None:
+            return True
+        batches = self._file.batches([group], [f"{self._audio}.path"], most_rows=1)
+        first = [
+            _text(_readable(pc.struct_field(batch.column(self._audio), "path")))
+            for batch in islice(batches, _NAMES_LOOKED_AT)
+        ]
+        return len(first) < 2 or len(set(first)) > 1
 
     def _checked_audio_parts(self, name: str) -> list[str]:
         """Which children of the audio struct to read; none where the column is the bytes themselves."""
         schema = self._file.schema
-        wrong = [column for column in self._columns.names if schema.names.count(column) != 1]
-        if wrong:
+        if wrong := [column for column in (self._audio, *self._texts) if schema.names.count(column) != 1]:
             problem = "no" if wrong[0] not in schema.names else "more than one"
-            raise SourceError(
-                f"{shown(name)} has {problem} column {' or '.join(map(repr, wrong))}; its columns are "
-                f"{shown(', '.join(schema.names[:50]))}. This is not the layout that the source is known by: nothing "
-                "was read from it."
-            )
-        audio = schema.field(self._columns.audio).type
+            raise lacks_column(name, wrong, schema.names, problem)
+        audio = schema.field(self._audio).type
         parts = [field.name for field in audio if field.name in ("bytes", "path")] if _is_struct(audio) else []
         encoded = audio.field("bytes").type if parts.count("bytes") == 1 and parts.count("path") <= 1 else audio
         if not _is_binary(encoded):
             raise SourceError(
-                f"{shown(name)}: its column {self._columns.audio!r} is {shown(audio)}, not encoded audio "
+                f"{shown(name)}: its column {self._audio!r} is {shown(audio)}, not encoded audio "
                 "(struct<bytes, path>): nothing was read from it."
             )
         return parts

@@ -5,45 +5,32 @@
 It names no speakers. The same recordings come with MozillaCommonVoice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged
-from processors.parquet_reader import ParquetColumns, count_rows, read_parquet, split_files
-from utils.schema import AUDIO_TYPE, Position, RawClip, RejectReason
+from processors.parquet_source import ParquetSource
+from processors.source_spec import Columns, ParquetSpec
+from utils.schema import AUDIO_TYPE, RejectReason
 from utils.synthetic_voice import SyntheticVoice, wav_bytes
 
-_COLUMNS = ParquetColumns(audio="audio", transcript="sentence")
-_PREFIXES = {
-    "train": ("data/train-",),
-    "validation": ("data/dev-", "data/validation-"),
-    "test": ("data/test-",),
-}
 
-
-class ProcessedVoiceTHProcessor(BaseProcessor):
-    """Position: `{index, file, row_group, row}`: the row group, and how many of its rows were read."""
-
+class ProcessedVoiceTHProcessor(ParquetSource):
     name = "ProcessedVoiceTH"
     info = CATALOG["ProcessedVoiceTH"]
-
-    def read(self, split: str, position: Position) -> Iterator[RawClip]:
-        return read_parquet(self.files, self._names(split), _COLUMNS, position)
-
-    def expected_clips(self, split: str) -> int | None:
-        access = self.config.access
-        if access.source_dir is None and not access.streaming:  # would download all files before the first is read
-            return None
-        return count_rows(self.files, self._names(split))
-
-    def _names(self, split: str) -> list[str]:
-        return split_files(self.files.names(), _PREFIXES[split])
+    spec = ParquetSpec(
+        Columns(audio=("audio",), transcript=("sentence",)),
+        {
+            "train": ("data/train-*.parquet",),
+            "validation": ("data/dev-*.parquet", "data/validation-*.parquet"),
+            "test": ("data/test-*.parquet",),
+        },
+    )
 
     # --- the demo ----------------------------------------------------------------------------
 

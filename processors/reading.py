@@ -81,7 +81,11 @@ def key_of(name: str) -> str:
 
     Keys are held in memory until the next checkpoint, and published: a name may be of any length.
     """
-    key = stem_of(name)
+    return short_key(stem_of(name))
+
+
+def short_key(key: str) -> str:
+    """The key itself; of a very long one the start and a hash."""
     if len(key) <= MAX_KEY_CHARACTERS:
         return key
     return f"{key[:_KEPT_OF_A_LONG_KEY]}~{xxhash.xxh3_128_hexdigest(key.encode(errors='surrogatepass'))}"

@@ -1,6 +1,7 @@
 """What is said of a source: to people, in the card, and to find its files."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -20,5 +21,31 @@ class SourceInfo:
     """Its dataset repo on the Hub, None where it has none."""
     access: str = "open"
     """How it is reached, in a few words."""
+    key_variable: str | None = None
+    """The environment variable with a key that serves where the source is on a site that asks for one."""
     terms: str | None = None
     """Set where its terms restrict publishing it to a public repo: what they say."""
+    transcripts: str = "human"
+    """Who made them: `human`, `machine`, or what is known of it."""
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody has to fetch it: nothing here can download it."""
+        return self.repo_id is None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a source of the user's own lies, if not on the Hub: a folder, one archive, or an fsspec URL."""
+
+    place: str
+    folder: Path = Path()
+    """What a relative path starts from."""
+
+    @property
+    def is_url(self) -> bool:
+        return "://" in self.place
+
+    @property
+    def path(self) -> Path:
+        return self.folder / Path(self.place).expanduser()

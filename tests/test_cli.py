@@ -26,7 +26,7 @@ def test_the_seed_commands_parse() -> None:
 
 def test_defaults_are_those_of_the_options() -> None:
     """What is not given on the command line is what `Options` says."""
-    assert parse(["--fresh", "--all"]) == Options(fresh=True, sources=tuple(REGISTRY))
+    assert parse(["--fresh", "--all"]) == Options(fresh=True, sources=tuple(REGISTRY), all_sources=True)
 
 
 def test_sources_come_in_the_registrys_order_by_any_name() -> None:
@@ -72,7 +72,7 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--status", "--list"], "give one of them"),
         (["--prune", "--append", "--all"], "command of its own"),
         (["--prune", "--clear-cache"], "give one of them"),
-        (["--fresh", "--all", "--dry-run"], "--repair or --prune"),
+        (["--fresh", "--all", "--dry-run"], "--repair, --remove ... or --prune"),
         (["--prune", "--same-audio"], "belongs to --repair"),
         (["--fresh", "Apify"], "--queries queries.yaml"),
         (["--fresh", "Apify", "--demo", "--queries", "q.yaml"], "--demo costs nothing"),

@@ -90,6 +90,16 @@ def test_what_is_bought_is_bought_once_whatever_step_fails(campaign: Campaign) -
     assert problems_of(campaign, scenario, faults) == []
 
 
+@pytest.mark.parametrize("name", ["removal, folder", "removal, hub", "fresh over a removal, folder"])
+def test_what_is_taken_out_is_out_whatever_step_fails(campaign: Campaign, name: str) -> None:
+    """One commit, whole or not at all; done again, the same comes of it. A fresh start never loses the list."""
+    scenario = BY_NAME[name]
+    recording = campaign.record(scenario)
+    faults = [*one_of_each(recording, "disk"), *one_of_each(recording, "hub")]
+
+    assert problems_of(campaign, scenario, Random(name).sample(faults, 18)) == []
+
+
 @pytest.mark.parametrize("name", ["fresh over older data, folder", "fresh over older data, hub"])
 def test_a_second_fault_may_strike_the_recovery(campaign: Campaign, name: str) -> None:
     """Pairs of faults, drawn by a seed; the older data stays reachable too."""

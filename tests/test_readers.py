@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from processors import tar_reader as tars
-from processors.parquet_reader import ParquetColumns, read_parquet
+from processors.parquet_reader import read_parquet
 from processors.reading import file_in
+from processors.source_spec import Columns
 from tests.mirrors import Open, clips_of, opener
 from utils.errors import SourceError, UsageError
 from utils.schema import AUDIO_TYPE, START
@@ -361,7 +362,7 @@ def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_p
     for first in (0, 17, 31):
         position = {"index": first, "file": "a.parquet", "row_group": 0, "row": first}
         expected = first
-        for clip in read_parquet(files, ["a.parquet"], ParquetColumns(), position):
+        for clip in read_parquet(files, ["a.parquet"], Columns(), position):
             assert clip.audio and clip.audio[0] == expected
             assert pa.total_allocated_bytes() - baseline < 30_000_000
             expected += 1
@@ -374,8 +375,8 @@ def test_rows_without_a_path_are_named_by_their_place_in_the_file(tmp_path: Path
     audio = pa.array([{"bytes": b"x", "path": None}] * 7, AUDIO_TYPE)
     pq.write_table(pa.table({"audio": audio, "sentence": ["x"] * 7}), tmp_path / "x.parquet", row_group_size=3)
 
-    clips = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], ParquetColumns(), dict(START)))
-    later = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], ParquetColumns(), clips[3].position))
+    clips = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], Columns(), dict(START)))
+    later = list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], Columns(), clips[3].position))
 
     assert [clip.key for clip in clips] == [f"x-{row}" for row in range(7)]
     assert later == clips[4:]
@@ -393,7 +394,7 @@ def test_other_column_names_and_kinds_are_a_matter_of_configuration(tmp_path: Pa
         }
     )
     pq.write_table(table, tmp_path / "x.parquet")
-    columns = ParquetColumns(audio="wav", transcript="text", speaker="who", metadata=("votes",))
+    columns = Columns(audio=("wav",), transcript=("text",), speaker=("who",), metadata=("votes",))
 
     first, second = read_parquet(MirrorFiles(tmp_path), ["x.parquet"], columns, dict(START))
 

@@ -21,7 +21,8 @@ from pipeline.options import Options
 from pipeline.report import summary
 from pipeline.run import RunResult, make_target, run
 from processors import tar_reader as tars
-from processors.parquet_reader import ParquetColumns, read_parquet
+from processors.parquet_reader import read_parquet
+from processors.source_spec import Columns
 from tests.crash.oracle import differences
 from tests.hub_server import HubServer
 from tests.hub_sources import access, downloads
@@ -531,7 +532,7 @@ def test_a_streamed_parquet_file_is_entered_at_its_row_group(tmp_path: Path, mon
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         for way in (access(tmp_path / "cache", streaming=True), access(tmp_path / "cache", source_dir=tmp_path)):
             files = open_source("source" if way.source_dir else "owner/name", "owner/name", way, None)
-            clip = next(read_parquet(files, ["0.parquet"], ParquetColumns(), position))
+            clip = next(read_parquet(files, ["0.parquet"], Columns(), position))
             assert clip.audio == clips[175]["bytes"]
             # Ahead of the row: what the network's and the file's buffers hold, a MB each at most.
             assert 0 < files.bytes_read <= group_bytes + 3 * 2**20 < size_bytes // 2

@@ -12,6 +12,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from utils.audio_av import (
+    HOW_TO_INSTALL,
+    ForeignHeader,
+    foreign_blocks,
+    foreign_kind,
+    foreign_name,
+    is_installed,
+    read_foreign_header,
+)
 from utils.audio_file import MemoryFile, SequentialFile
 from utils.audio_mpeg import find_first_frame, readable_in_full, scan_mpeg
 from utils.audio_probe import AudioRejected, checked_container, describe_foreign, is_known_format
@@ -35,7 +44,7 @@ MOST_SAMPLES: Final = 3600 * 48_000
 192 kHz in eight channels takes as long, and 100 KB of FLAC may hold hours of it. It bounds the time that a clip
 takes, to about 6 s of a processor."""
 MOST_OPUS_SAMPLES: Final = MOST_SAMPLES // 2
-"""Opus takes twice as long to decode."""
+"""Opus takes twice as long to decode, and so may what FFmpeg does."""
 MOST_CHANNELS: Final = 32
 LARGEST_MENDED_BYTES: Final = 64 * 1000**2
 """A mended clip is held twice."""
@@ -44,6 +53,7 @@ SOURCE_RATES_HZ: Final = range(1_000, 1_000_001)
 BLOCK_SAMPLES: Final = 1 << 17
 """Samples (of all channels) decoded at a time: 0.5 MB of float32, 2.7 s of 48 kHz mono."""
 
+_SLOW_TO_DECODE: Final = ("opus", "m4a", "aac", "webm", "wma", "amr")
 _UNKNOWN_FRAMES: Final = 1 << 62
 _OUT_OF_MEMORY: Final = "Internal malloc () failed."
 _ENDINGS: Final = {
@@ -109,6 +119,8 @@ class Clip:
     """Frames (a sample of every channel) that have to come out, None where nobody says."""
     declared_duration_s: float | None
     """What the source's table says."""
+    foreign: ForeignHeader | None = None
+    """Of a clip that libsndfile can't read, and PyAV does."""
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +139,8 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
     """Open the clip once to learn what it is. Refuses what is broken or too long before anything is decoded."""
     if not data:
         raise AudioRejected(RejectReason.EMPTY, "the file has no bytes")
+    if kind := foreign_kind(data):
+        return _foreign(data, kind, declared_duration_s)
     content = checked_container(data)
     if content is not data and len(data) > LARGEST_MENDED_BYTES:
         detail = f"its header is wrong, and over {LARGEST_MENDED_BYTES:,} bytes that is not mended"
@@ -142,6 +156,29 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
         return _opened(content, True, declared_duration_s)
     except soundfile.LibsndfileError as error:
         raise AudioRejected(RejectReason.UNDECODABLE, _message(error)) from None
+
+
+def _foreign(data: bytes, kind: str, declared_duration_s: float | None) -> Clip:
+    if not is_installed():
+        raise AudioRejected(RejectReason.UNDECODABLE, f"{foreign_name(kind)}, {HOW_TO_INSTALL}")
+    header = read_foreign_header(data, kind)
+    rate, channels = header.sample_rate_hz, header.channels
+    if rate not in SOURCE_RATES_HZ or channels > MOST_CHANNELS:
+        raise AudioRejected(RejectReason.UNDECODABLE, f"no format of speech: {kind} at {rate} Hz, {channels} channels")
+    if header.promised_frames is not None:
+        _check_not_too_long(header.promised_frames, rate, channels, kind, by=" by its header")
+    return Clip(
+        content=data,
+        opened=None,
+        is_mended=False,
+        extension=kind,
+        sample_rate_hz=rate,
+        channels=channels,
+        is_16_bit=False,
+        promised_frames=header.promised_frames,
+        declared_duration_s=declared_duration_s,
+        foreign=header,
+    )
 
 
 def blocks(clip: Clip) -> Iterator[Samples]:
@@ -164,7 +201,7 @@ def _check_not_too_long(frames: int, rate_hz: int, channels: int, extension: str
     if frames > MAX_DURATION_S * rate_hz:
         detail = f"{frames / rate_hz:.1f} s{by}" if by else f"longer than {MAX_DURATION_S:.0f} s"
         raise AudioRejected(RejectReason.TOO_LONG, detail)
-    most = MOST_OPUS_SAMPLES if extension == "opus" else MOST_SAMPLES
+    most = MOST_OPUS_SAMPLES if extension in _SLOW_TO_DECODE else MOST_SAMPLES
     if frames * channels > most:
         detail = f"{channels} channels at {rate_hz} Hz{by}: over {most:,} samples are not decoded"
         raise AudioRejected(RejectReason.TOO_LONG, detail)
@@ -237,6 +274,9 @@ def _checked_mpeg(content: bytes, reader_frames: int) -> tuple[bytes, int | None
 
 def _decoded_blocks(clip: Clip) -> Iterator[Samples]:
     """Whatever libsndfile gives. 16-bit samples are read as integers: three times as fast, and the same numbers."""
+    if clip.foreign is not None:
+        yield from foreign_blocks(clip.content, clip.extension, clip.foreign)
+        return
     block_frames = max(1, BLOCK_SAMPLES // clip.channels)
     with clip.take_opened() as opened:
         sound = opened.sound

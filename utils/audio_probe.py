@@ -156,10 +156,6 @@ def _check_nist(data: bytes) -> None:
 
 
 _FOREIGN_MAGIC: Final = (
-    (0, b"\x1aE\xdf\xa3", "WebM or Matroska, which needs a decoder that libsndfile does not have"),
-    (0, b"0&\xb2u\x8ef\xcf\x11", "WMA, which needs a decoder that libsndfile does not have"),
-    (4, b"ftyp", "M4A or MP4 (AAC), which needs a decoder that libsndfile does not have"),
-    (0, b"#!AMR", "AMR, which needs a decoder that libsndfile does not have"),
     (0, b"version https://git-lfs", "a git-lfs pointer: the file itself was not downloaded"),
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"PK\x03\x04", "a zip archive"),
@@ -168,14 +164,12 @@ _FOREIGN_MAGIC: Final = (
 
 
 def describe_foreign(data: bytes) -> str | None:
-    """What a file is that is no audio, or audio of a kind that libsndfile can't decode; None where unknown."""
+    """What a file is that is no audio; None where unknown."""
     start = id3v2_length(data)
     body = data[start : start + 512]
     for at, magic, description in _FOREIGN_MAGIC:
         if body.startswith(magic, at):
             return description
-    if len(body) > 1 and body[0] == 0xFF and body[1] & 0xF6 == 0xF0:
-        return "AAC (ADTS), which needs a decoder that libsndfile does not have"
     text = body.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<!doctype html") or b"<html" in text:
         return "an HTML page: the download answered with a page instead of the clip"

@@ -15,6 +15,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from utils.card_text import one_line
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.parquet_file import ParquetFile
+from utils.removed import REMOVED_PATH
 from utils.state import STATE_PATH, State
 from utils.targets import CARD_PATH, Change, Revision, Snapshot, StoredFile, batch_rows
 
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-KEPT_BY_FRESH = (".gitattributes", CARD_PATH, "LICENSE", "LICENSE.md")
+KEPT_BY_FRESH = (".gitattributes", CARD_PATH, "LICENSE", "LICENSE.md", REMOVED_PATH)
 """Files of an old generation that its successor does not remove."""
 
 REFUSALS = (400, 413, 422)
@@ -114,12 +116,22 @@ class HubTarget:
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
         if since.holds_data:
             self._tag("before-fresh", since)
-        return self.commit(change, since)
+        # The files that it would write are there, and stay (KEPT_BY_FRESH).
+        return self.commit(replace(change, files={}), since)
 
     def mend(self, change: Change, since: Snapshot) -> str:
         tag = self._tag("before-repair", since)
         self.commit(change, since)
         return f"The dataset as it was stays reachable as revision {tag}."
+
+    def take_out(self, change: Change, since: Snapshot) -> str:
+        """Without a tag: what is to go should not get one more name."""
+        self.commit(change, since)
+        return f"The dataset as it was stays reachable as revision {since.head[:12]}."
+
+    def tags(self) -> dict[str, str]:
+        """Name -> commit."""
+        return self._ask("read the tags", self._tags)
 
     def _tag(self, label: str, since: Snapshot) -> str:
         tag = f"{label}-{since.head[:12]}"
@@ -130,7 +142,7 @@ class HubTarget:
         for pause_s in self._pauses():
             self._ask("tag the old head", create)
             # To the client a 409 means that the tag is there; the Hub says it of a busy repo too.
-            if self._ask("read the tags", self._tags).get(tag) == since.head:
+            if self.tags().get(tag) == since.head:
                 log.info("The old dataset stays reachable as revision %s", tag)
                 return tag
             self._wait(pause_s)

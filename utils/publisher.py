@@ -5,13 +5,15 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.removed import REMOVED_PATH, RemovedList, carried_over
 from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
 from utils.seek_points import SEEK_FOLDER
 from utils.shards import BuiltPart
@@ -36,6 +38,8 @@ class Publisher:
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
         self._ledger = self._read_ledger()
+        self.removed = self._read_removed()
+        """What is never collected again."""
         self._hints: dict[str, bytes | None] = {}
         """Hints that the target has: path -> content, None where it is not read yet."""
 
@@ -128,6 +132,11 @@ class Publisher:
             return Ledger()
         return Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.committed)
 
+    def _read_removed(self) -> RemovedList:
+        if not self.committed.list_of_removed:
+            return RemovedList()
+        return RemovedList.checked(self.target.read_file(REMOVED_PATH, self.snapshot), self.committed)
+
     def _signed(self, state: State) -> State:
         return replace(
             state,
@@ -167,9 +176,10 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
 
 
 def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:
-    """Begin a new generation in a target: its first commit writes a state and nothing else."""
+    """Begin a new generation in a target: its first commit writes a state, and what was taken out before stays out."""
     state = replace(begun_state(sample_rate_hz), replaces_old_data=since.holds_data)
-    return target.begin(Change("Begin a new dataset", state), since)
+    state, files = carried_over(target.read_file(REMOVED_PATH, since), since.state, state)
+    return target.begin(Change("Begin a new dataset", state, files), since)
 
 
 def begun_state(sample_rate_hz: int | None) -> State:
@@ -186,7 +196,10 @@ def begun_state(sample_rate_hz: int | None) -> State:
 @cache
 def library_versions() -> Mapping[str, str]:
     """The versions of what decides the published bytes."""
-    return {name: version(name) for name in _LIBRARIES}
+    found = {name: version(name) for name in _LIBRARIES}
+    with suppress(PackageNotFoundError):  # it is optional
+        found["av"] = version("av")
+    return found
 
 
 def utc_now() -> str:

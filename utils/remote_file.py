@@ -6,11 +6,13 @@ is asked for twice. Both ways to read a source on the Hub stand on it: the cache
 disk, `RangeReader` makes a seekable file of them.
 """
 
+import hashlib
 import io
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from utils import hub
@@ -71,7 +73,20 @@ class RemoteFile:
                     yield piece
             except hub.NETWORK_ERRORS as error:
                 if not hub.wait_before_retry(error, waits, self.stop_requested):
-                    raise explained(error, self.repo_id, self.name) from error
+                    raise self.explained(error) from error
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a download is this file: its size, and its SHA-256 where that is known."""
+        if path.stat().st_size != self.size_bytes:
+            return False
+        if self.sha256 is None:
+            return True
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == self.sha256
+
+    def explained(self, error: Exception) -> SourceError:
+        """What a network error means to a person."""
+        return explained(error, self.repo_id, self.name)
 
     def _ask(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes of [start, end) as one answer brings them. An answer that ends early is a network error."""

@@ -22,6 +22,7 @@ from utils.errors import TargetRefused
 from utils.ids import Range, merge_ranges
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.publisher import begun_state, library_versions, utc_now
+from utils.removed import REMOVED_PATH, carried_over
 from utils.repair_scan import Scan, Scanner
 from utils.repair_write import Rewriter, WrittenShard
 from utils.schema import REJECTED_FOLDER, SPEECH, SPLITS, rows_in
@@ -86,7 +87,9 @@ def plan_repair(
                 f"--verify says how to restore it; without a backup, delete {LEDGER_PATH}, and --repair treats all "
                 "rows as samples of unknown sources."
             )
-        return _adopt(snapshot, scanner, stored, scratch, same_audio)
+        removed = target.read_file(REMOVED_PATH, snapshot)
+        begun, _ = carried_over(removed, None, begun_state(None))
+        return _adopt(snapshot, scanner, stored, scratch, same_audio, begun)
     return _Mending(target, snapshot, snapshot.state, scanner, stored, scratch, same_audio, repo_id).plan()
 
 
@@ -94,7 +97,12 @@ def plan_repair(
 
 
 def _adopt(
-    snapshot: Snapshot, scanner: Scanner, stored: dict[str, StoredFile], scratch: Path, same_audio: bool
+    snapshot: Snapshot,
+    scanner: Scanner,
+    stored: dict[str, StoredFile],
+    scratch: Path,
+    same_audio: bool,
+    begun: State,
 ) -> Repair:
     paths = [
         path
@@ -106,7 +114,7 @@ def _adopt(
     _refuse_rows_without_audio(scanner, [path for path in paths if rows_in(path) is not SPEECH])
     found = scanner.scan(paths, 1, same_audio=same_audio, suspects=set())
     (form,) = found.forms if len(found.forms) == 1 else [(0, 0)]
-    state = begun_state(form[0] if form[1] == 1 else None)
+    state = replace(begun, sample_rate_hz=form[0] if form[1] == 1 else None)
     draft, splits, holes = _Draft(), {}, _vanished(found)
     rewriter = Rewriter(scanner, found, scratch / "built", state.sample_rate_hz)
     gone: list[Range] = []
@@ -309,6 +317,7 @@ class _Mending:
         books = [books for _, _, books in _books_of_speech(state)]
         kept = sum(map(kept_in_all, books))
         published, holes = sum(one.published for one in books), _count(state.holes)
+        holes += state.taken_out.nameless.get(SPEECH.name, 0) if state.taken_out else 0
         if kept != published + holes:
             raise TargetRefused(
                 f"{self.target.name} was read to {kept:,} kept clips, but without its duplicates it has {published:,} "

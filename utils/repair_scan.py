@@ -7,6 +7,7 @@ rows that then still share an ID, or have none, all but the first get a new one.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,20 +66,26 @@ class Scanner:
 
     def rows_of(self, path: str, columns: Sequence[str] | None = None) -> Iterator[tuple[int, Row]]:
         """(number, row) of a file. TargetRefused where it is damaged: what can't be read can't be mended."""
-        try:
+        number = 0
+        for batch in self.batches_of(path, columns):
+            with _refusing_damage(path):
+                rows = batch.to_pylist()
+            for row in rows:
+                yield number, row
+                number += 1
+
+    def batches_of(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The same, some rows at a time."""
+        with _refusing_damage(path):
             names = self._target.column_names(path, self._snapshot)
-            number = 0
-            for batch in self._target.batches(path, [one for one in columns or names if one in names], self._snapshot):
-                heed(self._stop_requested)
-                for row in batch.to_pylist():
-                    yield number, row
-                    number += 1
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise _unreadable(path, error) from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise _unreadable(path, error) from error
+            batches = self._target.batches(path, [one for one in columns or names if one in names], self._snapshot)
+        while True:
+            with _refusing_damage(path):
+                batch = next(batches, None)
+            heed(self._stop_requested)
+            if batch is None:
+                return
+            yield batch
 
     def scan(self, paths: Sequence[str], next_id: int, *, same_audio: bool, suspects: set[str]) -> Scan:
         """Read all rows. Each clip of the files in `suspects` is decoded too: TargetRefused where one is damaged."""
@@ -158,6 +165,19 @@ def audio_bytes(row: Row) -> bytes:
 
 def text_of(value: object) -> str:
     return "" if value is None else str(value)
+
+
+@contextmanager
+def _refusing_damage(path: str) -> Iterator[None]:
+    """TargetRefused for what a damaged Parquet file raises. The disk's own errors have a number, and are passed on."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: BaseException) -> TargetRefused:

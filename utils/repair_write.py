@@ -1,4 +1,4 @@
-"""Shards written again by `--repair`: rows left out, IDs changed, columns that an older tool did not have filled in."""
+"""Shards written again: rows left out, IDs changed, columns that an older tool did not have filled in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from utils.durable import NewFile, make_folder
 from utils.hash_index import Place
 from utils.ids import IdSet, Range, number_of
 from utils.repair_scan import Row, Scan, Scanner, audio_bytes, text_of
-from utils.schema import LANGUAGE, metadata_json, published_schema
+from utils.schema import LANGUAGE, SPEECH, RowSchema, metadata_json, published_schema
 from utils.shards import ShardLimits, audio_file_name, shard_options
 from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS
 from utils.state import part_name
@@ -33,10 +33,10 @@ class Figures:
     def ids(self) -> list[Range]:
         return self.numbers.ranges
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, rows: RowSchema = SPEECH) -> None:
         self.rows += 1
         self.duration_s += row.get("length") or 0.0
-        if number_of(text_of(row.get("ID"))) is not None:
+        if number_of(text_of(row.get("ID")), rows.id_prefix) is not None:
             self.numbers.add(row["ID"])
 
 
@@ -68,7 +68,7 @@ class Rewriter:
     def write_again(self, file: int) -> WrittenShard:
         """A shard without the rows that go, and without those that move because they get a new ID."""
         path = self._found.paths[file]
-        with _Writer(self._folder / path.replace("/", "-"), path.rpartition("/")[2], self._schema) as writer:
+        with ShardWriter(self._folder / path.replace("/", "-"), path.rpartition("/")[2], self._schema) as writer:
             for number, row in self._scanner.rows_of(path):
                 if (file, number) not in self._found.dropped and (file, number) not in self._found.renamed:
                     writer.add(row)
@@ -77,7 +77,7 @@ class Rewriter:
     def write_renamed(self, places: list[Place], name: str, split: str) -> WrittenShard:
         """A shard of the rows that get a new ID."""
         wanted = set(places)
-        with _Writer(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
+        with ShardWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
             for file in sorted({file for file, _ in places}):
                 for number, row in self._scanner.rows_of(self._found.paths[file]):
                     if (file, number) in wanted:
@@ -92,7 +92,7 @@ class Rewriter:
         while row is not None:
             name = part_name(source, len(shards))
             size = 0
-            with _Writer(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
+            with ShardWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
                 while row is not None and writer.shard.rows < limits.max_rows and size < limits.max_bytes:
                     writer.add(row)
                     size += len(audio_bytes(row))
@@ -154,18 +154,19 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-class _Writer:
+class ShardWriter:
     """One shard, row group by row group, as a build writes it."""
 
-    def __init__(self, local: Path, name: str, schema: pa.Schema) -> None:
-        self.shard = WrittenShard(name=name, local=local)
+    def __init__(self, local: Path, name: str, schema: pa.Schema, rows: RowSchema = SPEECH) -> None:
+        self.shard = WrittenShard(name=name, local=local, numbers=IdSet(prefix=rows.id_prefix))
         self._schema = schema
+        self._row_schema = rows
         self._new = NewFile(local)
         self._writer = pq.ParquetWriter(self._new, schema, **shard_options(schema))
         self._rows: list[Row] = []
         self._bytes = 0
 
-    def __enter__(self) -> "_Writer":
+    def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(
@@ -179,9 +180,9 @@ class _Writer:
             self._new.abandon()
 
     def add(self, row: Row) -> None:
-        self.shard.add(row)
+        self.shard.add(row, self._row_schema)
         self._rows.append(row)
-        self._bytes += len(audio_bytes(row))
+        self._bytes += len(audio_bytes(row)) if self._row_schema.has_audio else self._row_schema.payload_bytes(row)
         if len(self._rows) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
             self._write()
 

@@ -6,7 +6,7 @@
 
 Ages come from a clock, and clocks jump. So nothing is here that a run goes on from, "the last 20" are told by order
 alone, and what seems to come from the future is not old. Whole datasets that were put away (`.before-fresh-...`,
-`.before-repair-...`) are the user's: no age makes them ours.
+`.before-repair-...`, `.before-removal-...`) are the user's: no age makes them ours.
 
 An entry is deleted only where its name is one that we give (`Place.ours`) and no link stands in its way.
 """

@@ -6,6 +6,8 @@ A processor reads `RawClip`s; converting one gives a row (a plain dict with the 
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +42,12 @@ class RejectReason:
     MISSING_AUDIO = "missing_audio"
     REPEATED_SOURCE_ID = "repeated_source_id"
     DECODER_CRASHED = "decoder_crashed"
+    NO_TRANSCRIPT = "no_transcript"
+    FOREIGN_TEXT = "foreign_text"
+    SPOKEN_TOO_FAST = "spoken_too_fast"
+    SPOKEN_TOO_SLOWLY = "spoken_too_slowly"
+    REMOVED = "removed"
+    """It was taken out of the dataset (its speaker's consent, say), and is not collected again."""
     DUPLICATE = "duplicate"
 
 
@@ -88,7 +96,7 @@ class Sample(TypedDict):
     Language: str
     audio: AudioCell
     transcript: str
-    transcript_raw: str
+    transcript_raw: str | None
     length: float
     confidence_score: float
     audio_hash: str
@@ -145,11 +153,34 @@ Outcome: TypeAlias = Row | Reject | Skip
 """What becomes of a clip."""
 
 
-def speaker_id(source: str, speaker: str | None) -> str | None:
-    """A stable public name of a source's speaker; None where the source names none."""
-    if not speaker:
+_NOBODY = frozenset(
+    {
+        *("", "-", "--", "?", "-1", "none", "null", "nan", "n/a", "<na>", "nil", "undefined"),
+        *("unknown", "unk", "<unk>", "unspecified", "not specified", "anonymous"),
+    }
+)
+"""What tables write where they name no speaker: one id for all of these would be a speaker that there is not."""
+_WHOLE_NUMBER = re.compile(r"(\d+)\.0+")
+
+
+def speaker_name(speaker: str | None) -> str | None:
+    """The source's name of a speaker, None where that is nobody's.
+
+    Without spaces around it, and a number without a point: a table with gaps makes 7 a 7.0 in one split alone.
+    """
+    name = unicodedata.normalize("NFC", (speaker or "").strip())
+    if name.casefold() in _NOBODY:
         return None
-    return f"SPK_{xxhash.xxh3_64_hexdigest(f'{source}/{speaker}'.encode())}"
+    number = _WHOLE_NUMBER.fullmatch(name)
+    return number[1] if number else name
+
+
+def speaker_id(source: str, speaker: str | None) -> str | None:
+    """A stable public name of a source's speaker, in all its splits and revisions; None where the source names none."""
+    name = speaker_name(speaker)
+    if name is None:
+        return None
+    return f"SPK_{xxhash.xxh3_64_hexdigest(f'{source}/{name}'.encode(errors='surrogatepass'))}"
 
 
 def metadata_json(metadata: Mapping[str, Any] | None) -> str | None:

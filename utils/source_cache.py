@@ -11,7 +11,6 @@ takes a file that this run or another one is using. The time of change is the ti
 
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
@@ -123,11 +122,11 @@ class FileCache:
                 out.write(piece)
                 if file.stop_requested():
                     raise Interrupted(f"Stopped on request, while downloading {file.name}; what is here is kept.")
-            if _is_sound(partial, file):
+            if file.is_whole(partial):
                 return
         remove(partial)
         raise SourceError(
-            f"{file.name} of {file.repo_id} came damaged twice (its SHA-256 differs), so it was not used. "
+            f"{file.name} of {file.repo_id} came damaged twice (its checksum differs), so it was not used. "
             "Run again with --resume; if it stays so, report it on the dataset's page."
         )
 
@@ -206,15 +205,6 @@ def _delete_if_unused(path: Path) -> int:
         return 0
     log.info("deleted %s from the cache", path)
     return size_bytes
-
-
-def _is_sound(path: Path, file: RemoteFile) -> bool:
-    if path.stat().st_size != file.size_bytes:
-        return False
-    if file.sha256 is None:
-        return True
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
 
 
 def _cached_files(folder: Path) -> Iterator[tuple[int, int, Path]]:

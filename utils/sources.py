@@ -76,10 +76,13 @@ class SourceFiles(Protocol):
         """How many bytes those who opened files have read of them, from a disk or off the network."""
 
 
-def open_source(mirror: str, repo_id: str | None, access: SourceAccess, revision: str | None) -> SourceFiles:
+def open_source(
+    mirror: str, repo_id: str | None, access: SourceAccess, revision: str | None, branch: str | None = None
+) -> SourceFiles:
     """The files of a source, from its mirror where `access` names one, else from the Hub.
 
-    `revision` is the one that the source was first read at, None at the first read. Raises
+    `revision` is the one that the source was first read at, None at the first read: then the newest, of `branch` where
+    the repo has it there and not in its main branch. Raises
     SourceChanged where the source is no longer at it, SourceError where it can't be reached.
     """
     if access.source_dir is not None:
@@ -88,7 +91,7 @@ def open_source(mirror: str, repo_id: str | None, access: SourceAccess, revision
         raise SourceError(
             f"This source is not on the Hub. Download it yourself and give --source-dir a folder that holds {mirror}/."
         )
-    return HubFiles(repo_id, access, revision)
+    return HubFiles(repo_id, access, revision, branch)
 
 
 class MirrorFiles:
@@ -108,7 +111,7 @@ class MirrorFiles:
         # A corpus may be 400,000 loose clips: two flat sequences take half of what a dict would.
         self._names = tuple(name for name, _ in listed)
         self._sizes = array("q", (size for _, size in listed))
-        self.revision = _mirror_revision(self._names, self._sizes)
+        self.revision = revision_of_files(self._names, self._sizes)
         if revision is not None and revision != self.revision:
             raise SourceChanged(_mirror_changed(folder, revision))
 
@@ -143,7 +146,9 @@ class MirrorFiles:
 class HubFiles:
     """The files of a dataset repo on the Hub at one commit; hidden ones are left out, as in a mirror."""
 
-    def __init__(self, repo_id: str, access: SourceAccess, revision: str | None = None) -> None:
+    def __init__(
+        self, repo_id: str, access: SourceAccess, revision: str | None = None, branch: str | None = None
+    ) -> None:
         if revision is not None and revision.startswith(MIRROR_REVISION_PREFIX):
             raise SourceChanged(
                 f"{repo_id} was first read from a mirror; without --source-dir it would be read from the Hub. "
@@ -156,7 +161,11 @@ class HubFiles:
         self._meter = ByteMeter()
         self._cache = FileCache(access.cache_dir, access.max_cache_bytes, self._meter)
         # Asked for a pinned revision too: it says at once whether the Hub is there and still has it.
-        self.revision = self._ask(lambda: str(self._api.dataset_info(repo_id, revision=revision).sha), "revision")
+        self.revision = self._ask(
+            lambda: str(self._api.dataset_info(repo_id, revision=revision or branch).sha),
+            "revision",
+            None if revision else branch,
+        )
         self._files = self._ask(self._list, "list of files")
         self._names = tuple(sorted(self._files))
         self._prefetcher = Prefetcher(self._fetch_ahead)
@@ -195,10 +204,15 @@ class HubFiles:
     def _file(self, name: str) -> RemoteFile:
         return self._files[self._names[index_of(name, self._names, f"{self._repo_id} on the Hub")]]
 
-    def _ask(self, request: Callable[[], T], what: str) -> T:
+    def _ask(self, request: Callable[[], T], what: str, begins_at_branch: str | None = None) -> T:
         try:
             return hub.patiently(request, self._access.patience, self._access.stop_requested)
         except hub.NETWORK_ERRORS as error:
+            if begins_at_branch and hub.is_missing_revision(error):
+                raise SourceError(
+                    f"{self._repo_id} has no branch {begins_at_branch!r} on the Hub. Nothing was read. Look at "
+                    f"{hub.dataset_page(self._repo_id)}; or put its files into a mirror and give --source-dir."
+                ) from error
             raise explained(error, self._repo_id, what) from error
 
     def _list(self) -> dict[str, RemoteFile]:
@@ -270,7 +284,8 @@ def is_mirror_revision(revision: str | None) -> bool:
     return revision is not None and revision.startswith(MIRROR_REVISION_PREFIX)
 
 
-def _mirror_revision(names: Sequence[str], sizes: Sequence[int]) -> str:
+def revision_of_files(names: Sequence[str], sizes: Sequence[int]) -> str:
+    """The revision of files that nothing else tells apart: a digest of their names and sizes."""
     digest = hashlib.sha256()
     for name, size in zip(names, sizes, strict=True):
         digest.update(os.fsencode(name) + b"\0%d\n" % size)

@@ -59,7 +59,10 @@ class SplitUploader:
         for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
         declared = publisher.state.sources[source]
-        key = StagingKey(publisher.state.generation, source, split, declared.revision, declared.fingerprint)
+        state = publisher.state
+        key = StagingKey(
+            state.generation, source, split, declared.revision, declared.fingerprint, state.list_of_removed
+        )
         self.row_schema = declared.row_schema
         self._dedup = begun_with(declared.fingerprint)
         self.staging = Staging(staging_folder, key, self.row_schema)

@@ -7,15 +7,16 @@ checkpoint*. Nothing else on this machine says how far we are.
 
     rows -> segment.tmp (row group by row group) -> fsync -> rename to <first>-<last>-<digest>.parquet -> fsync folder
 
-Recovery: `segment.tmp` is dropped, segments that the target's state covers are deleted, those that are
-damaged (their digest says so) or do not continue it are set aside, and their clips are read again.
+Recovery: `segment.tmp` is dropped, segments that the target's state covers, or that are older than a removal of
+clips, are deleted, those that are damaged (their digest says so) or do not continue it are set aside, and their clips
+are read again.
 """
 
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -77,6 +78,8 @@ class StagingKey:
     split: str
     revision: str
     fingerprint: Mapping[str, Any]
+    removed: str = ""
+    """Names the list of what is never collected again (`State.list_of_removed`) that its clips were held against."""
 
     @property
     def has_fingerprints(self) -> bool:
@@ -171,6 +174,9 @@ class Staging:
         self.segments = ()
         remove(self.folder / "segment.tmp")
         for segment in read_segments(self.folder, self._put_aside):
+            if segment.key != self.key and replace(segment.key, removed=self.key.removed) == self.key:
+                forget_segment(segment)
+                continue
             if segment.key != self.key:
                 self._put_aside(segment.path, "it belongs to another generation, revision or set of options")
             elif _covers(published, segment):
@@ -291,6 +297,12 @@ def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
             damaged(path, f"it is damaged ({shown(error)})")
 
 
+def forget_segment(segment: Segment) -> None:
+    """Delete a segment that was staged before clips were taken out of the dataset: they may be in it, so not kept."""
+    remove(segment.path)
+    log.info("Deleted %s, staged before clips were taken out of the dataset. The others are read again.", segment.path)
+
+
 def staged_key(folder: Path, source: str, generation: str) -> StagingKey | None:
     """What an earlier run pinned for a source, from its staged segments; None where it staged nothing."""
     for split_folder in sorted((folder / source).glob("*")):
@@ -307,8 +319,9 @@ def _covers(published: Progress, segment: Segment) -> bool:
 
 
 def _footer(key: StagingKey, first: int, progress: Progress, rejects: list[StagedReject]) -> dict[str, Any]:
+    of_key = {name: value for name, value in asdict(key).items() if name != "removed" or value}
     return {
-        "key": asdict(key),
+        "key": of_key,
         "first_ordinal": first,
         "progress": asdict(progress),
         "rejects": [asdict(staged) for staged in rejects],

@@ -4,8 +4,9 @@
 value: publishing a part makes a new one (`State.after`), which is committed together with the part's
 files and becomes ours only when that commit has landed (law 1).
 
-What is said of rows other than speech (`SourceState.schema`, `State.next_ids`) stands in the JSON only where there are
-any: a state of speech alone is, byte by byte, the one that versions without such rows write and read.
+What is said of rows other than speech (`SourceState.schema`, `State.next_ids`), and of what was taken out, stands in
+the JSON only where there is any: a state of speech alone is, byte by byte, the one that versions without these write
+and read.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ STATE_VERSION = 1
 """Of a state of speech alone."""
 VERSION_WITH_OTHER_ROWS = 2
 """Older programs do not know these rows: they are to refuse the state, not to take it for damaged."""
+VERSION_WITH_REMOVALS = 3
+"""Older programs would collect again what was taken out."""
 MAX_OWN_RANGES = 64
 """Of IDs that a script chose: what the state names of a split at most, so that it does not grow with samples."""
 
@@ -147,6 +150,18 @@ class SourceState:
 
 
 @dataclass(frozen=True)
+class TakenOut:
+    """What was taken out for good (`utils/removed.py`); a state has one from the first removal on."""
+
+    list_sha256: str
+    """Of the list of what is never collected again."""
+    holes: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+    """Of rows of other kinds: name -> what `State.holes` is for speech."""
+    nameless: Mapping[str, int] = field(default_factory=dict)
+    """Kind of rows -> how many went whose IDs a script chose: such an ID is no number that a hole could name."""
+
+
+@dataclass(frozen=True)
 class Part:
     """What one commit adds for one split of a source: a shard, its rejects, or both."""
 
@@ -203,6 +218,23 @@ class State:
     committed_at: str = ""
     next_ids: Mapping[str, int] = field(default_factory=dict)
     """Of rows of other kinds: name -> what `next_id` is for speech."""
+    taken_out: TakenOut | None = None
+
+    def holes_of(self, rows: RowSchema) -> tuple[Range, ...]:
+        """IDs of that kind which stand for nothing."""
+        if rows is SPEECH:
+            return self.holes
+        return self.taken_out.holes.get(rows.name, ()) if self.taken_out else ()
+
+    @property
+    def nameless(self) -> int:
+        """Rows of all kinds that were taken out and have no hole."""
+        return sum(self.taken_out.nameless.values()) if self.taken_out else 0
+
+    @property
+    def list_of_removed(self) -> str:
+        """What names the list of what is never collected again; "" where nothing was ever taken out."""
+        return self.taken_out.list_sha256 if self.taken_out else ""
 
     def next_id_of(self, rows: RowSchema) -> int:
         return self.next_id if rows is SPEECH else self.next_ids.get(rows.name, 1)
@@ -260,6 +292,8 @@ class State:
 
     @property
     def _version(self) -> int:
+        if self.taken_out:
+            return VERSION_WITH_REMOVALS
         return STATE_VERSION if self._kinds <= {SPEECH.name} else VERSION_WITH_OTHER_ROWS
 
     def to_json(self) -> bytes:
@@ -269,6 +303,8 @@ class State:
                 del source["schema"]
         if not self.next_ids:
             del content["next_ids"]
+        if not self.taken_out:
+            del content["taken_out"]
         return json_with_checksum(content)
 
     @classmethod
@@ -277,7 +313,7 @@ class State:
         try:
             content = checked_json(raw)
             version = content.pop("version")
-            if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS):
+            if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS, VERSION_WITH_REMOVALS):
                 raise TargetRefused(_OTHER_VERSION)
             state = _state(content)
             check_state(state)
@@ -329,4 +365,8 @@ def _state(content: dict[str, Any]) -> State:
         source["splits"] = {name: _split_state(split) for name, split in source["splits"].items()}
     content["sources"] = {name: SourceState(**source) for name, source in content["sources"].items()}
     content["holes"] = _ranges(content["holes"])
+    if "taken_out" in content:
+        taken_out = content["taken_out"]
+        taken_out["holes"] = {kind: _ranges(holes) for kind, holes in taken_out["holes"].items()}
+        content["taken_out"] = TakenOut(**taken_out)
     return State(**content)

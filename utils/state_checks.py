@@ -34,6 +34,11 @@ def check_state(state: "State") -> None:
     """ValueError where a state can't be one."""
     check_types(state, type(state), "the state")
     _check_ranges(state.holes, "holes")
+    if state.taken_out:
+        for kind, holes in state.taken_out.holes.items():
+            _check_ranges(holes, f"the holes of {kind}")
+        if min(state.taken_out.nameless.values(), default=0) < 0:
+            raise ValueError("it counts less than nothing")
     for name, source in state.sources.items():
         _check_name(name)
         for split, books in source.splits.items():

@@ -16,6 +16,7 @@ from utils import hub
 from utils.audio import audio_from_array
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
+from utils.ids import number_of
 from utils.names import staging_name
 from utils.publisher import Publisher, open_publisher
 from utils.schema import LANGUAGE, AudioCell, Sample
@@ -106,9 +107,14 @@ class StreamingUploader(SplitUploader):
         return self._uploaded
 
     def add_sample(self, sample: Mapping[str, Any]) -> bool:
-        """Take a sample; False where its ID is uploaded, or waits for it, already. Uploads when a batch is full."""
+        """Take a sample; False where its ID is uploaded, or waits for it, already, or where it was taken out for good.
+
+        Uploads when a batch is full.
+        """
         self._refuse_if_over()
         row = _complete_row(sample, self.split)
+        if self._was_taken_out(row):
+            return False
         if row["ID"] in self._pending or row["ID"] in self._uploaded:
             return False
         self.add_step(Step(self.progress.after({"index": self.progress.read + 1}, row), row))
@@ -116,6 +122,14 @@ class StreamingUploader(SplitUploader):
         if len(self._pending) >= self.batch_size:
             self.upload_batch()
         return True
+
+    def _was_taken_out(self, row: Sample) -> bool:
+        """Whether `--remove` says that this sample, its speaker or its ID is not to come again."""
+        removed = self.publisher.removed
+        if removed.has_source(self.SOURCE) or removed.means(row["source_id"], row["speaker_id"]):
+            return True
+        number = number_of(row["ID"])
+        return number is not None and any(first <= number <= last for first, last in self.publisher.state.holes)
 
     def upload_batch(self, samples: Iterable[Mapping[str, Any]] = ()) -> int:
         """Upload `samples` and all that wait; returns how many rows were uploaded."""

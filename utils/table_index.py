@@ -86,12 +86,17 @@ class TableIndex:
 
     def get(self, table: str, key: str) -> Row | None:
         """The first row of a table under `key`; None where there is none."""
+        return next(self.every(table, key, 1), None)
+
+    def every(self, table: str, key: str, most: int = -1) -> Iterator[Row]:
+        """The rows of a table under `key`, in its order; the first `most` of them where that is not negative."""
         found = self._query(
-            "SELECT row, key, value FROM entry WHERE key = ? AND tbl = ? ORDER BY row LIMIT 1",
+            "SELECT row, key, value FROM entry WHERE key = ? AND tbl = ? ORDER BY row LIMIT ?",
             key,
             self._numbers[table],
+            most,
         )
-        return next(map(Row._make, found), None)
+        return map(Row._make, found)
 
     def rows(self, table: str, first: int = 0) -> Iterator[Row]:
         """The rows of a table in its order, from row number `first` on."""

@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 CARD_PATH = "README.md"
 STATE_FOLDER = STATE_PATH.split("/")[0]
+BEFORE_REMOVAL = "before-removal"
+"""What is kept of a folder that clips were taken out of begins like this, after its name."""
 PREVIOUS_STATE_PATH = f"{STATE_FOLDER}/state.previous.json"
 """In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
 
@@ -97,7 +99,7 @@ class Change:
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     """Path in the target -> content, or a local file, which must not change meanwhile."""
     removed: tuple[str, ...] = ()
-    """Published files that go; only a repair removes any (`Target.mend`)."""
+    """Published files that go; only a repair or a removal has any."""
     only_since: bool = False
     """Nothing at all may have come in since it was planned: a repair writes again what it has read."""
 
@@ -130,6 +132,9 @@ class Target(Protocol):
 
     def mend(self, change: Change, since: Snapshot) -> str:
         """Apply a change that replaces published files, the old ones kept; returns where they are, in words."""
+
+    def take_out(self, change: Change, since: Snapshot) -> str:
+        """The same for a change after which clips are to be there no more; says where they still are, in words."""
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
         """A small file, None where there is none. Any other failure raises."""
@@ -180,15 +185,15 @@ class LocalTarget:
             if self._died_between_names():
                 rename(self._draft, self.folder)
                 fsync_folder(self.folder.parent)
-                log.info("Finished a repair of %s that had died at its very last step", self.name)
+                log.info("Finished a change of %s that had died at its very last step", self.name)
             yield
 
     def snapshot(self) -> Snapshot:
         self._refuse_a_file()
         if self._died_between_names():
             raise TargetRefused(
-                f"A repair of {self.name} died at its very last step. Nothing is lost: repeat the --repair, which "
-                "finishes it."
+                f"A change of {self.name} died at its very last step. Nothing is lost: repeat that command (--repair, "
+                "--remove ... or --fresh), which finishes it."
             )
         raw = self._read(STATE_PATH)
         # `.ingest` without a state is what a first start leaves that died before its commit: not data.
@@ -211,11 +216,24 @@ class LocalTarget:
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
         """A folder that holds data is renamed aside, so the new one has nothing to replace."""
         self._refuse_to_bury(since)
+        planned = replace(change.planned, replaces_old_data=False)
+        if since.holds_data and change.files:
+            return self._begin_beside(replace(change, planned=planned))
+        self._write(change.files)
         if since.holds_data:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
             log.info("The old dataset is kept as %s", kept)
-        return self._put_state(replace(change.planned, replaces_old_data=False))
+        return self._put_state(planned)
+
+    def _begin_beside(self, change: Change) -> Snapshot:
+        """Begin with files that the old dataset has, too: made beside it first, so that no crash can lose them."""
+        draft = LocalTarget(self._draft)
+        remove_tree(draft.folder)
+        draft._write(change.files)
+        begun = draft._put_state(change.planned)
+        self._take_the_name_of_the_old("before-fresh")
+        return begun
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         now = self.snapshot()
@@ -226,17 +244,19 @@ class LocalTarget:
                 f"{self.name} was changed by somebody else while we ran. Our last shard was not written; those "
                 "before it are safe. Stop the other run, then repeat this command with --resume."
             )
-        for path, content in change.files.items():
-            if isinstance(content, bytes):
-                write_atomically(self.folder / path, content)
-            else:
-                _move_durably(content, self.folder / path)
+        self._write(change.files)
         self._write_card(change.planned)
         if (before := self._read(STATE_PATH)) is not None:
             write_atomically(self.folder / PREVIOUS_STATE_PATH, before)
         return self._put_state(change.planned)
 
     def mend(self, change: Change, since: Snapshot) -> str:
+        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, 'before-repair')}."
+
+    def take_out(self, change: Change, since: Snapshot) -> str:
+        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, BEFORE_REMOVAL)}."
+
+    def _replace_by_draft(self, change: Change, since: Snapshot, label: str) -> Path:
         """A copy of the folder is changed (files that stay are linked, not copied), then it takes the folder's name."""
         if self.head() != since.head:
             raise TargetMoved(
@@ -252,24 +272,36 @@ class LocalTarget:
                 _link(self.folder / path, draft.folder / path)
         for folder, _, _ in os.walk(draft.folder):
             fsync_folder(Path(folder))
-        for path, content in change.files.items():
-            if isinstance(content, bytes):
-                write_atomically(draft.folder / path, content)
-            else:
-                _move_durably(content, draft.folder / path)
+        draft._write(change.files)
         draft._write_card(change.planned)
         draft._put_state(change.planned)
+        return self._take_the_name_of_the_old(label)
+
+    def _write(self, files: Mapping[str, Path | bytes]) -> None:
+        for path, content in files.items():
+            if isinstance(content, bytes):
+                write_atomically(self.folder / path, content)
+            else:
+                _move_durably(content, self.folder / path)
+
+    def _take_the_name_of_the_old(self, label: str) -> Path:
+        """The whole draft becomes the dataset; returns where the old one is kept."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-repair-{stamp}"))
-        rename_aside(draft.folder, self.folder)
-        return f"The dataset as it was is kept in {kept}."
+        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{stamp}"))
+        rename_aside(self._draft, self.folder)
+        return kept
+
+    def put_away(self) -> list[Path]:
+        """What lies beside the folder and may hold rows that it has no more: as it was once, and what was set aside."""
+        name = glob.escape(self.folder.name)
+        return sorted([*self.folder.parent.glob(f"{name}.before-*"), *self.folder.parent.glob(f"{name}.set-aside")])
 
     @property
     def _draft(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.repairing")
 
     def _died_between_names(self) -> bool:
-        """Whether a repair put the old folder away, and died before it gave the whole new one its name."""
+        """Whether a change put the old folder away, and died before it gave the whole new one its name."""
         return not self.folder.exists() and (self._draft / STATE_PATH).exists()
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:

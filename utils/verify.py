@@ -39,6 +39,7 @@ def verify(
     if of_state.state:
         of_rows.is_ours = True
         of_rows.sample_rate_hz = of_state.state.sample_rate_hz
+        of_rows.look_for(of_state.removed, of_state.removed_check)
     shards, rejects = data_files(stored, of_state)
     for number, path in enumerate((*shards, *rejects)):
         on_file(path, number, len(shards) + len(rejects))
@@ -65,9 +66,11 @@ def data_files(stored: Sequence[StoredFile], of_state: StateChecks) -> tuple[lis
 
 
 def _in_order(of_state: StateChecks, of_rows: RowChecks) -> tuple[Check, ...]:
+    was_taken_out = bool(of_state.state and of_state.state.list_of_removed)
     return (
         *(of_state.state_check, of_state.ledger_check, of_state.files, of_state.contents, of_rows.readable),
         *(of_state.counts, of_state.books, of_rows.ids, of_state.order, of_rows.source_ids, of_rows.splits),
+        *([of_state.removed_check] if was_taken_out else []),
         *(of_state.card, of_rows.same_audio, of_rows.audio),
     )
 

@@ -22,6 +22,7 @@ from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
 from utils.hash_index import HashIndex, Place
 from utils.ids import Range
+from utils.removed import RemovedList
 from utils.schema import SPEECH, SPLITS, RejectReason, RowSchema, rows_in
 from utils.targets import Snapshot, Target
 from utils.verify_checks import SHOWN, Check, heed
@@ -71,22 +72,31 @@ class RowChecks:
         self._target, self._snapshot, self._deep = target, snapshot, deep
         self._stop_requested = stop_requested
         self._all: list[FileFacts] = []
+        self._removed = RemovedList()
+        self._removed_check: Check | None = None
         self._by_id, self._by_source_id, self._by_audio = (
             HashIndex(scratch / name) for name in ("ids", "source-ids", "audio")
         )
         if not deep:
             self.audio.skip("clips are decoded with --deep")
 
+    def look_for(self, removed: RemovedList, check: Check) -> None:
+        """Note in `check` every row that was taken out for good; where the list is empty, don't look."""
+        if removed != RemovedList():
+            self._removed, self._removed_check = removed, check
+
     def read_shard(self, path: str) -> None:
         """Read a data file. Damage is noted; what can't be asked (the network) raises."""
         facts = self._begin(path, self.files)
         with self._noting_damage(path):
             decodes = self._deep and facts.row_schema.has_audio
-            wanted = [*_LIGHT_COLUMNS, *(["audio"] if decodes else [])]
+            speakers = ["speaker_id"] if self._removed.speakers else []
+            wanted = [*_LIGHT_COLUMNS, *speakers, *(["audio"] if decodes else [])]
             for first, batch in self._batches(facts, wanted):
                 self._take_ids(facts, batch, first)
                 self._take_source_ids(facts, batch, first)
                 self._take_audio_hashes(batch, first)
+                self._look_for_removed(facts, batch)
                 facts.duration_s += _seconds(batch)
                 if decodes:
                     self._decode(facts, batch, first)
@@ -183,6 +193,20 @@ class RowChecks:
         names_this = pc.match_substring_regex(text, f"^{source}/{re.escape(facts.split)}/")
         for value in text.filter(pc.and_not(names_one, names_this)).to_pylist():
             self.splits.offend(f"{value} is in {facts.path}")
+
+    def _look_for_removed(self, facts: FileFacts, batch: pa.RecordBatch) -> None:
+        if self._removed_check is None or "source_id" not in batch.schema.names:
+            return
+        self._removed_check.checked += batch.num_rows
+        if self._removed.has_source(PurePosixPath(facts.path).stem.rpartition("-")[0]):
+            self._removed_check.offend(f"{facts.path} is of a source that was taken out", batch.num_rows)
+            return
+        source_ids = _as_text(batch["source_id"]).to_pylist()
+        named = "speaker_id" in batch.schema.names
+        speakers = _as_text(batch["speaker_id"]).to_pylist() if named else [None] * len(source_ids)
+        for source_id, speaker in zip(source_ids, speakers, strict=True):
+            if self._removed.means(source_id or "", speaker):
+                self._removed_check.offend(f"{source_id} in {facts.path} was taken out")
 
     def _take_audio_hashes(self, batch: pa.RecordBatch, first: int) -> None:
         if "audio_hash" in batch.schema.names:

@@ -12,6 +12,7 @@ from utils.card import render_card
 from utils.errors import TargetRefused
 from utils.ids import Range, id_of, merge_ranges
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.removed import REMOVED_PATH, RemovedList
 from utils.schema import DATA_FOLDERS, REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, rows_in
 from utils.state import STATE_PATH, DamagedState, SourceState, SplitState, State, part_path
 from utils.targets import CARD_PATH, Snapshot, StoredFile, Target, published_files
@@ -44,12 +45,18 @@ class StateChecks:
     )
     order: Check = field(default_factory=lambda: Check("order of IDs", _IDS_IN_ORDER.format("S1")))
     card: Check = field(default_factory=lambda: Check("card", "it says what the state says"))
+    removed_check: Check = field(
+        default_factory=lambda: Check("taken out", "the list of it is the one that the state signs, no row is on it")
+    )
     state: State | None = None
+    removed: RemovedList = field(default_factory=RemovedList)
+    """What is never collected again."""
     records: dict[str, FileRecord] | None = None
     """The ledger, by path in the order of publishing; None where there is none that can be trusted."""
 
     def skip_all(self, why: str) -> None:
-        for check in (self.ledger_check, self.files, self.contents, self.counts, self.books, self.order, self.card):
+        checks = (self.ledger_check, self.files, self.contents, self.counts, self.books, self.order, self.card)
+        for check in (*checks, self.removed_check):
             check.skip(why)
 
     # --- reading ---------------------------------------------------------------------------
@@ -74,6 +81,18 @@ class StateChecks:
         if self.ledger_check.found and self.records is None:
             names_it = partial(Ledger.checked, state=self.state)
             self.ledger_check.remedy = how_to_restore(target, LEDGER_PATH, snapshot, names_it)
+        self._read_removed(target, snapshot, self.state)
+
+    def _read_removed(self, target: Target, snapshot: Snapshot, state: State) -> None:
+        if not state.list_of_removed:
+            self.removed_check.skip("nothing was taken out")
+            return
+        try:
+            self.removed = RemovedList.checked(target.read_file(REMOVED_PATH, snapshot), state)
+        except TargetRefused as error:
+            self.removed_check.offend(str(error))
+            names_it = partial(RemovedList.checked, state=state)
+            self.removed_check.remedy = how_to_restore(target, REMOVED_PATH, snapshot, names_it)
 
     def _read_ledger(self, raw: bytes | None, state: State) -> None:
         if not state.ledger_bytes:
@@ -168,7 +187,7 @@ class StateChecks:
     def _check_removed(self, state: State) -> None:
         every = [books for _, _, books in split_books(state)]
         kept, published = sum(map(kept_in_all, every)), sum(books.published for books in every)
-        removed = sum(map(_size, state.holes))
+        removed = sum(_size(hole) for rows in ROW_SCHEMAS.values() for hole in state.holes_of(rows)) + state.nameless
         if kept != published + removed and not self.books.found:
             self.books.offend(f"kept {kept:,} in all, but published {published:,} and removed {removed:,}")
 
@@ -195,7 +214,7 @@ class StateChecks:
         last = state.next_id_of(rows) - 1
         self.order.checked += last
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
-        expected = subtract([(1, last)] if last else [], state.holes if rows is SPEECH else ())
+        expected = subtract([(1, last)] if last else [], state.holes_of(rows))
         if not any(source.carries_own_ids for source in state.sources_of(rows).values()):
             for missing in subtract(expected, found):
                 self.order.offend(f"{ranges_text([missing], rows)} missing, and not named as a hole", _size(missing))

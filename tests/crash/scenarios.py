@@ -21,6 +21,8 @@ OUTPUT = "../target/out"
 SOURCES = "../sources"
 SHARED = f"{SOURCES}/shared"
 """Mirrors of two sources that have clips in common."""
+WITHDRAWN = "withdrawn.txt"
+"""The clips that are taken out."""
 SMALL = ("--upload-batch-size", "2", "--checkpoint-interval", "2", "--quiet")
 CUTS = (*SMALL, "--no-overlap")
 """One step after the other: the same ones in every run, so that each of them can be struck."""
@@ -47,7 +49,8 @@ class Scenario:
     buys: bool = False
     """It buys from the tests' Apify. What was bought is on this machine alone: `data/raw` moves with the user."""
     keeps: str = ""
-    """How the data that was there before is kept: the name of a folder, or of a tag, begins like this."""
+    """How the data that was there before is kept: the name of a folder, or of a tag, begins like this. Empty: not told,
+    or, of a removal on the Hub, in its history alone."""
 
 
 def arguments(command: Sequence[str], target: str) -> list[str]:
@@ -57,8 +60,8 @@ def arguments(command: Sequence[str], target: str) -> list[str]:
 
 
 def scenarios() -> list[Scenario]:
-    """All scenarios: both targets; fresh, over older data, appending, repairing, all at once; sources from a mirror
-    and the Hub."""
+    """All scenarios: both targets; fresh, over older data, appending, repairing, taking out, all at once; sources from
+    a mirror and the Hub."""
     giga, parquet = ("GigaSpeech2", *MIRRORS, *CUTS), ("ProcessedVoiceTH", *MIRRORS, *CUTS)
     overlapped = ("GigaSpeech2", "ProcessedVoiceTH", *MIRRORS, *OVERLAPPED)
     hub_source = ("ProcessedVoiceTH", *CUTS, "--timeout", str(TIMEOUT_S))
@@ -106,6 +109,27 @@ def scenarios() -> list[Scenario]:
                 keeps="before-repair-" if target == HUB else "out.before-repair-",
             )
         )
+        withdrawn = ("--remove", "ProcessedVoiceTH", "--remove-id", f"{SOURCES}/{WITHDRAWN}")
+        found.append(
+            Scenario(
+                f"removal, {target}",
+                target,
+                withdrawn,
+                withdrawn,
+                before=(("--fresh", *parquet), ("--append", *giga)),
+                keeps="" if target == HUB else "out.before-removal-",
+            )
+        )
+        found.append(
+            Scenario(
+                f"fresh over a removal, {target}",
+                target,
+                ("--fresh", *giga),
+                ("--fresh", "--resume", *giga),
+                before=(("--fresh", *giga), withdrawn[2:]),
+                keeps=kept,
+            )
+        )
     paid = ("Apify", "--queries", f"{SOURCES}/queries.yaml", *CUTS, "--flush-interval", "2", "--accept-terms", "Apify")
     found += [
         Scenario("fresh, paid, folder", FOLDER, ("--fresh", *paid), ("--fresh", "--resume", *paid), buys=True),
@@ -140,6 +164,7 @@ def write_sources(folder: Path) -> None:
     _write_parquet(folder / PARQUET_REPO, {"train": range(50, 53), "dev": range(60, 61), "test": range(70, 71)})
     _write_parquet(folder / "shared" / PARQUET_REPO, {"train": (2, 10, 30), "dev": (20,), "test": (70,)})
     (folder / "queries.yaml").write_text(QUERIES)
+    (folder / WITHDRAWN).write_text("GigaSpeech2/train/0-100-2\nGigaSpeech2/test/901-1001-0\n")
 
 
 def _write_archives(folder: Path) -> None:

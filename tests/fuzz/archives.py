@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from processors.parquet_reader import ParquetColumns, read_parquet
+from processors.parquet_reader import read_parquet
+from processors.source_spec import Columns
 from processors.table_reader import table_rows
 from processors.tar_reader import read_tars
 from tests.fuzz.audio import sound
@@ -188,7 +189,7 @@ def _read_table(made: bytes, folder: Path) -> str:
 # --- Parquet -------------------------------------------------------------------------------------
 
 _SCHEMA = pa.schema([("audio", AUDIO_TYPE), ("sentence", pa.string()), ("votes", pa.int32()), ("when", pa.date32())])
-_COLUMNS = ParquetColumns(metadata=("votes", "when"))
+_COLUMNS = Columns(metadata=("votes", "when"))
 
 
 def parquet_of(table: pa.Table, **options: Any) -> bytes:

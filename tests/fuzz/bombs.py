@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from processors.parquet_reader import ParquetColumns, count_rows, read_parquet
+from processors.parquet_reader import count_rows, read_parquet
+from processors.source_spec import Columns
 from processors.table_reader import table_rows
 from processors.tar_reader import read_tars
 from tests.fuzz.archives import MemoryFiles, parquet_of, tar_of
@@ -35,7 +36,7 @@ from utils.tsv import TextLines
 from utils.verify import verify
 
 GB = 1000**3
-_COLUMNS = ParquetColumns()
+_COLUMNS = Columns()
 _CLIP_BYTES = 120_000_000
 """A little less than is loaded of one clip."""
 

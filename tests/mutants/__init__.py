@@ -4,7 +4,7 @@
 run (`tests/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
-from tests.mutants import books, keeping, paid, protocol, publishing, reading
+from tests.mutants import books, keeping, paid, protocol, publishing, reading, removing
 from tests.mutants.mutant import LAWS, PROTOCOL, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -14,6 +14,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *keeping.MUTANTS,
     *protocol.MUTANTS,
     *paid.MUTANTS,
+    *removing.MUTANTS,
 )
 
 __all__ = ["LAWS", "MUTANTS", "PROTOCOL", "Mutant"]

@@ -1,0 +1,300 @@
+"""A source of tables and clips, put in order on disk: what each split has to read, and where it lies.
+
+Three indexes, each made of the one before, all made again where they are lost:
+
+1. contents: the rows of all tables as they stand there, the place of every clip;
+2. rows: those of each split with their clip's place. Rows whose clip can be jumped to, or is not there, come in table
+   order; those whose clip is in a tar.gz come in its order;
+3. rest: clips that no row of any split means.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from processors.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
+from processors.contents import Entry, Place, entries_of, shown_name
+from processors.reading import base_name_of, short_key
+from processors.source_spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
+from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
+from utils.errors import SourceError
+from utils.schema import SPLITS
+from utils.shown import shown
+from utils.sources import SourceFiles
+from utils.table_index import Entry as IndexEntry
+from utils.table_index import Row, TableIndex, open_table_index
+
+log = logging.getLogger(__name__)
+
+_ROWS: Final = "rows"
+ASIDE: Final = "aside"
+"""What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
+_KALDI_FILES: Final = ("wav.scp", "utt2spk", "segments")
+_TABLE_ENDINGS: Final = ("*.csv", "*.tsv", "*.jsonl", "*.json", "wav.scp")
+IN_ARCHIVE_ORDER: Final = "@"
+"""Behind a split's name: its rows whose clip is in a tar.gz, by the clip's path."""
+_STOP_CHECK_ROWS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """A row of a table with its clip."""
+
+    key: str
+    name: str
+    """Of the clip's file, for messages."""
+    transcript: str
+    speaker: str | None
+    metadata: Mapping[str, Any] | None
+    place: Place | None
+    """None: the clip is not there."""
+
+    def to_json(self) -> str:
+        place = self.place.to_json() if self.place else None
+        return json.dumps(
+            [self.key, self.name, self.transcript, self.speaker, self.metadata, place], ensure_ascii=False
+        )
+
+    @classmethod
+    def from_row(cls, row: Row) -> "ClipRow":
+        key, name, transcript, speaker, metadata, place = json.loads(row.value)
+        return cls(key, name, transcript, speaker, metadata, Place.from_json(place) if place else None)
+
+
+class ClipTables:
+    """The rows of all splits of one source, in order. Close it."""
+
+    def __init__(
+        self,
+        name: str,
+        files: SourceFiles,
+        spec: TableSpec,
+        folder: Path,
+        raise_if_stopped: Callable[[], None],
+    ) -> None:
+        """Opens the indexes in `folder`, made first where they are not there. SourceError where they can't be made."""
+        self.name, self._files, self._spec = name, files, spec
+        self.raise_if_stopped = raise_if_stopped
+        self._folder = folder
+        columns = spec.columns
+        names = (*columns.audio, *columns.transcript, *columns.speaker, *columns.id, *columns.split, *columns.metadata)
+        self._removed = {ord(mark): None for mark in spec.remove}
+        self._needed = tuple(dict.fromkeys((*names, KEY, VALUE)))
+        with ExitStack() as opened:
+            self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES], self._read_contents))
+            splits = [f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER)]
+            self.rows = opened.enter_context(self._open(splits, self.placed_rows))
+            self.rest = opened.enter_context(self._open(list(SPLITS), self._find_rest))
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> "ClipTables":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def count(self, split: str) -> int:
+        """How many clips reading a split comes to."""
+        return self.rows.count(split) + self.rows.count(split + IN_ARCHIVE_ORDER) + self.rest.count(split)
+
+    def _open(self, tables: list[str], entries: Callable[[], Iterator[IndexEntry]]) -> TableIndex:
+        identity = f"{self.name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}"
+        return open_table_index(self._folder, self.name, identity, tables, entries)
+
+    # --- contents ----------------------------------------------------------------------------
+
+    def _read_contents(self) -> Iterator[IndexEntry]:
+        log.info("%s: reading its tables, and where its clips are", self.name)
+        tables = 0
+        for entry in entries_of(self._files, self.raise_if_stopped):
+            if entry.is_clip:
+                yield CLIPS, entry.path, entry.place.to_json()
+                yield NAMES, name_key(entry.path), entry.path
+            elif self._spec.form == "kaldi" and base_name_of(entry.path) in _KALDI_FILES:
+                yield from self._aside(entry)
+            elif matches(entry.path, self._patterns()) and self._form_of(entry.path):
+                tables += 1
+                yield from self.table_entries(entry)
+        if not tables:
+            raise SourceError(
+                f"{self.name} has no table {' or '.join(self._patterns())}; it has "
+                f"{shown(', '.join(self._files.names()[:5]))}. Put it there, then run again with --resume."
+            )
+
+    def _patterns(self) -> tuple[str, ...]:
+        if self._spec.tables:
+            return self._spec.tables
+        if self._spec.splits and not self._spec.columns.split:
+            return tuple(pattern for patterns in self._spec.splits.values() for pattern in patterns)
+        return ("text",) if self._spec.form == "kaldi" else _TABLE_ENDINGS
+
+    def _form_of(self, path: str) -> Form:
+        said = next((form for pattern, form in self._spec.forms if matches(path, [pattern])), self._spec.form)
+        return form_of(path, said)
+
+    def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
+        form = self._form_of(entry.path)
+        split = self._split_of_table(entry.path)
+        found: FoundColumns | None = None
+        with entry.open() as stream:
+            for number, row in enumerate(rows_of(stream, entry.path, form, self._spec.header, self._spec.quoted)):
+                if number % _STOP_CHECK_ROWS == 0:
+                    self.raise_if_stopped()
+                found = found or self._columns(row, entry.path)
+                yield _ROWS, entry.path, json.dumps([split, self._only_needed(row)], ensure_ascii=False)
+
+    def _columns(self, row: TableRow, path: str) -> FoundColumns:
+        """Looks whether a table's first row has what is needed: if that has not, none has."""
+        if self._spec.form == "kaldi":
+            return FoundColumns(KEY, VALUE, None, KEY, None)
+        return self._spec.columns.found_in(list(row), path)
+
+    def _only_needed(self, row: TableRow) -> dict[str, Any]:
+        values = ((name, value_of(row, name)) for name in self._needed)
+        return {name: value for name, value in values if value not in (None, "")}
+
+    def _split_of_table(self, path: str) -> str | None:
+        if self._spec.columns.split:
+            return None
+        if self._spec.splits:
+            return next((split for split, patterns in self._spec.splits.items() if matches(path, patterns)), None)
+        return split_of_path(path)
+
+    def _aside(self, entry: Entry) -> Iterator[IndexEntry]:
+        folder, _, name = entry.path.rpartition("/")
+        if name == "segments":
+            raise SourceError(
+                f"{entry.path}: utterances that are cut out of longer recordings are not read. Cut them first, and "
+                "leave that file out. Nothing was read."
+            )
+        with entry.open() as stream:
+            for row in rows_of(stream, entry.path, "kaldi"):
+                yield ASIDE, f"{name} {folder} {row[KEY]}", str(row[VALUE])
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def placed_rows(self) -> Iterator[IndexEntry]:
+        finder = ClipFinder(self.contents)
+        nameless = 0
+        for number, found in enumerate(self.contents.rows(_ROWS)):
+            if number % _STOP_CHECK_ROWS == 0:
+                self.raise_if_stopped()
+            split, row = json.loads(found.value)
+            name = self._clip_name(row, found.key)
+            if not name:
+                nameless += 1
+                continue
+            place, path = self._place_of(finder, name, found.key)
+            clip = self._clip_row(row, name, path, place, found.key)
+            in_order = IN_ARCHIVE_ORDER if place and place.kind == "tar.gz" else ""
+            yield f"{self._split(split, row, name, found.key)}{in_order}", path if place else "", clip.to_json()
+        if nameless:
+            log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
+
+    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[Place | None, str]:
+        """Where a row's clip is, and its path; where it is not, why."""
+        found = finder.find(name, table)
+        clip = self.contents.get(CLIPS, found.path) if found.path else None
+        return (Place.from_json(clip.value), clip.key) if clip else (None, found.why_not)
+
+    def _clip_row(self, row: TableRow, name: str, path: str, place: Place | None, table: str) -> ClipRow:
+        columns = self._spec.columns
+        is_kaldi = self._spec.form == "kaldi"
+        transcript = text_of(_first(row, (VALUE,) if is_kaldi else columns.transcript))
+        speaker = self.contents.get(ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}") if is_kaldi else None
+        return ClipRow(
+            key=self._key(row, name, table),
+            name=shown_name(path, place) if place else path,
+            transcript=transcript.translate(self._removed) if self._removed else transcript,
+            speaker=text_of(_first(row, columns.speaker)) or (speaker.value if speaker else None),
+            metadata={name: row[name] for name in columns.metadata if name in row} or None,
+            place=place,
+        )
+
+    def _clip_name(self, row: TableRow, table: str) -> str:
+        """What the row calls its clip; "" where it has no name."""
+        if self._spec.form != "kaldi":
+            return normal_name(text_of(_first(row, self._spec.columns.audio)))
+        found = self.contents.get(ASIDE, f"wav.scp {_folder(table)} {row[KEY]}")
+        return normal_name(_file_of_command(found.value) if found else str(row[KEY]))
+
+    def _key(self, row: TableRow, name: str, table: str) -> str:
+        ids = (KEY,) if self._spec.form == "kaldi" else self._spec.columns.id
+        key = text_of(_first(row, ids)) or without_ending(name)
+        folder = base_name_of(_folder(table)) if self._spec.key_has_folder else ""
+        return short_key(f"{folder}/{key}" if folder else key)
+
+    def _split(self, of_table: str | None, row: TableRow, name: str, table: str) -> str:
+        if not self._spec.columns.split:
+            return of_table or split_of_path(_folder(name)) or "train"
+        value = text_of(_first(row, self._spec.columns.split))
+        split = split_of_value(value, self._spec.splits)
+        if split is None:
+            raise SourceError(
+                f"{shown(table)}: {shown(repr(value))} is no split that is known. Say in the source's definition what "
+                "it stands for. Nothing was read."
+            )
+        return split
+
+    # --- rest --------------------------------------------------------------------------------
+
+    def _find_rest(self) -> Iterator[IndexEntry]:
+        """Clips that no row means: of the split that their folders name, else of train, or of the only one there is."""
+        with_rows = [split for split in SPLITS if self.rows.count(split) or self.rows.count(split + IN_ARCHIVE_ORDER)]
+        default = "train" if "train" in with_rows or not with_rows else with_rows[-1]
+        for number, clip in enumerate(self.contents.rows(CLIPS)):
+            if number % _STOP_CHECK_ROWS == 0:
+                self.raise_if_stopped()
+            meant_by = self._row_of(clip.key, with_rows)
+            if meant_by is None:
+                named = split_of_path(_folder(clip.key))
+                yield named if named in with_rows else default, clip.key, ""
+            elif (first := self.contents.get(CLIPS, clip.key)) and first.number != clip.number:
+                # An archive has it twice: the second one is a repetition of the first.
+                yield meant_by[0], clip.key, ClipRow.from_row(meant_by[1]).key
+
+    def _row_of(self, path: str, splits: list[str]) -> tuple[str, Row] | None:
+        for split in splits:
+            for order in ("", IN_ARCHIVE_ORDER):
+                if row := self.rows.get(split + order, path):
+                    return split, row
+        return None
+
+
+def value_of(row: TableRow, name: str) -> Any:
+    """A value by its column; `a.b` is b of the object a, where no column has the whole name."""
+    if name in row or "." not in name:
+        return row.get(name)
+    outer, _, inner = name.partition(".")
+    value = row.get(outer)
+    return value_of(value, inner) if isinstance(value, Mapping) else None
+
+
+def text_of(value: Any) -> str:
+    """A value of a table as text; "" for one that is none."""
+    if value is None or isinstance(value, list | dict):
+        return ""
+    return str(value)
+
+
+def _first(row: TableRow, names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if name in row), None)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _file_of_command(value: str) -> str:
+    """The file in an entry of `wav.scp`: the entry itself, or of a command (`sox a.flac -t wav - |`) what it reads.
+
+    No command is ever run.
+    """
+    if not value.endswith("|"):
+        return value
+    words = value.rstrip("|").split()
+    return next((word for word in words if without_ending(word) != word), value)

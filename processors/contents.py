@@ -1,0 +1,249 @@
+"""What a source of clips and tables holds, file by file: loose, or in its zip, tar and tar.gz archives.
+
+Every file has a path: of a member of an archive, the archive's and then its own. A clip's `Place` is all that it takes
+to read it later: with one jump, but for those in a tar.gz, which are counted and come as they stand there.
+"""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import BinaryIO, Final, Literal, Self, TypeAlias
+
+from processors.reading import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
+from processors.tar_reader import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
+from utils.shown import shown
+from utils.sources import SourceFiles
+from utils.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
+
+ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
+_END_OF_TAR: Final = bytes(tarfile.BLOCKSIZE)
+
+Kind: TypeAlias = Literal["file", "zip", "tar", "tar.gz"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a clip is."""
+
+    kind: Kind
+    file: str
+    """The source's file: the clip itself, or the archive that it is in."""
+    size_bytes: int
+    at: int = 0
+    """In a zip where its header begins, in a tar its content; in a tar.gz how many clips are before it."""
+    packed_bytes: int = 0
+    method: int = 0
+    crc: int = 0
+    is_plain: bool = True
+    """False for a link, and for a file with holes: it has no audio of its own."""
+
+    def to_json(self) -> str:
+        where = (
+            self.kind,
+            self.file,
+            self.size_bytes,
+            self.at,
+            self.packed_bytes,
+            self.method,
+            self.crc,
+            self.is_plain,
+        )
+        return json.dumps(where, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Place":
+        return cls(*json.loads(text))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a source."""
+
+    path: str
+    place: Place
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    """Opens it for reading, while it is the entry last yielded."""
+
+    @property
+    def is_clip(self) -> bool:
+        """By name: `._name` is a macOS side file."""
+        return ending_of(self.path).lower() in AUDIO_SUFFIXES and not base_name_of(self.path).startswith("._")
+
+
+def entries_of(files: SourceFiles, raise_if_stopped: Callable[[], None]) -> Iterator[Entry]:
+    """All files of a source, archives taken apart. SourceError where an archive is damaged."""
+    for name in files.names():
+        raise_if_stopped()
+        kind = _kind_of(name)
+        if kind == "file":
+            yield _loose(files, name)
+        else:
+            read = {"zip": _in_zip, "tar": _in_tar, "tar.gz": _in_tar_gz}[kind]
+            for entry in read(files, name):
+                raise_if_stopped()
+                yield entry
+
+
+class ClipAudio:
+    """The audio of clips that can be jumped to. Holds the archive that was read last open; close it."""
+
+    def __init__(self, files: SourceFiles) -> None:
+        self._files = files
+        self._name = ""
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def at(self, place: Place) -> bytes | None:
+        """The bytes of a clip; None where it has none, or over `MAX_CLIP_BYTES`. SourceError where it is damaged."""
+        if not place.is_plain or place.size_bytes > MAX_CLIP_BYTES:
+            return None
+        with damage_explained(place.file, ZipDamaged, EOFError):
+            if place.kind == "file":
+                with self._files.open(place.file) as stream:
+                    return stream.read()
+            return _member_at(self._archive(place.file), place)
+
+    def _archive(self, name: str) -> BinaryIO:
+        if self._stream is None or self._name != name:
+            self.__exit__()
+            self._name, self._stream = name, self._files.open(name)
+        return self._stream
+
+
+def _member_at(stream: BinaryIO, place: Place) -> bytes:
+    if place.kind == "zip":
+        with open_member(stream, _zip_member(place)) as content:
+            return content.read()
+    stream.seek(place.at)
+    audio = stream.read(place.size_bytes)
+    if len(audio) < place.size_bytes:
+        raise EOFError("the end of the file within a clip")
+    return audio
+
+
+def shown_name(path: str, place: Place) -> str:
+    """A clip's file name; for one that is not loaded, with the reason."""
+    name = base_name_of(path)
+    return too_large(name, place.size_bytes) if place.size_bytes > MAX_CLIP_BYTES else name
+
+
+def without_archive_ending(part: str) -> str:
+    """A folder's name, of an archive without its ending: `train_01.zip` is the folder `train_01`."""
+    lower = part.lower()
+    ending = next((ending for ending in ARCHIVE_ENDINGS if lower.endswith(ending)), "")
+    return part[: len(part) - len(ending)]
+
+
+def _kind_of(name: str) -> Kind:
+    lower = name.lower()
+    if lower.endswith((".tar.gz", ".tgz")):
+        return "tar.gz"
+    return "zip" if lower.endswith(".zip") else "tar" if lower.endswith(".tar") else "file"
+
+
+def path_of_member(archive: str, member: str) -> str:
+    """A member's path, which may begin with `./` or be written with backslashes."""
+    return "/".join(part for part in f"{archive}/{member}".replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _loose(files: SourceFiles, name: str) -> Entry:
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        with files.open(name) as stream, damage_explained(name):
+            yield stream
+
+    return Entry(name, Place("file", name, files.size_bytes(name)), opened)
+
+
+def _in_zip(files: SourceFiles, archive: str) -> Iterator[Entry]:
+    # The list is read on while members are: so each has a file of its own.
+    with files.open(archive) as stream, damage_explained(archive, ZipDamaged):
+        for member in zip_members(stream):
+            yield Entry(
+                path_of_member(archive, member.name), _zip_place(archive, member), _zip_opener(files, archive, member)
+            )
+
+
+def _zip_opener(files: SourceFiles, archive: str, member: ZipMember) -> Callable[[], AbstractContextManager[BinaryIO]]:
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        with (
+            files.open(archive) as stream,
+            damage_explained(archive, ZipDamaged),
+            open_member(stream, member) as content,
+        ):
+            yield content
+
+    return opened
+
+
+def _zip_place(archive: str, member: ZipMember) -> Place:
+    return Place("zip", archive, member.size_bytes, member.header_at, member.packed_bytes, member.method, member.crc)
+
+
+def _zip_member(place: Place) -> ZipMember:
+    return ZipMember(place.file, place.at, place.packed_bytes, place.size_bytes, place.method, place.crc)
+
+
+def _in_tar(files: SourceFiles, archive: str) -> Iterator[Entry]:
+    """By its headers alone. tarfile takes a damaged one for the end: so what stands there is looked at."""
+    damage = (tarfile.TarError, EOFError, ValueError, RecursionError)
+    with files.open(archive) as stream, damage_explained(archive, *damage):
+        size_bytes = files.size_bytes(archive)
+        tar = tarfile.TarFile(fileobj=_Headers(stream), encoding="utf-8", errors="replace")  # type: ignore[arg-type]
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
+            if member.isdir():
+                continue
+            if member.isreg() and member.offset_data + member.size > size_bytes:
+                raise EOFError(f"it ends within {shown(member.name)}")
+            is_plain = member.isreg() and not member.issparse()
+            place = Place("tar", archive, member.size, member.offset_data, is_plain=is_plain)
+            yield Entry(path_of_member(archive, member.name), place, _slice_opener(files, place))
+        stream.seek(tar.offset)
+        if stream.read(tarfile.BLOCKSIZE) != _END_OF_TAR:
+            raise tarfile.ReadError(f"it ends, or is damaged, at byte {tar.offset:,}: no end mark is there")
+
+
+class _Headers:
+    """A tar as tarfile reads its headers: an extended one may claim any size."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tell, self.seek = stream.tell, stream.seek
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+
+def _slice_opener(files: SourceFiles, place: Place) -> Callable[[], AbstractContextManager[BinaryIO]]:
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        with files.open(place.file) as stream, damage_explained(place.file):
+            stream.seek(place.at)
+            yield BufferedReader(Window(stream, place.size_bytes))
+
+    return opened
+
+
+def _in_tar_gz(files: SourceFiles, archive: str) -> Iterator[Entry]:
+    clips = 0
+    with files.open(archive) as stream, TarGz(stream, archive) as tar:
+        for member in tar:
+            if member.isdir():
+                continue
+            place = Place("tar.gz", archive, member.size, clips, is_plain=member.isreg() and not member.issparse())
+            clips += is_audio(member)
+            yield Entry(path_of_member(archive, member.name), place, lambda member=member: tar.open(member))  # type: ignore[misc]

@@ -1,0 +1,80 @@
+"""How LOTUS says what is spoken: two tables, and the names of the clips themselves.
+
+    Supplement/PDsen.txt    sentence <TAB> text <TAB> ...
+    Supplement/index.txt    set <TAB> number <TAB> sentence
+    PD/{U,C}/{Clean,Office}/Wav/{speaker}_{set}/..._{number}.wav
+
+So each clip looks its sentence up by its set and number; one that finds none is left out by the tables.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from processors.clip_finder import CLIPS, without_ending
+from processors.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.contents import Entry, Place, shown_name
+from processors.reading import short_key
+from utils.errors import SourceError
+from utils.shown import shown
+from utils.table_index import Entry as IndexEntry
+from utils.tsv import TextLines
+
+log = logging.getLogger(__name__)
+
+_SENTENCES: Final = "pdsen.txt"
+_INDEX: Final = "index.txt"
+
+
+class LotusTables(ClipTables):
+    """The rows of LOTUS, one for each clip whose sentence is known."""
+
+    def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
+        is_index = PurePosixPath(entry.path).name.casefold() == _INDEX
+        with entry.open() as stream:
+            lines = TextLines(stream, entry.path)
+            for text, _ in lines:
+                fields = [field.strip() for field in text.split("\t")]
+                if is_index and len(fields) >= 3:
+                    yield ASIDE, f"{_INDEX} {fields[0]} {fields[1]}", fields[2]
+                elif not is_index and len(fields) >= 2:
+                    yield ASIDE, f"{_SENTENCES} {fields[0]}", fields[1]
+            lines.report()
+
+    def placed_rows(self) -> Iterator[IndexEntry]:
+        found = 0
+        for clip in self.contents.rows(CLIPS):
+            self.raise_if_stopped()
+            if said := self._said_in(clip.key):
+                found += 1
+                speaker, transcript = said
+                place = Place.from_json(clip.value)
+                row = ClipRow(
+                    key=short_key(without_ending("/".join(PurePosixPath(clip.key).parts[-5:]))),
+                    name=shown_name(clip.key, place),
+                    transcript=transcript,
+                    speaker=speaker,
+                    metadata=None,
+                    place=place,
+                )
+                yield f"train{IN_ARCHIVE_ORDER if place.kind == 'tar.gz' else ''}", clip.key, row.to_json()
+        if not found:
+            first = next(self.contents.rows(CLIPS), None)
+            raise SourceError(
+                f"{self.name}: by its name no clip is in {_INDEX} with a sentence of {_SENTENCES}; the first clip is "
+                f"{shown(first.key if first else 'missing')}. This is not the layout that the source is known by: "
+                "nothing was read."
+            )
+
+    def _said_in(self, path: str) -> tuple[str | None, str] | None:
+        """Who speaks in a clip, if that is said, and what; None where its name leads to no sentence."""
+        name, folder = PurePosixPath(without_ending(path)).name, PurePosixPath(path).parent.name
+        *words, number = name.split("_")
+        for sets in (folder.split("_"), words):
+            for at, word in enumerate(sets):
+                sentence = self.contents.get(ASIDE, f"{_INDEX} {word} {number}")
+                text = self.contents.get(ASIDE, f"{_SENTENCES} {sentence.value}") if sentence else None
+                if text:
+                    return sets[at - 1] if at else None, text.value
+        return None

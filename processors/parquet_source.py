@@ -1,0 +1,58 @@
+"""A corpus in Parquet files as pure configuration: any dataset of the Hub, its columns and splits by a spec."""
+
+import logging
+import re
+from collections.abc import Iterator
+
+from processors.configured import ConfiguredSource
+from processors.parquet_reader import count_rows, read_parquet
+from processors.source_spec import ParquetSpec, matches, split_of_path
+from utils.errors import SourceError
+from utils.schema import Position, RawClip
+from utils.shown import shown
+
+log = logging.getLogger(__name__)
+
+_NUMBERED = re.compile(r"-\d+-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
+
+
+class ParquetSource(ConfiguredSource):
+    """Position: `{index, file, row_group, row}`: the row group, and how many of its rows were read."""
+
+    spec: ParquetSpec
+
+    def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        return read_parquet(self.files, self.names_of(split), self.spec.columns, position)
+
+    def expected_clips(self, split: str) -> int | None:
+        if self.keeps_revisions and not self.config.access.streaming:  # would download all files before the first
+            return None
+        return count_rows(self.files, self.names_of(split))
+
+    def names_of(self, split: str) -> list[str]:
+        """The files of a split, in name order. SourceError where the source has none that it should have."""
+        names = self.files.names()
+        ours = [name for name in names if name.endswith(".parquet") and matches(name, [self.spec.within])]
+        if self.spec.splits:
+            patterns = self.spec.splits.get(split, ())
+            found = [name for name in ours if matches(name, patterns)]
+        else:
+            patterns = (self.spec.within if self.spec.within.endswith(".parquet") else f"{self.spec.within}.parquet",)
+            found = [name for name in ours if (split_of_path(name) or "train") == split]
+        if not found and (self.spec.splits or not ours):
+            raise SourceError(
+                f"{self.name} has no file {' or '.join(patterns)}; it has {shown(', '.join(names[:5]))}. Put the "
+                "missing files there, then run again with --resume."
+            )
+        self._warn_of_missing(found)
+        return found
+
+    def _warn_of_missing(self, found: list[str]) -> None:
+        by_series: dict[tuple[str, int], int] = {}
+        for name in found:
+            if match := _NUMBERED.search(name):
+                series = name[: match.start()], int(match[1])
+                by_series[series] = by_series.get(series, 0) + 1
+        for (name, total), count in by_series.items():
+            if count != total:
+                log.warning("%s: %d files are there, but by their names there should be %d", name, count, total)

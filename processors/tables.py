@@ -1,0 +1,286 @@
+"""The rows of tables in all their forms: csv, tsv, JSON lines, one JSON document, Kaldi's, plain lines.
+
+Read from the front, in bounded memory, as they stand: a mark of byte order, Windows' line ends, quotes. A row is a
+mapping of column to value. What can't be read as a row is left out, counted and said once, as in `utils/tsv.py`;
+where nothing behind it could be trusted either (a quote that is never closed, JSON that breaks off), it is a
+SourceError.
+"""
+
+import csv
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, Final, TypeAlias
+
+from processors.source_spec import Form
+from utils.errors import SourceError
+from utils.shown import shown
+from utils.tsv import MAX_LINE_BYTES, TextLines
+
+log = logging.getLogger(__name__)
+
+TableRow: TypeAlias = Mapping[str, Any]
+
+KEY: Final = "key"
+"""The column for what a JSON mapping or a line has a text under."""
+VALUE: Final = "value"
+"""The column for that text, where it is nothing but a text."""
+
+_FORM_OF_ENDING: Final[Mapping[str, Form]] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".txt": "lines",
+}
+_BAR: Final = re.compile(r"[\t|]")
+_SPACES: Final = re.compile(r"\s+")
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = " \t\n\r"
+
+
+def form_of(path: str, form: Form = "") -> Form:
+    """What a table is by its name, unless that is said; "" where neither tells."""
+    return form or _FORM_OF_ENDING.get(PurePosixPath(path).suffix.lower(), "")
+
+
+def rows_of(
+    stream: BinaryIO, name: str, form: Form, header: tuple[str, ...] = (), quoted: bool = False
+) -> Iterator[TableRow]:
+    """The rows of a table. `header` has its columns where it does not name them; `name` is for messages."""
+    readers: Mapping[str, Callable[[], Iterator[TableRow]]] = {
+        "csv": lambda: _quoted_rows(stream, name, ",", header),
+        "tsv": lambda: _quoted_rows(stream, name, "\t", header) if quoted else _plain_rows(stream, name, header),
+        "jsonl": lambda: _json_lines(stream, name),
+        "json": lambda: _json_rows(stream, name),
+        "lines": lambda: _lines(stream, name, _BAR, _SPACES),
+        "kaldi": lambda: _lines(stream, name, _SPACES),
+        "texts": lambda: _one_text(stream, name),
+    }
+    return readers[form]()
+
+
+# --- delimited -------------------------------------------------------------------------------
+
+
+def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterator[TableRow]:
+    """Without quoting: a quote in a field is a quote."""
+    lines = TextLines(stream, name)
+    rows = (text.split("\t") for text, _ in lines)
+    columns = list(header) or next(rows, [])
+    for row in rows:
+        yield _as_row(columns, row)
+    lines.report()
+
+
+def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str, ...]) -> Iterator[TableRow]:
+    """Fields may stand in quotes, and then hold delimiters, line ends and doubled quotes."""
+    rows = csv.reader(_decoded_lines(stream, name), delimiter=delimiter)
+    columns = list(header)
+    try:
+        for row in rows:
+            if not row:
+                continue
+            if columns:
+                yield _as_row(columns, row)
+            else:
+                columns = row
+    except csv.Error as error:
+        raise SourceError(
+            f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there: nothing behind it can "
+            "be trusted. What was read before is safe. Mend the table, then run again with --resume."
+        ) from error
+
+
+def _as_row(columns: list[str], fields: list[str]) -> TableRow:
+    """A short line lacks its last columns: they are empty."""
+    return dict(zip(columns, [*fields, *[""] * (len(columns) - len(fields))], strict=False))
+
+
+def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Lines with their ends, as the csv module wants them."""
+    number = undecodable = 0
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{shown(name)}, line {number} has over {MAX_LINE_BYTES:,} bytes: this is no table of clips. What was "
+                "read before is safe. Put a whole copy in its place, then run again with --resume."
+            )
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            undecodable += 1
+            yield line.decode(errors="replace")
+    if undecodable:
+        log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", name, undecodable)
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
+    lines = TextLines(stream, name)
+    for text, _ in lines:
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            yield row
+        else:
+            lines.malformed += 1
+    lines.report()
+
+
+def _json_rows(stream: BinaryIO, name: str) -> Iterator[TableRow]:
+    """Of a list its objects, of an object its members: `{"a.wav": "text"}`, `{"a.wav": {...}}`, `{"data": [...]}`."""
+    text = _JsonText(stream, name)
+    malformed = 0
+    for key, value in text.values():
+        if isinstance(value, dict):
+            yield value if key is None else {KEY: key, **value}
+        elif isinstance(value, str) and key is not None:
+            yield {KEY: key, VALUE: value}
+        else:
+            malformed += 1
+    if malformed:
+        log.warning("%s: %d malformed entries were left out", name, malformed)
+
+
+class _JsonText:
+    """One JSON document, taken apart value by value: no more than one row of it is held."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._text, self._rest = "", b""
+        self._ended = False
+
+    def values(self) -> Iterator[tuple[str | None, Any]]:
+        """(key, value) of an object's members, (None, value) of a list's items; lists within an object likewise."""
+        self._text = self._more().removeprefix("\ufeff")
+        if self._take("["):
+            yield from self._items()
+        elif self._take("{"):
+            yield from self._members()
+        else:
+            raise self._broken("it is neither a list nor an object")
+        if self._peek():
+            raise self._broken("more stands behind its end")
+
+    def _items(self) -> Iterator[tuple[None, Any]]:
+        if self._take("]"):
+            return
+        while True:
+            yield None, self._value()
+            if self._take("]"):
+                return
+            self._need(",")
+
+    def _members(self) -> Iterator[tuple[str | None, Any]]:
+        if self._take("}"):
+            return
+        while True:
+            key = self._value()
+            self._need(":")
+            if self._take("["):
+                yield from self._items()
+            else:
+                yield str(key), self._value()
+            if self._take("}"):
+                return
+            self._need(",")
+
+    def _value(self) -> Any:
+        """The next value, whole. A number may go on in the next piece, so what reaches the end is tried again."""
+        self._peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text)
+                if end < len(self._text) or self._ended:
+                    self._text = self._text[end:]
+                    return value
+            except ValueError as error:
+                if self._ended:
+                    raise self._broken(shown(error)) from None
+            except RecursionError:
+                raise self._broken("it is nested too deeply") from None
+            if len(self._text) > MAX_LINE_BYTES:
+                raise self._broken(f"an entry has over {MAX_LINE_BYTES:,} characters, or is not closed")
+            self._text += self._more()
+
+    def _take(self, wanted: str) -> bool:
+        if self._peek() != wanted:
+            return False
+        self._text = self._text[1:]
+        return True
+
+    def _need(self, wanted: str) -> None:
+        if not self._take(wanted):
+            raise self._broken(f"{wanted!r} is missing")
+
+    def _peek(self) -> str:
+        """The next character that is no space; "" at the end."""
+        self._text = self._text.lstrip(_SPACE)
+        while not self._text and not self._ended:
+            self._text = self._more().lstrip(_SPACE)
+        return self._text[:1]
+
+    def _more(self) -> str:
+        """The next piece of the document, as it is doubled: an entry is tried few times."""
+        piece = self._rest + self._stream.read(max(64 * 1024, len(self._text)))
+        self._ended = len(piece) == len(self._rest)
+        # A character is not cut in two: its last bytes wait for the rest.
+        end = len(piece) if self._ended else _end_of_characters(piece)
+        self._rest = piece[end:]
+        return piece[:end].decode(errors="replace")
+
+    def _broken(self, why: str) -> SourceError:
+        return SourceError(
+            f"{shown(self._name)} is no whole JSON document ({why}). What was read before is safe. Put a whole copy in "
+            "its place, then run again with --resume."
+        )
+
+
+def _end_of_characters(piece: bytes) -> int:
+    """Where the last whole UTF-8 character of `piece` ends."""
+    for back in range(1, min(4, len(piece)) + 1):
+        byte = piece[-back]
+        if byte < 0x80:
+            return len(piece)
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(piece) - back if length > back else len(piece)
+    return len(piece)
+
+
+# --- lines -----------------------------------------------------------------------------------
+
+
+def _lines(stream: BinaryIO, name: str, *ends: re.Pattern[str]) -> Iterator[TableRow]:
+    """A name, what ends it (the first of `ends` that the line has), a text: Kaldi's files, and index files of old
+    corpora."""
+    lines = TextLines(stream, name)
+    for text, _ in lines:
+        key, value = _cut(text.strip(), ends)
+        if key:
+            yield {KEY: key, VALUE: value}
+        else:
+            lines.malformed += 1
+    lines.report()
+
+
+def _cut(text: str, ends: tuple[re.Pattern[str], ...]) -> tuple[str, str]:
+    found = next(filter(None, (end.search(text) for end in ends)), None)
+    return (text[: found.start()].strip(), text[found.end() :].strip()) if found else (text, "")
+
+
+def _one_text(stream: BinaryIO, name: str) -> Iterator[TableRow]:
+    """A file for each clip, with its name: of several lines the first is the text."""
+    text = next((line for line, _ in TextLines(stream, name)), "")
+    yield {KEY: PurePosixPath(name).stem, VALUE: text.strip()}

@@ -1,0 +1,90 @@
+"""Mutants of taking clips out: what went would come again, or its ID would."""
+
+from tests.mutants.mutant import Mutant
+
+_TESTS = "tests/test_removal.py::test_"
+
+MUTANTS = (
+    Mutant(
+        "removed-clips-collected-again",
+        7,
+        "A newer revision of the source brings back what was taken out.",
+        "pipeline/source_run.py",
+        "return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None",
+        "return None if removed.means(source_id, speaker_id) else None",
+        (f"{_TESTS}a_newer_revision_does_not_bring_them_back",),
+        quick=True,
+    ),
+    Mutant(
+        "removed-source-read-again",
+        7,
+        "A source that was taken out is opened and read.",
+        "pipeline/run.py",
+        "            if self._publisher.removed.has_source(name):\n",
+        "            if False:\n",
+        (f"{_TESTS}a_source_goes_with_all_its_shards_and_is_never_read_again",),
+    ),
+    Mutant(
+        "staged-before-a-removal-published",
+        7,
+        "Segments do not say which list their clips were held against.",
+        "utils/split_uploader.py",
+        "declared.revision, declared.fingerprint, state.list_of_removed",
+        "declared.revision, declared.fingerprint",
+        (f"{_TESTS}what_another_machine_has_staged_is_not_published_either",),
+    ),
+    Mutant(
+        "staged-before-a-removal-kept-aside",
+        7,
+        "Segments that are older than a removal are kept for a month.",
+        "utils/staging.py",
+        "replace(segment.key, removed=self.key.removed) == self.key:\n",
+        "False:\n",
+        (f"{_TESTS}what_another_machine_has_staged_is_not_published_either",),
+    ),
+    Mutant(
+        "fresh-forgets-what-was-removed",
+        7,
+        "A new generation begins without the list.",
+        "utils/publisher.py",
+        "    state, files = carried_over(target.read_file(REMOVED_PATH, since), since.state, state)\n",
+        "    files: dict[str, Path | bytes] = {}\n",
+        (f"{_TESTS}a_fresh_dataset_goes_on_with_the_list",),
+    ),
+    Mutant(
+        "damaged-list-believed",
+        8,
+        "A list of removed clips that is not the one that the state signs is taken for it.",
+        "utils/removed.py",
+        "        if raw is None or (digest and hashlib.sha256(raw).hexdigest() != digest):\n",
+        "        if raw is None:\n",
+        (f"{_TESTS}a_list_that_is_not_the_one_that_was_signed_is_refused",),
+    ),
+    Mutant(
+        "removed-ids-no-holes",
+        7,
+        "IDs of removed rows are not named as holes.",
+        "utils/removal.py",
+        "                holes = merge_ranges([*holes, *gone.ids])\n",
+        "                pass\n",
+        (f"{_TESTS}a_speaker_goes_from_every_split_and_nothing_else_changes",),
+    ),
+    Mutant(
+        "script-uploads-removed-samples",
+        7,
+        "A script's uploader takes a sample that was taken out.",
+        "utils/streaming.py",
+        "        if self._was_taken_out(row):\n",
+        "        if False:\n",
+        (f"{_TESTS}a_script_does_not_upload_them_again",),
+    ),
+    Mutant(
+        "removal-lists-speakers-alone",
+        7,
+        "Of clips that went for their speaker, the list does not have the source ids.",
+        "utils/removal.py",
+        "ids=[*filter(None, went), *filter(_is_source_id, self.wishes.clips)]",
+        "ids=[*filter(_is_source_id, self.wishes.clips)]",
+        (f"{_TESTS}a_clip_does_not_come_back_when_its_speaker_has_another_name",),
+    ),
+)

@@ -13,19 +13,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
-from processors.conversion import convert_clip
+from processors.conversion import DEFAULT_TEXT, convert_clip
 from utils.audio_options import AudioOptions
 from utils.schema import RawClip, Reject, RejectReason, Sample
+from utils.text_options import TextOptions
 
 _PROJECT: Final = Path(__file__).parent.parent
 _NO_MEMORY: Final = 5
 
 
-def convert_alone(clip: RawClip, source: str, split: str, options: AudioOptions) -> Sample | Reject:
-    """The same as `convert_clip`; a reject where that ends the process that it is done in."""
+def convert_alone(
+    clip: RawClip, source: str, split: str, options: AudioOptions, text: TextOptions = DEFAULT_TEXT
+) -> Sample | Reject:
+    """The same as `convert_clip`, without a fingerprint; a reject where that ends the process that it is done in."""
     audio = clip.audio
     fields = {"clip": {**asdict(clip), "audio": None}, "has_audio": audio is not None}
-    request = {**fields, "source": source, "split": split, "options": asdict(options)}
+    request = {**fields, "source": source, "split": split, "options": asdict(options), "text": asdict(text)}
     done = subprocess.run(
         [sys.executable, "-m", "processors.alone"],
         input=_packed(request, audio or b""),
@@ -51,7 +54,8 @@ def convert_alone(clip: RawClip, source: str, split: str, options: AudioOptions)
 def _answer(content: bytes) -> bytes:
     request, audio = _unpacked(content)
     clip = RawClip(**{**request["clip"], "audio": audio if request["has_audio"] else None})
-    outcome = convert_clip(clip, request["source"], request["split"], AudioOptions(**request["options"]))
+    options, text = AudioOptions(**request["options"]), TextOptions(**request["text"])
+    outcome = convert_clip(clip, request["source"], request["split"], options, text)
     if isinstance(outcome, Reject):
         return _packed({"reject": asdict(outcome)}, b"")
     data = outcome["audio"]["bytes"]

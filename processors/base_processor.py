@@ -327,7 +327,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
             row: Row | Reject = self.hooks.during(source_id, partial(self.convert_to_standard_format, clip))
             return row
         if self._converts_as_all_do():
-            return convert_alone(clip, self.name, split, self.config.audio)
+            return convert_alone(clip, self.name, split, self.config.audio, self.config.text)
         detail = "a run died while it was converted, by code of the source's own, which can't be tried alone"
         return Reject(source_id, RejectReason.DECODER_CRASHED, detail)
 

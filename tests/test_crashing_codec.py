@@ -22,6 +22,7 @@ from utils.audio_options import AudioOptions
 from utils.in_flight import MOST_THREADS, InFlight, note_of
 from utils.schema import Position, RawClip, Reject, RejectReason, Row
 from utils.state import Progress
+from utils.text_options import TextOptions
 
 SOURCE = "ProcessedVoiceTH"
 COMMAND = ["--fresh", SOURCE, "--source-dir", "../demo", "--output", "out", "--checkpoint-interval", "5"]
@@ -198,7 +199,7 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 # --- its parts -----------------------------------------------------------------------------------
 
-CLIP = RawClip("clip ๑", {"index": 1}, tone(3), "clip.wav", "สวัสดี", "speaker", {"age": 30, "votes": [1, 2.5]}, 0.2)
+CLIP = RawClip("clip ๑", {"index": 1}, tone(3), "clip.wav", "สวัสดี!", "speaker", {"age": 30, "votes": [1, 2.5]}, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +208,11 @@ CLIP = RawClip("clip ๑", {"index": 1}, tone(3), "clip.wav", "สวัสด�
     ids=lambda clip: clip.key,
 )
 def test_a_clip_comes_out_the_same_alone(clip: RawClip) -> None:
-    options = AudioOptions(audio_format="wav")
+    options, text = AudioOptions(audio_format="wav"), TextOptions(strip_punctuation=True, keep_raw=False)
 
-    assert convert_alone(clip, "S", "train", options) == convert_clip(clip, "S", "train", options)
+    alone = convert_alone(clip, "S", "train", options, text)
+
+    assert alone == convert_clip(clip, "S", "train", options, text)
 
 
 def test_a_bug_of_ours_is_no_crash_of_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:

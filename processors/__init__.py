@@ -53,14 +53,12 @@ _NONE: OwnSources = MappingProxyType({})
 ALIASES = {"MozillaCV": "MozillaCommonVoice"}
 
 
-_MODULES = {**_SOURCES, **_CONFIGURED, **PAID}
-
-
 class _Registry(Mapping[str, "type[BaseProcessor]"]):
     """Source name -> processor class. It lists all sources but the paid ones, which are there when asked for."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        processor: type[BaseProcessor] = getattr(import_module(_MODULES[name]), f"{name}Processor")
+        modules = {**_SOURCES, **_CONFIGURED, **PAID}
+        processor: type[BaseProcessor] = getattr(import_module(modules[name]), f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:

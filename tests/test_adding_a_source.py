@@ -67,8 +67,8 @@ def test_the_yaml_makes_the_sources_that_it_says(tmp_path: Path, hub: HubServer)
     machine = tmp_path / "machine"
     rows = "path\tsentence\tclient_id\tgender\n{0}.wav\tข้อ {0}\tann\tf\n"
     tables = {f"{name}.tsv": rows.format(name).encode() for name in ("train", "dev", "test")}
-    clips = {f"{name}.wav": tone(number) for number, name in enumerate(("train", "dev", "test"))}
-    recorded = {"train/metadata.csv": b"file_name,text\na.wav,hello\n", "train/a.wav": tone(9)}
+    clips = {f"{name}.wav": tone(50 + number) for number, name in enumerate(("train", "dev", "test"))}
+    recorded = {"train/metadata.csv": b"file_name,text\na.wav,hello\n", "train/a.wav": tone(99)}
     corpus = {f"my-corpus/{name}": content for name, content in (tables | clips).items()}
     write_files(machine, {**corpus, "recordings.zip": zip_of(recorded), "my.yaml": yaml_block().encode()})
 
@@ -89,7 +89,11 @@ def test_the_spec_makes_a_source(tmp_path: Path) -> None:
     """Registered with one line, read from a mirror."""
     texts = {"1.wav": "หนึ่ง", "2.wav": {"text": "สอง", "who": "ann"}}
     evenings = {f"mirrors/my-talks/{name}/texts.json": json.dumps(texts).encode() for name in ("monday", "friday")}
-    clips = {f"mirrors/my-talks/{name}/{n}.wav": tone(n) for name in ("monday", "friday") for n in (1, 2)}
+    clips = {
+        f"mirrors/my-talks/{name}/{n}.wav": tone(10 * at + n)
+        for at, name in enumerate(("monday", "friday"))
+        for n in (1, 2)
+    }
     write_files(tmp_path, evenings | clips)
     project = with_module(tmp_path / "project", "MyTalks")
 

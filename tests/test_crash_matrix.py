@@ -105,7 +105,7 @@ def test_a_second_fault_may_strike_the_recovery(campaign: Campaign, name: str) -
     """Pairs of faults, drawn by a seed; the older data stays reachable too."""
     scenario = BY_NAME[name]
     drawn = pairs(scenario, campaign.record(scenario), Random(name))
-    outcomes = [campaign.attack(next(drawn)) for _ in range(10)]
+    outcomes = [campaign.attack(next(drawn)) for _ in range(20)]
 
     assert [problem for outcome in outcomes for problem in outcome.problems] == []
     assert sum(outcome.struck == 2 for outcome in outcomes) >= 3

@@ -89,6 +89,7 @@ def test_names_of_a_source_never_become_paths_or_markup(tmp_path: Path) -> None:
     allowed = {
         f"{folder}/train/{SOURCE}-{number:05d}.parquet" for folder in ("data", "rejected") for number in range(parts)
     }
+    allowed |= {f".ingest/dedup/train/{SOURCE}-{number:05d}.arrow" for number in range(parts)}
     assert {path for path in published if "/train/" in path} <= allowed
     card = published["README.md"].decode()
     assert "<script>" not in card and "javascript:" not in card and "\u202e" not in card

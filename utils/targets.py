@@ -205,7 +205,8 @@ class LocalTarget:
     def heal(self, snapshot: Snapshot) -> None:
         if snapshot.state is None:
             return
-        for folder in (self.folder, self.folder / STATE_FOLDER):
+        below = sorted(path for path in (self.folder / STATE_FOLDER).rglob("*") if path.is_dir())
+        for folder in (self.folder, self.folder / STATE_FOLDER, *below):
             sweep_temporaries(folder, alone=True)
         named = set(published_files(snapshot.state))
         for path in self.list_files("", snapshot):

@@ -216,8 +216,8 @@ MUTANTS = (
         3,
         "The uploaded IDs that a lost or stale checkpoint lacks are not written again at the start.",
         "utils/split_uploader.py",
-        "        )\n        self.remember()\n",
-        "        )\n",
+        "self._staged_reasons()\n        self.remember()\n",
+        "self._staged_reasons()\n",
         ("tests/test_source_run.py::test_stale_uploaded_ids_are_written_again_from_the_state",),
     ),
     Mutant(

@@ -81,8 +81,7 @@ MUTANTS = (
         4,
         "A segment becomes durable before the source ids of its clips do.",
         "pipeline/source_run.py",
-        "        self.seen.note_covered(split, progress.read, self._revision_number)\n"
-        "        self.uploaders[split].make_durable(progress)\n",
+        "        self.seen.note_covered(split, progress.read, self._revision_number)\n",
         "        self.uploaders[split].make_durable(progress)\n"
         "        self.seen.note_covered(split, progress.read, self._revision_number)\n",
         (_AHEAD,),

@@ -197,7 +197,7 @@ def _zip_member(place: Place) -> ZipMember:
 
 def _in_tar(files: SourceFiles, archive: str) -> Iterator[Entry]:
     """By its headers alone. tarfile takes a damaged one for the end: so what stands there is looked at."""
-    damage = (tarfile.TarError, EOFError, ValueError, RecursionError)
+    damage = (tarfile.TarError, EOFError, ValueError, RecursionError, OverflowError)
     with files.open(archive) as stream, damage_explained(archive, *damage):
         size_bytes = files.size_bytes(archive)
         tar = tarfile.TarFile(fileobj=_Headers(stream), encoding="utf-8", errors="replace")  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ MAX_PACKING_RATIO = 32
 """Behind its first GB an archive is refused where it unpacks to more than this (speech: less than 3; zeros: 1,000)."""
 
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error)
-_HEADER_DAMAGE = (*_DAMAGE, ValueError, RecursionError)
+_HEADER_DAMAGE = (*_DAMAGE, ValueError, RecursionError, OverflowError)
 """Those of tarfile's parser of sparse and extended headers, too, which calls itself for each of these."""
 _SKIP_BYTES = 256 * 1024
 

@@ -194,6 +194,14 @@ def broken_last_header(tar: bytes) -> bytes:
 WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
 
 
+def endless_field() -> bytes:
+    """An extended header whose first field claims a length that no computer counts to."""
+    claim = b"99999999999999999999999 path=0-0-1.wav\n"
+    header = tarfile.TarInfo("extended")
+    header.type, header.size = tarfile.XHDTYPE, len(claim)
+    return WHOLE[:1024] + header.tobuf() + claim.ljust(512, b"\0") + WHOLE[1024:]
+
+
 @pytest.mark.parametrize(
     "archive",
     [
@@ -202,6 +210,7 @@ WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
         gzip.compress(WHOLE)[:-20],
         gzip.compress(WHOLE, 0)[: 512 * 21],
         gzip.compress(broken_header(WHOLE)),
+        gzip.compress(endless_field()),
         gzip.compress(broken_last_header(tar_of("0-0-0.wav", tarfile.TarInfo("0-0-1.wav")))),
         gzip.compress(WHOLE[: 512 * 3 + 100]),
         gzip.compress(WHOLE[:700]),
@@ -210,7 +219,8 @@ WHOLE = tar_of(*(f"0-0-{number}.wav" for number in range(20)))
         gzip.compress(WHOLE) + b"garbage",
     ],
     ids=[
-        "empty file", "web page", "cut gzip", "cut gzip at a member", "damaged header", "damaged last header",
+        "empty file", "web page", "cut gzip", "cut gzip at a member", "damaged header", "endless field",
+        "damaged last header",
         "cut within a header", "cut within a clip", "wrong checksum", "two in one", "garbage behind",
     ],
 )  # fmt: skip

@@ -56,7 +56,9 @@ def run_until(
             process.kill()
             raise TimeoutError("the run neither ended nor came to the point where it was to be killed")
         time.sleep(0.001)
-    if process.poll() is None:
+    if process.poll() is None and send == signal.SIGKILL:
+        os.killpg(process.pid, send)  # all at once, as a machine dies: what was started, and the run that it waits for
+    elif process.poll() is None:
         process.send_signal(send)
     out, err = process.communicate(timeout=TIMEOUT_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -40,7 +40,7 @@ def identify(data, *more):
     if xxhash.xxh3_64_hexdigest(data) in victims and not (once and os.path.exists(once)):
         if once:
             open(once, "x").close()
-        os.kill(os.getpid(), dies_of)
+        signal.raise_signal(dies_of)  # of this very thread, as a crash is: it must not come back from here
     return convert(data, *more)
 
 

@@ -52,8 +52,8 @@ def execute_again(
     options: "Options", arguments: Sequence[str], stop: StopRequest, in_flight: InFlight, begun_again: bool
 ) -> int:
     """In a child: a run, or the rest of one that has crashed."""
-    # Arrow's allocator, which reads it when it is loaded: row groups come and go, and what is free would stay ours.
-    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
+    # Milliseconds after which Arrow gives back what is free: row groups come and go. It is read when Arrow is loaded.
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "10")
     from pipeline.app import execute
 
     return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)

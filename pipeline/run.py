@@ -263,7 +263,7 @@ class _Run:
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
         processor = create(name, config, self._options.own_sources)
         processor.hooks = RunHooks(
-            stop_requested=self._stop, is_suspect=self._in_flight.is_suspect, during=self._in_flight.during
+            stop_requested=self._stop, crashes_at=self._in_flight.crashes_at, during=self._in_flight.during
         )
         sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
 

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 
 from utils import own_pid
 from utils.errors import Stopped
-from utils.in_flight import InFlight
+from utils.in_flight import TRIED, InFlight
 
 Run = Callable[[InFlight, bool], int]
 """(clips in flight, whether it is begun again) -> exit code."""
@@ -49,9 +49,9 @@ def supervise(run: Run) -> int:
         if number not in _CRASHES:
             _die_of(number)
         name = signal.Signals(number).name
-        if not found - in_flight.suspects or crashes == MOST_CRASHES:
+        if all(in_flight.crashes[note] >= TRIED for note in found) or crashes == MOST_CRASHES:
             return _give_up(name)
-        in_flight.suspects |= found
+        in_flight.crashes.update(found)
         _say(
             f"The run died of {name} while it converted {len(found)} clip{'s' if len(found) > 1 else ''}. It goes on "
             "from its last checkpoint, and converts what it was at alone."

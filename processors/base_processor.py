@@ -24,6 +24,7 @@ from utils import checkpoint as checkpoints
 from utils.audio_options import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
+from utils.in_flight import TRIED
 from utils.schema import (
     SPEECH,
     START,
@@ -84,8 +85,8 @@ class RunHooks:
     make_durable: Callable[[str, Progress], None] = lambda split, progress: None
     """(split, progress after the last step yielded): called before each checkpoint is written."""
     stop_requested: Callable[[], bool] = lambda: False
-    is_suspect: Callable[[str], bool] = lambda source_id: False
-    """(source id) -> whether a run crashed while it converted that clip, among others."""
+    crashes_at: Callable[[str], int] = lambda source_id: 0
+    """(source id) -> how many runs have crashed while they converted that clip, perhaps among others."""
     during: Callable[[str, Callable[[], Any]], Any] = lambda source_id, convert: convert()
     """(source id, conversion) -> its result: called around each."""
     seek_points: Callable[[str], SeekPoints] = lambda split: SeekPoints()
@@ -323,13 +324,14 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
 
     def _converted(self, clip: RawClip, split: str) -> Row | Reject:
         source_id = f"{self.name}/{split}/{clip.key}"
-        if not self.hooks.is_suspect(source_id):
-            row: Row | Reject = self.hooks.during(source_id, partial(self.convert_to_standard_format, clip))
-            return row
-        if self._converts_as_all_do():
+        crashes = self.hooks.crashes_at(source_id)
+        if crashes and self._converts_as_all_do():
             return convert_alone(clip, self.name, split, self.config.audio, self.config.text)
-        detail = "a run died while it was converted, by code of the source's own, which can't be tried alone"
-        return Reject(source_id, RejectReason.DECODER_CRASHED, detail)
+        if crashes >= TRIED:
+            # A source's own code can't be tried elsewhere; but one thread at a time runs it, so it was this clip.
+            return Reject(source_id, RejectReason.DECODER_CRASHED, "two runs died while its source's code converted it")
+        row: Row | Reject = self.hooks.during(source_id, partial(self.convert_to_standard_format, clip))
+        return row
 
     def _converts_as_all_do(self) -> bool:
         return type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from processors.base_processor import BaseProcessor
 from processors.conversion import convert_clip
 from processors.demo import write_demo_sources
 from tests.crash.oracle import differences
-from tests.runs import run, start
+from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
 from utils.audio_options import AudioOptions
 from utils.in_flight import MOST_THREADS, InFlight, note_of
@@ -82,9 +83,8 @@ def sick(place: Path, victims: Sequence[str], dies_of: str, **more: str) -> dict
             if row and f"{SOURCE}/{split}/{Path(row['path'] or '').stem}" in victims:
                 hashes.append(xxhash.xxh3_64_hexdigest(row["bytes"]))
     assert len(hashes) == len(victims)
-    project = str(Path(__file__).parent.parent)
     return {
-        "PYTHONPATH": f"{place / 'sick'}{os.pathsep}{project}",
+        "PYTHONPATH": f"{place / 'sick'}{os.pathsep}{PROJECT}",
         "DIES_OF": dies_of,
         "VICTIMS": ",".join(hashes),
         **more,
@@ -245,11 +245,34 @@ def test_a_clip_that_fails_is_not_noted_for_ever() -> None:
     assert MOST_THREADS > 200
 
 
-def test_only_suspects_are_converted_alone() -> None:
+def test_crashes_are_counted_for_each_clip() -> None:
     in_flight = InFlight()
-    assert not in_flight.is_suspect("S/train/a")
-    in_flight.suspects = frozenset([note_of("S/train/a")])
-    assert in_flight.is_suspect("S/train/a") and not in_flight.is_suspect("S/train/b")
+    assert in_flight.crashes_at("S/train/a") == 0
+    in_flight.crashes.update([note_of("S/train/a")])
+    assert (in_flight.crashes_at("S/train/a"), in_flight.crashes_at("S/train/b")) == (1, 0)
+
+
+def test_a_clip_is_the_end_of_two_runs_at_most() -> None:
+    """Then it is known: a run that goes on dying there stops, with what to do."""
+    script = (
+        "import signal, sys\n"
+        "from pipeline.supervisor import supervise\n"
+        "def run(in_flight, again):\n"
+        "    crashes = in_flight.crashes_at('a')\n"
+        "    print('run', crashes, again, flush=True)\n"
+        "    if crashes < int(sys.argv[1]):\n"
+        "        in_flight.during('a', lambda: signal.raise_signal(signal.SIGKILL))\n"
+        "    return 0\n"
+        "sys.exit(supervise(run))\n"
+    )
+
+    def supervised(deaths: int) -> tuple[int, list[str]]:
+        command = [sys.executable, "-c", script, str(deaths)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout.splitlines()
+
+    assert supervised(2) == (0, ["run 0 False", "run 1 True", "run 2 True"])
+    assert supervised(9) == (5, ["run 0 False", "run 1 True", "run 2 True"])
 
 
 class OwnProcessor(BaseProcessor):
@@ -262,15 +285,16 @@ class OwnProcessor(BaseProcessor):
         yield RawClip("a", {"index": 1}, tone(3))
 
     def convert_to_standard_format(self, sample: RawClip | Mapping[str, Any]) -> Row | Reject:
-        raise AssertionError("it would crash again")
+        return Reject("Own/train/a", "converted")
 
 
-def test_a_suspect_of_a_source_with_code_of_its_own_is_a_reject(tmp_path: Path) -> None:
-    """It is not tried alone: only the run has what that code needs."""
+@pytest.mark.parametrize(("crashes", "reason"), [(0, "converted"), (1, "converted"), (2, RejectReason.DECODER_CRASHED)])
+def test_a_clip_of_a_source_with_code_of_its_own_is_tried_twice(tmp_path: Path, crashes: int, reason: str) -> None:
+    """One crash may be another's doing (a lack of memory): what was bought is not lost to that. A second one is not."""
     own = OwnProcessor(checkpoint_dir=tmp_path)
-    own.hooks.is_suspect = lambda source_id: source_id == "Own/train/a"
+    own.hooks.crashes_at = lambda source_id: crashes if source_id == "Own/train/a" else 0
 
     (step,) = own.process_split("train", Progress())
 
     assert isinstance(step.outcome, Reject)
-    assert step.outcome.reason == RejectReason.DECODER_CRASHED
+    assert step.outcome.reason == reason

@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -10,12 +11,14 @@ T = TypeVar("T")
 
 _NOTE_BYTES: Final = 16
 MOST_THREADS: Final = 256
+TRIED: Final = 2
+"""A clip behind so many crashes is not tried any more."""
 
 
 class InFlight:
     """A note for each thread, in memory that is shared with whoever this process is forked from or forks.
 
-    `suspects` are the notes that were found when an earlier run had crashed.
+    `crashes` counts for each note how many runs it was found behind that had crashed.
     """
 
     def __init__(self) -> None:
@@ -23,7 +26,7 @@ class InFlight:
         self._places = threading.local()
         self._next_place = 0
         self._lock = threading.Lock()
-        self.suspects: frozenset[bytes] = frozenset()
+        self.crashes: Counter[bytes] = Counter()
 
     def during(self, source_id: str, convert: Callable[[], T]) -> T:
         """What `convert()` gives; the clip is noted meanwhile."""
@@ -34,8 +37,9 @@ class InFlight:
         finally:
             self._notes[first : first + _NOTE_BYTES] = bytes(_NOTE_BYTES)
 
-    def is_suspect(self, source_id: str) -> bool:
-        return bool(self.suspects) and note_of(source_id) in self.suspects
+    def crashes_at(self, source_id: str) -> int:
+        """How many runs have crashed while they converted this clip, perhaps among others."""
+        return self.crashes[note_of(source_id)] if self.crashes else 0
 
     def take_notes(self) -> frozenset[bytes]:
         """The clips that are noted; forgets them."""

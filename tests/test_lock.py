@@ -145,3 +145,23 @@ def test_refused_writer_leaves_the_holders_name(tmp_path: Path) -> None:
                 hold_lock(tmp_path / "new" / "lock", "x"),
             ):
                 pytest.fail("two held the lock")
+
+
+def test_a_run_whose_parent_is_gone_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was killed: the kernel lets go of its lock once its last write is done, and then it is ours."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dying = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(dying, fcntl.LOCK_EX)
+    os.write(dying, f"host {socket.gethostname()}, process {gone.pid}, since yesterday\n".encode())
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            os.close(dying)
+
+    monkeypatch.setattr("utils.lock.time.sleep", nap)
+
+    with hold_lock(tmp_path / "lock", "a/dataset"):
+        assert len(naps) == 3

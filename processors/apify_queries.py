@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +21,7 @@ from processors.apify_fields import FIELD_NAMES
 from processors.apify_filters import Filters
 from utils.errors import UsageError
 from utils.shown import shown
-from utils.yaml_lines import ValuePath, line_of, parse_yaml, read_text
+from utils.yaml_lines import ValuePath, line_of, parse_yaml, read_text, unknown_key
 
 _NOTHING_BOUGHT = "Nothing was bought."
 _TOP_KEYS = ("actor", "defaults", "fields", "queries")
@@ -147,9 +146,7 @@ class _Reader:
             raise self._wrong(path, f"here must be `key: value` lines ({', '.join(known)})")
         for key in content:
             if key not in known:
-                near = get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-                raise self._wrong((*path, f"{key}:"), f"{shown(key)!r} is not known here. {hint}", end="")
+                raise self._wrong((*path, f"{key}:"), unknown_key(key, known), end="")
         return content
 
     def _actor(self, value: Any, path: ValuePath) -> str:

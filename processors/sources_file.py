@@ -14,7 +14,6 @@ A relative path starts from the folder that the file is in. An error names the l
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -33,7 +32,7 @@ from processors.source_spec import (
 )
 from utils.errors import UsageError
 from utils.shown import shown
-from utils.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text
+from utils.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text, unknown_key
 
 _NOTHING: Final = "Nothing was changed."
 _EXAMPLE: Final = (
@@ -204,9 +203,7 @@ class _Reader:
             raise self._wrong(path, f"{where}here must be `key: value` lines ({', '.join(known)})")
         for key in content:
             if key not in known:
-                near = get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-                raise self._wrong((*path, f"{key}:"), f"{shown(key)!r} is not known here. {hint}", end="")
+                raise self._wrong((*path, f"{key}:"), unknown_key(key, known), end="")
         return content
 
     def _text(self, given: Mapping[str, Any], key: str, at: ValuePath) -> str | None:

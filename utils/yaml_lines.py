@@ -1,6 +1,7 @@
 """YAML files that people write for us: read safely, with the line of each value, so that an error can name it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -50,6 +51,14 @@ def parse_yaml(text: str, name: str, consequence: str) -> tuple[Any, Lines]:
 def line_of(path: ValuePath, lines: Mapping[ValuePath, int]) -> int:
     """The line of a value; of one that is not there, that of the nearest around it."""
     return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
+
+
+def unknown_key(key: object, known: Collection[str]) -> str:
+    """That a key is not one of those that are `known`, and which is near it."""
+    near = get_close_matches(str(key), known, n=1)
+    return f"{shown(key)!r} is not known here. " + (
+        f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+    )
 
 
 class _Loader(yaml.SafeLoader):

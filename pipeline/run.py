@@ -351,6 +351,7 @@ def processor_config(
             token=token,
             timeout_s=options.timeout_s,
             fetch_ahead=options.overlap,
+            unpack_archives=not options.streaming and options.sample_size is None,
             stop_requested=stop,
         ),
         options={

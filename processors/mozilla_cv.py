@@ -20,22 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
+from processors.archive_reader import CLIPS, Archive
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
 from processors.demo import DemoCounts, damaged, table_bytes, write_tar_gz
 from processors.held_out import HELD_OUT, held_out_entries, without_held_out
 from processors.reading import damage_explained
 from processors.table_reader import (
-    CLIPS,
     DURATIONS,
     TableLayout,
-    archive_entries,
     count_rows,
     duration_entries,
-    read_archive,
     read_folder,
     table_rows,
 )
+from utils.clip_spool import SUFFIX, remove_spool
 from utils.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from utils.errors import SourceError
 from utils.schema import Position, RawClip, RejectReason
@@ -91,13 +90,26 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         with self._index(release) as index:
             clips = self._clips(release, index, split, position)
             yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
+        if split == self.get_available_splits()[-1]:
+            remove_spool(self._spool(release))
 
     def _clips(self, release: "_Release", index: TableIndex, split: str, position: Position) -> Iterator[RawClip]:
         if release.extracted:
             table = self._table(release, split)
             return read_folder(self.files, table, f"{release.place}/clips", _LAYOUT, index, position)
-        points = self.hooks.seek_points(split)
-        return read_archive(self.files, release.place, split, _LAYOUT, index, position, self.raise_if_stopped, points)
+        return self._archive(release).clips(split, index, position, self.hooks.seek_points(split))
+
+    def _archive(self, release: _Release) -> Archive:
+        unpacked = self.config.access.unpack_archives
+        return Archive(self.files, release.place, _LAYOUT, self._spool(release), self.raise_if_stopped, unpacked)
+
+    def _spool(self, release: _Release) -> Path:
+        name = hashlib.sha256(f"{self.files.revision}\n{release.place}".encode()).hexdigest()[:16]
+        return self._index_folder / f"{self.name}-{name}{SUFFIX}"
+
+    @property
+    def _index_folder(self) -> Path:
+        return Path(self.config.access.cache_dir) / "index"
 
     @property
     def _holds_out(self) -> bool:
@@ -143,9 +155,9 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     def _index(self, release: _Release) -> TableIndex:
         """Declared durations and, of an archive, all it holds but the audio: on disk, made at the first read."""
         return open_table_index(
-            Path(self.config.access.cache_dir) / "index",
+            self._index_folder,
             self.name,
-            f"{self.name}\n{self.files.revision}\n{release.place}",
+            f"{self.name}\n{self.files.revision}\n{release.place}\n{SUFFIX}",
             [
                 *([] if release.extracted else [*self._tables.values(), CLIPS]),
                 DURATIONS,
@@ -161,7 +173,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
                 yield from self._held_out(release)
             return
         log.info("%s: reading %s once for its tables", self.name, release.place)
-        for entry in archive_entries(self.files, release.place, self._tables, _LAYOUT, self.raise_if_stopped):
+        for entry in self._archive(release).entries(self._tables):
             yield entry
             if self._holds_out and entry[0] in _EVALUATION.values():
                 row = json.loads(entry[2])

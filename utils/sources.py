@@ -47,6 +47,8 @@ class SourceAccess:
     patience: hub.Patience = field(default_factory=hub.Patience)
     fetch_ahead: bool = False
     """Download a file while the one before it is read."""
+    unpack_archives: bool = False
+    """Keep the clips of an archive that several splits are read from unpacked beside its index, until all are read."""
     stop_requested: Callable[[], bool] = hub.never
     """Asked while we wait for the network and while a file is downloaded; True ends that with Interrupted."""
 

@@ -98,12 +98,13 @@ class TableIndex:
         )
         return map(Row._make, found)
 
-    def rows(self, table: str, first: int = 0) -> Iterator[Row]:
-        """The rows of a table in its order, from row number `first` on."""
+    def rows(self, table: str, first: int = 0, skip: int = 0) -> Iterator[Row]:
+        """The rows of a table in its order, from row number `first` on, without the first `skip` of them."""
         found = self._query(
-            "SELECT row, key, value FROM entry WHERE row >= ? AND tbl = ? ORDER BY row",
+            "SELECT row, key, value FROM entry WHERE row >= ? AND tbl = ? ORDER BY row LIMIT -1 OFFSET ?",
             first,
             self._numbers[table],
+            skip,
         )
         return map(Row._make, found)
 
@@ -165,9 +166,13 @@ def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[
 
 
 def clear_indexes(folder: Path) -> int:
-    """Delete the indexes in a folder; returns the bytes freed. They are made anew when they are needed."""
+    """Delete the indexes in a folder, and the clips unpacked for them; returns the bytes freed.
+
+    They are made anew when they are needed.
+    """
     freed = 0
-    for path in sorted(folder.glob("*.sqlite*")) if folder.is_dir() else []:
+    kept = [path for pattern in ("*.sqlite*", "*.clips*") for path in folder.glob(pattern)] if folder.is_dir() else []
+    for path in sorted(kept):
         freed += path.stat().st_size
         remove(path)
     return freed

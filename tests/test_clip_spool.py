@@ -1,0 +1,165 @@
+"""Clips unpacked once for all splits of an archive: the same clips, the archive read once, nothing left behind."""
+
+import os
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from processors.base_processor import BaseProcessor
+from tests.mirrors import Open, clips_of, opener
+from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
+from utils import clip_spool
+from utils.schema import RawClip
+from utils.table_index import clear_indexes
+
+SPLITS = ("test", "validation", "train")
+TABLES = {"test": "test.tsv", "validation": "dev.tsv", "train": "train.tsv"}
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    return opener(tmp_path)
+
+
+def release(clips_of_split: int = 4, size_bytes: int = 1000) -> dict[str, bytes]:
+    """An archive whose tables lie behind its clips, those of the splits in turns; one row of each has no clip."""
+    root = f"{RELEASE}/th"
+    files: dict[str, bytes] = {}
+    for at, split in enumerate(SPLITS):
+        names = [f"{3 * number + at:04d}.mp3" for number in range(clips_of_split)]
+        rows = [f"s\t{name}\tคำ\t" for name in (*names, f"gone{at}.mp3")]
+        files[f"{root}/{TABLES[split]}"] = "\n".join([CV_HEADER, *rows, ""]).encode()
+        files |= {f"{root}/clips/{name}": Random(name).randbytes(size_bytes) for name in names}
+    return as_archive(files)
+
+
+def unpacking(processor: BaseProcessor) -> BaseProcessor:
+    processor.config = replace(processor.config, access=replace(processor.config.access, unpack_archives=True))
+    return processor
+
+
+def spools(processor: BaseProcessor) -> list[Path]:
+    return sorted(processor.config.access.cache_dir.rglob("*.clips*"))
+
+
+def read_all(processor: BaseProcessor) -> dict[str, list[RawClip]]:
+    return {split: clips_of(processor, split) for split in SPLITS}
+
+
+def bytes_of_archive(processor: BaseProcessor) -> int:
+    (name,) = processor.files.names()
+    return processor.files.size_bytes(name)
+
+
+def test_unpacked_clips_are_those_of_the_archive(opened: Open) -> None:
+    """Keys, positions, audio, in the same order; and from any position on, be it noted by the one or the other."""
+    packed = read_all(opened("MozillaCommonVoice", release()))
+    unpacked = unpacking(opened("MozillaCommonVoice", release()))
+    clear_indexes(unpacked.config.access.cache_dir / "index")
+
+    assert {split: clips_of(unpacked, split) for split in SPLITS[:2]} == {s: packed[s] for s in SPLITS[:2]}
+    assert spools(unpacked)
+    for clip in packed["train"]:
+        processor = unpacking(opened("MozillaCommonVoice", release()))
+        assert list(processor.read("train", clip.position)) == packed["train"][clip.position["index"] :]
+        assert (
+            list(processor.read("train", {"index": clip.position["index"]}))
+            == (packed["train"][clip.position["index"] :])
+        )
+
+
+def test_an_archive_is_read_once_for_all_splits(opened: Open) -> None:
+    """Not once for its index and once for each split; and the spool is gone when the last split was read."""
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    read = read_all(processor)
+    assert [len(clips) for clips in read.values()] == [5, 5, 5]
+    assert processor.files.bytes_read == bytes_of_archive(processor)
+    assert spools(processor) == []
+
+
+def test_the_spool_outlives_the_run_that_made_it(opened: Open) -> None:
+    """A resume reads nothing of the archive."""
+    first = unpacking(opened("MozillaCommonVoice", release()))
+    begun = clips_of(first, "test")
+    again = unpacking(opened("MozillaCommonVoice", release()))
+    assert list(again.read("test", begun[1].position)) == begun[2:]
+    assert again.files.bytes_read == 0
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+def test_a_damaged_spool_costs_no_clip(opened: Open, how: str) -> None:
+    """From the damage on the archive is read, which has the last word."""
+    whole = clips_of(opened("MozillaCommonVoice", release()), "validation")
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    clear_indexes(processor.config.access.cache_dir / "index")
+    clips_of(processor, "test")
+    (spool,) = spools(processor)
+    content = spool.read_bytes()
+    damaged = content[:7500] + bytes([content[7500] ^ 1]) + content[7501:] if how == "changed" else content[:7500]
+    spool.unlink()
+    if how != "gone":
+        spool.write_bytes(damaged)
+
+    assert clips_of(processor, "validation") == whole
+    assert spools(processor) == []
+
+
+def test_a_spool_is_made_only_where_the_disk_has_room(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that saves time must not fill the disk."""
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's
+    free = clip_spool.SPARE_DISK_BYTES + 100
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 0, free))
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    assert [len(clips) for clips in read_all(processor).values()] == [5, 5, 5]
+    assert spools(processor) == []
+    assert processor.files.bytes_read == 4 * bytes_of_archive(processor)
+
+
+@pytest.mark.parametrize("after_bytes", [0, 5000])
+def test_a_disk_that_fails_the_spool_costs_no_clip(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, after_bytes: int
+) -> None:
+    """It is given up; an older spool beside an index that tells of none is not believed."""
+    whole = read_all(opened("MozillaCommonVoice", release()))
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    clear_indexes(processor.config.access.cache_dir / "index")
+    monkeypatch.setattr(clip_spool, "_BUFFER_BYTES", 1000)
+    written = 0
+
+    def write(descriptor: int, data: memoryview) -> int:
+        nonlocal written
+        written += len(data)
+        if written > after_bytes:
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", write)
+        assert clips_of(processor, "test") == whole["test"]
+    assert spools(processor) == []
+
+    (index,) = (processor.config.access.cache_dir / "index").glob("*.sqlite")
+    (processor.config.access.cache_dir / "index" / _spool_name(processor)).write_bytes(b"x" * 12_000)
+    assert index.exists()
+    assert {split: clips_of(processor, split) for split in SPLITS} == whole
+
+
+def _spool_name(processor: BaseProcessor) -> str:
+    path = processor._spool(processor._release())  # type: ignore[attr-defined]
+    assert isinstance(path, Path)
+    return path.name
+
+
+def test_clearing_the_cache_takes_the_spool(opened: Open) -> None:
+    """And says how much it freed."""
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    clips_of(processor, "test")
+    (spool,) = spools(processor)
+    size_bytes = spool.stat().st_size
+    assert size_bytes == 12 * 1000
+    assert clear_indexes(processor.config.access.cache_dir / "index") > size_bytes
+    assert spools(processor) == []

@@ -53,9 +53,13 @@ def execute_again(
 ) -> int:
     """In a child: a run, or the rest of one that has crashed."""
     # Milliseconds after which Arrow gives back what is free: row groups come and go. It is read when Arrow is loaded.
-    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "10")
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "100")
+    # Else numpy's sums of squares keep threads of their own on all cores waiting.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.app import execute
+    from utils.memory import spare_collections
 
+    spare_collections()
     return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
 
 

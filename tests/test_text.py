@@ -156,15 +156,26 @@ def test_well_spelt_thai_takes_the_short_way(text):
 @settings(max_examples=1000)
 def test_the_short_way_leads_to_the_same_place(raw):
     """What it lets by, pythainlp would leave as it is, too."""
-    tidied = text_module._tidy(raw)
-    if text_module._WELL_SPELT.fullmatch(tidied):
-        assert text_module._tidy(text_module._mend_thai()(tidied)) == tidied
+    assert normalize_transcript(raw) == the_long_way(text_module._tidy(raw))
 
 
-@given(
-    st.lists(st.sampled_from(["ก", "เก", "แก", "กิ", "กี่", "ก็", "กำ", "ก้ำ", "กะ", "ไก่", " ", "ๆ", "ฤ", "1"])).map("".join)
-)
+def the_long_way(tidied: str) -> str:
+    """pythainlp's rules until nothing changes."""
+    after = text_module._tidy(text_module._mend_thai()(tidied))
+    return tidied if after == tidied else the_long_way(after)
+
+
+SYLLABLES = ["ก", "เก", "แก", "กิ", "กี่", "ก็", "กำ", "ก้ำ", "กะ", "กาะ", "ไก่", " ", "ๆ", "ฤ", "1", "กํา", "กํ้า", "ก้ํา", "กํ"]
+
+
+@given(st.lists(st.sampled_from(SYLLABLES)).map("".join))
 def test_the_short_way_is_right_where_it_is_taken(raw):
-    """Sound syllables in any order."""
-    tidied = text_module._tidy(raw)
-    assert text_module._tidy(text_module._mend_thai()(tidied)) == tidied
+    """Sound syllables in any order, and those whose sara am is typed as two signs."""
+    assert normalize_transcript(raw) == the_long_way(text_module._tidy(raw))
+
+
+@pytest.mark.parametrize("raw", ["น\u0e49\u0e4d\u0e32", "น\u0e4d\u0e49\u0e32"])
+def test_a_split_sara_am_needs_no_long_way(raw, monkeypatch):
+    """Whatever stands first of its sign and the tone mark."""
+    monkeypatch.setattr(text_module, "_mend_thai", lambda: pytest.fail("it was mended the long way"))
+    assert normalize_transcript(raw) == "น้ำ"

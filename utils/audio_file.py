@@ -2,6 +2,7 @@
 
 import os
 import struct
+import threading
 from collections.abc import Iterable
 from io import BytesIO
 from typing import Any, Final, Self, TypeAlias
@@ -15,6 +16,8 @@ FLAC_LEVEL: Final = 0.0
 and doubles it."""
 
 SHARED_ABOVE_BYTES: Final = 16 << 20
+_MOST_FREE_FILES: Final = 2
+"""One that is read and one that is written."""
 
 Pcm: TypeAlias = NDArray[np.int16]
 
@@ -34,22 +37,19 @@ class MemoryFile:
     """A file in memory for libsndfile: a file descriptor where the system has anonymous files.
 
     Through a descriptor libsndfile reads by itself; through a Python object it calls back some hundred times a clip,
-    which keeps other threads waiting. But the object needs no copy: WAV, read in a few large steps, is
-    quicker that way, and a very long clip is not held twice.
+    which keeps other threads waiting. But the object needs no copy: a very long clip is not held twice.
     """
 
     def __init__(self, content: bytes = b"", expected_bytes: int = 0) -> None:
         """`expected_bytes`: how much is going to be written, about."""
         self.handle: int | BytesIO
-        longest = max(len(content), expected_bytes)
-        is_better_shared = content[:4] in (b"RIFF", b"RF64") or longest > SHARED_ABOVE_BYTES
-        if is_better_shared or not hasattr(os, "memfd_create"):
+        self._anonymous: _AnonymousFile | None = None
+        if max(len(content), expected_bytes) > SHARED_ABOVE_BYTES or not hasattr(os, "memfd_create"):
             self.handle = BytesIO(content)
             return
-        self.handle = os.memfd_create("clip")
-        with open(self.handle, "wb", closefd=False) as file:
-            file.write(content)
-        os.lseek(self.handle, 0, os.SEEK_SET)
+        self._anonymous = _free.files.pop() if _free.files else _AnonymousFile()
+        self.handle = self._anonymous.descriptor
+        self._anonymous.hold(content)
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +59,10 @@ class MemoryFile:
 
     def close(self) -> None:
         """Give the descriptor back, once."""
-        handle, self.handle = self.handle, BytesIO()
-        if isinstance(handle, int):
-            os.close(handle)
+        self.handle = BytesIO()
+        used, self._anonymous = self._anonymous, None
+        if used is not None and len(_free.files) < _MOST_FREE_FILES:
+            _free.files.append(used)
 
     def position(self) -> int:
         """How far the file has been read."""
@@ -73,6 +74,37 @@ class MemoryFile:
         if isinstance(self.handle, int):
             return os.pread(self.handle, os.fstat(self.handle).st_size, 0)
         return self.handle.getvalue()
+
+
+class _AnonymousFile:
+    """Closed when nobody has it any more."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("clip")
+
+    def hold(self, content: bytes) -> None:
+        """Have this content, read from its start; what it takes the place of leaves it its memory."""
+        written = 0
+        with memoryview(content) as view:
+            while written < len(content):
+                written += os.pwrite(self.descriptor, view[written:], written)
+        os.ftruncate(self.descriptor, len(content))
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class _FreeFiles(threading.local):
+    """A thread's files that are not in use: to make one, and to get it memory, takes as long as to open a clip."""
+
+    def __init__(self) -> None:
+        self.files: list[_AnonymousFile] = []
+
+
+_free = _FreeFiles()
+# A child would write into the files of its parent.
+os.register_at_fork(after_in_child=lambda: _free.files.clear())
 
 
 def flac_bytes(pcm: Iterable[Pcm], sample_rate_hz: int, frames: int) -> bytes:

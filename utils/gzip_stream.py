@@ -22,8 +22,11 @@ from utils.deflate_blocks import WINDOW_BYTES, DamagedStream, Entry, entered, fi
 SPACING_BYTES = 16 * 2**20
 """What is read again of a packed file at most, about: looking for a place costs as much as reading 0.5 MB."""
 
-_PACKED_BYTES: Final = 64 * 1024
-_MOST_UNPACKED_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+"""In which a place is looked for."""
+_PIECES_AT_ONCE: Final = 4
+"""Read where none is looked for: each call of zlib lets other threads run, and has to wait for them."""
+_MOST_UNPACKED_BYTES: Final = 512 * 1024
 """At a time: what is ready."""
 _SEARCHED_PIECES: Final = 4
 """Behind each multiple of the spacing. A block of gzip's has some 25 KB, the longest of other packers 300."""
@@ -61,7 +64,7 @@ class GzipPlace:
     def __post_init__(self) -> None:
         sound = self.kind in _KINDS and 0 <= self.bit < 8 and 0 <= self.crc < 2**32
         counts = (self.packed_at, self.unpacked_at, self.fingerprint_bytes, self.member_bytes)
-        if not sound or min(counts) < 0 or self.fingerprint_bytes > _PACKED_BYTES or len(self.window) > WINDOW_BYTES:
+        if not sound or min(counts) < 0 or self.fingerprint_bytes > _PIECE_BYTES or len(self.window) > WINDOW_BYTES:
             raise ValueError("this is no place in a gzip file")
 
 
@@ -180,7 +183,7 @@ class GzipStream:
     # --- places ------------------------------------------------------------------------------
 
     def _enter(self, place: GzipPlace) -> None:
-        if not self._packed.read_on() or place.fingerprint != _fingerprint(
+        if not self._packed.read_on(1) or place.fingerprint != _fingerprint(
             self._packed.rest[: place.fingerprint_bytes]
         ):
             raise NotThere("the file has other bytes there")
@@ -194,9 +197,10 @@ class GzipStream:
 
     def _next_piece(self) -> None:
         begins_at = self._packed.at
-        if not self._packed.read_on():
+        is_search = begins_at >= self._next_place_at and self._failures < _MOST_FAILURES
+        if not self._packed.read_on(1 if is_search else _PIECES_AT_ONCE, self._next_place_at):
             raise EOFError("the end of the file within a gzip member")
-        if begins_at >= self._next_place_at and self._failures < _MOST_FAILURES:
+        if is_search:
             window = b"".join(self._recent)[-WINDOW_BYTES:]
             self._search = _Search(begins_at, self._packed.rest, window, self._crc, self._member_bytes)
 
@@ -213,7 +217,7 @@ class GzipStream:
             at, unpacked_at = search.begins_at + entry.offset, self._unpacked_bytes - len(unpacked) + before
             packed = search.packed[entry.offset :]
             self._note(at, entry.bit, kind, packed, unpacked_at, crc, window, search.member_bytes + before)
-        elif search.begins_at >= self._next_place_at + (_SEARCHED_PIECES - 1) * _PACKED_BYTES:
+        elif search.begins_at >= self._next_place_at + (_SEARCHED_PIECES - 1) * _PIECE_BYTES:
             self._failures += 1
             self._next_place_at += self._spacing_bytes
 
@@ -268,9 +272,11 @@ class _Pieces:
         if at:
             packed.seek(at)
 
-    def read_on(self) -> bool:
-        """Add the next piece to `rest`; False at the end of the file."""
-        piece = self._packed.read(_PACKED_BYTES - self.at % _PACKED_BYTES)
+    def read_on(self, most: int = 1, stop_at: int = 0) -> bool:
+        """Add the next `most` pieces to `rest`, but none from `stop_at` on; False at the end of the file."""
+        first, stop = self.at // _PIECE_BYTES, -(-stop_at // _PIECE_BYTES)
+        end = (min(first + most, stop) if stop > first else first + most) * _PIECE_BYTES
+        piece = self._packed.read(end - self.at)
         self.at += len(piece)
         self.rest += piece
         return bool(piece)

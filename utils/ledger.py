@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -31,10 +32,12 @@ class FileRecord:
     sha256: str
 
     @classmethod
-    def of(cls, path: str, local: Path) -> "FileRecord":
-        with local.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(path, pq.read_metadata(local).num_rows, local.stat().st_size, digest)
+    def of(cls, path: str, local: Path, sha256: str | None = None) -> "FileRecord":
+        """`sha256`: of its bytes, where that is known."""
+        if sha256 is None:
+            with local.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path, pq.read_metadata(local).num_rows, local.stat().st_size, sha256)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,10 @@ class Ledger:
             )
         return known
 
-    def with_files(self, files: Mapping[str, Path]) -> "Ledger":
-        """The ledger once `files` (path in the target -> local file) are published."""
-        lines = (json.dumps(asdict(FileRecord.of(path, local))) + "\n" for path, local in files.items())
+    def with_files(self, files: Mapping[str, Path], sha256: Mapping[str, str] = MappingProxyType({})) -> "Ledger":
+        """The ledger once `files` (path in the target -> local file) are published, whose `sha256` may be known."""
+        records = (FileRecord.of(path, local, sha256.get(path)) for path, local in files.items())
+        lines = (json.dumps(asdict(record)) + "\n" for record in records)
         return Ledger(self.raw + "".join(lines).encode())
 
     @classmethod

@@ -107,7 +107,7 @@ class Publisher:
         files: dict[str, Path | bytes] = {path: local for one in built for path, local in one.files.items()}
         ledger, state = self._ledger, self.state
         for one in built:
-            ledger = ledger.with_files(one.files)
+            ledger = ledger.with_files(one.files, one.sha256)
             state = state.after(one.part)
         planned = self._signed(ledger.signed(state))
         if files:

@@ -6,6 +6,7 @@ nothing but the rows, their IDs and the library versions: an interrupted and res
 files. IDs are given here, from the state that the part extends.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class BuiltPart:
     part: Part
     files: dict[str, Path]
     """Path in the target -> local file."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of the bytes that were written, by path in the target, where it is known: those need not be read again."""
     unlisted: Mapping[str, bytes] = field(default_factory=dict)
     """Path in the target -> content of files that go in with it and follow from it: the ledger does not list them."""
 
@@ -111,24 +114,25 @@ def build_part(
         row_schema=rows,
     )
     files = {path: local for path, local in ((part.shard_path, shard), (part.rejected_path, rejected)) if path}
-    return BuiltPart(part, files)
+    return BuiltPart(part, files, {str(part.shard_path): written.sha256} if has_rows else {})
 
 
 @dataclass(frozen=True)
 class _Written:
     ids: tuple[Range, ...]
     duration_s: float
+    sha256: str
 
 
-_NOTHING_WRITTEN = _Written((), 0.0)
+_NOTHING_WRITTEN = _Written((), 0.0, "")
 
 
 def _write_shard(
     path: Path, cut: Cut, segments: Sequence[Segment], next_id: int, sample_rate_hz: int | None, rows: RowSchema
 ) -> _Written:
     schema = published_schema(sample_rate_hz, rows)
-    ids, duration_s = IdSet(prefix=rows.id_prefix), 0.0
-    with NewFile(path) as new, pq.ParquetWriter(new, schema, **shard_options(schema)) as writer:
+    ids, duration_s, digest = IdSet(prefix=rows.id_prefix), 0.0, hashlib.sha256()
+    with NewFile(path, on_write=digest.update) as new, pq.ParquetWriter(new, schema, **shard_options(schema)) as writer:
         for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
             named = _with_ids(group, next_id, rows)
             next_id += group.num_rows
@@ -138,7 +142,7 @@ def _write_shard(
                 duration_s += sum(named["length"].to_pylist())
             # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
             writer.write_table(named.select(schema.names).cast(schema).combine_chunks(), row_group_size=group.num_rows)
-    return _Written(tuple(ids.ranges), duration_s)
+    return _Written(tuple(ids.ranges), duration_s, digest.hexdigest())
 
 
 _REPETITIVE = ("dataset_name", "speaker_id", "Language", "query", "author_hash", "language")

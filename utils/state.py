@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from utils.errors import TargetRefused
 from utils.ids import Range, merge_ranges
@@ -31,6 +31,9 @@ VERSION_WITH_REMOVALS = 3
 MAX_OWN_RANGES = 64
 """Of IDs that a script chose: what the state names of a split at most, so that it does not grow with samples."""
 
+
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""As `json.dumps` with these separators, which makes an encoder for each call."""
 
 _OTHER_VERSION = "The target's state was written by another version of this program. Use that one."
 
@@ -69,7 +72,7 @@ class Progress:
     def as_json(self) -> str:
         """What `Progress(**json.loads(...))` takes; asked for with every row, so without the detour of `asdict`."""
         books = f'"read":{self.read},"kept":{self.kept},"rejected":{self.rejected},"unselected":{self.unselected}'
-        position = json.dumps(self.position, separators=(",", ":"))
+        position = _compact(self.position)
         return (
             f'{{"position":{position},{books},"known":{self.known},"finished":{"true" if self.finished else "false"}}}'
         )

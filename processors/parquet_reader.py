@@ -1,6 +1,7 @@
 """Clips in Parquet files with an audio column: any Hub dataset, its column names by configuration.
 
-Read row by row: the sizes in a file's footer need not be true, and one value of a dictionary may stand in every row.
+Read a few rows at a time, one where they are large: the sizes in a file's footer need not be true, and one value of a
+dictionary may stand in every row.
 A row group may hold a whole 5.7 GB file; what sets the memory then is Parquet's own unit of reading, the data
 page (pyarrow's writer puts 1,024 rows into one, `datasets` 100).
 """
@@ -28,13 +29,15 @@ from processors.reading import (
 )
 from processors.source_spec import Columns, lacks_column
 from utils.errors import SourceError
-from utils.parquet_file import ParquetFile
+from utils.parquet_file import ParquetFile, TooMuchAtOnce
 from utils.schema import Position, RawClip
 from utils.shown import shown
 from utils.sources import SourceFiles
 
 _DAMAGE = (pa.ArrowException, ValueError, OverflowError)
 """The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""
+
+_ROWS_AT_ONCE = 8
 
 _NAMES_LOOKED_AT = 100
 """Rows whose audio's path is looked at, to tell whether paths name clips."""
@@ -149,16 +152,69 @@ class _Shard:
         """The rows of a row group from `first` on."""
         if first >= self.rows_in(group):
             return
+        reached = first
+        try:
+            for batch, number in self._batches(group, _ROWS_AT_ONCE):
+                if number + batch.num_rows > reached:
+                    for cells in self._cells_in(batch.slice(reached - number)):
+                        reached += 1
+                        yield cells
+        except TooMuchAtOnce:
+            for row, number in self._batches(group, 1):
+                if number >= reached:
+                    yield self._cells(row)
+
+    def _batches(self, group: int, most_rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """The rows of a row group, so many at a time, each batch with the number of its first row."""
         leaves = [f"{self._audio}.{part}" for part in self._audio_parts] or [self._audio]
-        for number, row in enumerate(self._file.batches([group], [*leaves, *self._texts], most_rows=1)):
-            if number >= first:
-                yield self._cells(row)
+        number = 0
+        for batch in self._file.batches([group], [*leaves, *self._texts], most_rows, is_bounded=True):
+            yield batch, number
+            number += batch.num_rows
+
+    def _cells_in(self, batch: pa.RecordBatch) -> Iterator[_Cells]:
+        """The rows of a batch: all at once, or one by one where one of them is not as it should be."""
+        audio, path = self._audio_and_path(batch)
+        texts = {name: _readable(batch.column(name)) for name in self._texts}
+        paths = {} if path is None else {self._audio: path}
+        found = None if _reason_not_to_load(audio, {**texts, **paths}) else self._as_python(audio, path, texts)
+        if found is None:
+            yield from (self._cells(batch.slice(at, 1)) for at in range(batch.num_rows))
+            return
+        clips, names, columns = found
+        for at, (clip, name) in enumerate(zip(clips, names, strict=True)):
+            row = {column: values[at] for column, values in columns.items()}
+            yield _Cells(
+                audio=clip,
+                key=self._key(_as_text(row[self._id]) if self._id else "", name),
+                path=name,
+                transcript=_as_text(row[self._transcript]) if self._transcript else "",
+                speaker=_as_text(row[self._speaker]) or None if self._speaker else None,
+                metadata={column: row[column] for column in self._metadata} or None,
+                too_large="",
+            )
+
+    def _as_python(
+        self, audio: pa.Array, path: pa.Array | None, texts: Mapping[str, pa.Array]
+    ) -> tuple[list[bytes | None], list[str], dict[str, list[Any]]] | None:
+        """Audio, paths and other columns as values; None where a value can't be had: one by one it will show which."""
+        try:
+            columns = {name: [_plain(value) for value in column.to_pylist()] for name, column in texts.items()}
+            names = [""] * len(audio) if path is None else [_as_text(_plain(name)) for name in path.to_pylist()]
+            return audio.to_pylist(), names, columns
+        except _DAMAGE:
+            return None
+
+    def _audio_and_path(self, rows: pa.RecordBatch) -> tuple[pa.Array, pa.Array | None]:
+        audio = rows.column(self._audio)
+        if not self._audio_parts:
+            return audio, None
+        path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
+        return pc.struct_field(audio, "bytes"), path
 
     def _cells(self, row: pa.RecordBatch) -> _Cells:
-        audio, path = row.column(self._audio), None
-        if self._audio_parts:
-            path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
-            audio = pc.struct_field(audio, "bytes")
+        """The one row of a batch."""
+        audio, path = self._audio_and_path(row)
         texts = {name: _readable(row.column(name)) for name in self._texts}
         if reason := _reason_not_to_load(audio, {**texts, **({self._audio: path} if path is not None else {})}):
             return _Cells(None, "", "", "", None, None, reason)
@@ -210,14 +266,20 @@ class _Shard:
 
 
 def _reason_not_to_load(audio: pa.Array, texts: Mapping[str, pa.Array]) -> str:
-    """Why a row is too much for our memory; empty where it is not."""
-    if audio.nbytes > MAX_CLIP_BYTES:
-        return too_large("its audio", audio.nbytes)
-    too_long = {name: text.nbytes for name, text in texts.items() if text.nbytes > MAX_TEXT_BYTES}
+    """Why a row, or several together, are too much for our memory; empty where they are not."""
+    if (size_bytes := _size_bytes(audio)) > MAX_CLIP_BYTES:
+        return too_large("its audio", size_bytes)
+    sizes = {name: _size_bytes(text) for name, text in texts.items()}
+    too_long = {name: size_bytes for name, size_bytes in sizes.items() if size_bytes > MAX_TEXT_BYTES}
     return "; ".join(
         f"its column {name!r} has {size_bytes:,} bytes; over {MAX_TEXT_BYTES:,} are not loaded"
         for name, size_bytes in too_long.items()
     )
+
+
+def _size_bytes(column: pa.Array) -> int:
+    """Of its values; where those are not bytes, of what Arrow has of them."""
+    return (pc.sum(pc.binary_length(column)).as_py() or 0) if _is_binary(column.type) else int(column.nbytes)
 
 
 def _is_struct(kind: pa.DataType) -> bool:
@@ -251,5 +313,8 @@ def _plain(value: Any) -> Any:
 
 def _text(cell: pa.Array) -> str:
     """The one value of an array, as text."""
-    plain = _plain(cell[0].as_py())
+    return _as_text(_plain(cell[0].as_py()))
+
+
+def _as_text(plain: Any) -> str:
     return "" if plain is None else str(plain)

@@ -5,19 +5,22 @@ import io
 import logging
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from processors import parquet_reader
 from processors import tar_reader as tars
 from processors.parquet_reader import read_parquet
 from processors.reading import file_in
 from processors.source_spec import Columns
 from tests.mirrors import Open, clips_of, opener
+from utils import parquet_file
 from utils.errors import SourceError, UsageError
-from utils.schema import AUDIO_TYPE, START
+from utils.parquet_file import ParquetFile
+from utils.schema import AUDIO_TYPE, START, Position, RawClip
 from utils.sources import MirrorFiles
 
 
@@ -428,3 +431,51 @@ def test_a_position_in_a_file_that_is_gone_is_refused() -> None:
     """Reading would have to begin somewhere else."""
     with pytest.raises(SourceError, match="does not have"):
         file_in({"index": 1, "file": "b"}, ["a"])
+
+
+def mixed_rows() -> pa.Table:
+    """Small clips, one of 30 KB, one without audio, one without a text, one whose text is too long."""
+    sizes = [10, 10, 30_000, 10, 10, 10, 10, 10, 10, 10, 10]
+    audio = [{"bytes": bytes([at]) * size, "path": f"{at}.wav"} for at, size in enumerate(sizes)]
+    audio[4] = {"bytes": None, "path": "4.wav"}
+    texts = [f"คำ {at}" for at in range(len(sizes))]
+    texts[7] = "ก" * (parquet_reader.MAX_TEXT_BYTES // 3 + 1)
+    return pa.table(
+        {"audio": pa.array(audio, AUDIO_TYPE), "sentence": pa.array([*texts[:5], None, *texts[6:]]), "age": range(11)}
+    )
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_rows_read_together_are_those_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """Also where one of them can't be loaded, from any row on, and where pages turn out to be too large for many."""
+    # A page for each row.
+    a_page_each = {"data_page_size": 1, "write_batch_size": 1, "use_dictionary": False}
+    pq.write_table(mixed_rows(), tmp_path / "x.parquet", row_group_size=10, compression=compression, **a_page_each)
+
+    def read(position: Position) -> list[RawClip]:
+        columns = Columns(metadata=("age",))
+        return list(read_parquet(MirrorFiles(tmp_path), ["x.parquet"], columns, position))
+
+    together = read(dict(START))
+    asked: list[int] = []
+    batches = ParquetFile.batches
+
+    def counted(self: ParquetFile, groups: Any, columns: Any, most_rows: int, is_bounded: bool = False) -> Any:
+        asked.append(most_rows)
+        return batches(self, groups, columns, most_rows, is_bounded)
+
+    monkeypatch.setattr(ParquetFile, "batches", counted)
+    assert read(dict(START)) == together
+    assert set(asked) == {8, 1}, "the first look at the paths is one by one, the rows are not"
+
+    monkeypatch.setattr(parquet_file, "AT_ONCE_BYTES", 20_000)
+    asked.clear()
+    assert read(dict(START)) == together
+    assert asked[1:] == [8, 1, 8], "the first group one by one, from its large row on"
+    for clip in together:
+        assert read(clip.position) == together[clip.position["index"] :]
+    assert [clip.audio is None for clip in together] == [at in (4, 7) for at in range(11)]
+    assert together[5].transcript == ""
+    assert [clip.metadata for clip in together[:2]] == [{"age": 0}, {"age": 1}]

@@ -37,11 +37,18 @@ MAX_UNPACKED_RATIO: Final = 100
 MAX_HEADER_BYTES: Final = 16 * 2**20
 """Of a page: as far as Arrow itself looks."""
 
+AT_ONCE_BYTES: Final = 64 * 1000**2
+"""Unpacked: what pages may hold that are read for several rows at a time."""
+
 _BUFFER_BYTES: Final = 2**20
 """How much of a column is read at a time. Without a size Arrow loads a row group's whole column."""
 _TAIL_BYTES: Final = 8
 _HEADER_BYTES: Final = 256
 """Of a dictionary's page, which has a short one."""
+
+
+class TooMuchAtOnce(Exception):
+    """The pages of several rows hold more than `AT_ONCE_BYTES`: read one row at a time."""
 
 
 class ParquetFile:
@@ -79,14 +86,17 @@ class ParquetFile:
         """The rows of a row group."""
         return self._groups[group].rows
 
-    def batches(self, groups: Sequence[int], columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, groups: Sequence[int], columns: Sequence[str], most_rows: int, is_bounded: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """The rows of these row groups, these columns of them, `most_rows` at a time at most.
 
-        Fewer where a dictionary is large: one value of it may stand in every row.
+        Fewer where a dictionary is large: one value of it may stand in every row. With `is_bounded` raises
+        TooMuchAtOnce before more is unpacked for one batch than is good.
         """
         chunks = self._chunks_of(groups, columns)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
-        self._file.watch(chunks)
+        self._file.watch(chunks, AT_ONCE_BYTES if is_bounded and rows > 1 else None)
         for batch in self._parquet.iter_batches(
             rows, row_groups=list(groups), columns=list(columns), use_threads=False
         ):
@@ -94,6 +104,7 @@ class ParquetFile:
             if self._unpacked_bytes > ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._size_bytes:
                 raise pa.ArrowInvalid(f"its {self._size_bytes:,} bytes hold more than {self._unpacked_bytes:,}")
             yield batch
+            self._file.unpacked_bytes = 0
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
@@ -154,9 +165,16 @@ class _WatchedFile(io.RawIOBase):
         self._size_bytes = size_bytes
         self._starts: list[int] = []
         self._chunks: list[_Pages] = []
+        self.unpacked_bytes = 0
+        """Of the pages that were read, since this was set to 0."""
+        self._most_bytes: int | None = None
 
-    def watch(self, chunks: Sequence[ColumnChunk]) -> None:
-        """Follow these column chunks from now on, and no others. They do not overlap."""
+    def watch(self, chunks: Sequence[ColumnChunk], most_bytes: int | None = None) -> None:
+        """Follow these column chunks from now on, and no others. They do not overlap.
+
+        TooMuchAtOnce where `unpacked_bytes` comes to more than `most_bytes`.
+        """
+        self._most_bytes, self.unpacked_bytes = most_bytes, 0
         in_order = sorted(chunks, key=lambda chunk: chunk.first_page)
         self._starts = [chunk.first_page for chunk in in_order]
         self._chunks = [_Pages(chunk, self._size_bytes) for chunk in in_order]
@@ -191,7 +209,9 @@ class _WatchedFile(io.RawIOBase):
         at = self._stream.tell()
         content = self._stream.read(size)
         if (number := bisect_right(self._starts, at) - 1) >= 0:
-            self._chunks[number].follow(at, content)
+            self.unpacked_bytes += self._chunks[number].follow(at, content)
+            if self._most_bytes is not None and self.unpacked_bytes > self._most_bytes:
+                raise TooMuchAtOnce
         return content
 
 
@@ -206,12 +226,16 @@ class _Pages:
         self._begun = b""
         """The first bytes of that header, where it is only partly read."""
 
-    def follow(self, at: int, content: bytes) -> None:
-        """Look at every header that these bytes of the file complete. They are read in order."""
+    def follow(self, at: int, content: bytes) -> int:
+        """Look at every header that these bytes of the file complete; returns what those pages unpack to.
+
+        They are read in order.
+        """
+        unpacked_bytes = 0
         while self._next < self._end:
             from_here = self._next + len(self._begun) - at
             if not 0 <= from_here < len(content):
-                return
+                break
             header, begins = (self._begun + content[from_here:], 0) if self._begun else (content, from_here)
             try:
                 page = read_page_header(header, begins)
@@ -219,14 +243,16 @@ class _Pages:
                 if len(header) - begins >= MAX_HEADER_BYTES:
                     raise pa.ArrowInvalid("the header of a page is too long") from None
                 self._begun = header[begins:]
-                return
+                break
             except NotThrift as error:
                 raise pa.ArrowInvalid(f"a page is damaged: {error}") from None
             self._next += page.end - begins + page.packed_bytes
             if self._next > self._file_bytes:  # Arrow would make room for all of it before it reads
                 raise pa.ArrowInvalid(f"a page of {page.packed_bytes:,} bytes ends behind the end of the file")
             _check_page(page)
+            unpacked_bytes += page.unpacked_bytes
             self._begun = b""
+        return unpacked_bytes
 
 
 def _check_page(page: PageHeader) -> None:

@@ -210,7 +210,8 @@ def _with_ids(group: pa.Table, next_id: int, rows: RowSchema) -> pa.Table:
     with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
     if not rows.has_audio:
         return with_id
-    audio = group["audio"].combine_chunks()
+    chunks = group["audio"]
+    audio = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()  # which copies one chunk, too
     endings = (path.rpartition(".")[2] for path in audio.field("path").to_pylist())
     paths = [f"{audio_file_name(sample_id)}.{ending}" for sample_id, ending in zip(ids, endings, strict=True)]
     named = pa.StructArray.from_arrays([audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])

@@ -19,6 +19,7 @@ from benchmarks.speed import report  # noqa: E402
 from benchmarks.speed.campaign import Plan, measure_shape  # noqa: E402
 from benchmarks.speed.profile import profile  # noqa: E402
 from benchmarks.speed.shapes import SHAPES  # noqa: E402
+from benchmarks.speed.table import goals  # noqa: E402
 
 RESULTS = PROJECT / "benchmarks/results.md"
 CLIPS, QUICK_CLIPS = 2000, 150
@@ -41,7 +42,13 @@ def main() -> None:
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     measured = [measure_shape(SHAPES[name], plan) for name in given.only or SHAPES]
-    page = report.page(shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]), measured, plan.repeat)
+    profiles = {
+        one.shape.title: profile(one.shape, plan.clips, plan.work, plan.formats[0], top=25)
+        for one in measured
+        if not all(goal.is_met for goal in goals(one))
+    }
+    command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
+    page = report.page(command, measured, plan.repeat, profiles)
     print(page)
     is_whole = not (given.quick or given.only or given.clips or given.no_others)
     if output := given.output or (RESULTS if is_whole else None):

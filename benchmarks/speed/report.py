@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,13 +19,21 @@ LIBRARIES = (
 )
 
 
-def page(command: str, all_measured: Sequence[Measured], repeat: int) -> str:
-    """The report in Markdown."""
+TRIED = PROJECT / "benchmarks/tried.md"
+"""What was done to reach the goals, and what did not help: written by hand."""
+
+
+def page(command: str, all_measured: Sequence[Measured], repeat: int, profiles: Mapping[str, str]) -> str:
+    """The report in Markdown. `profiles`: of shapes whose goals are not all met, by title."""
     parts = ["# How fast it is", _how(repeat), _machine(command), "## Goals", table.goals_table(all_measured)]
     for measured in all_measured:
         parts += [f"## {measured.shape.title}", _about(measured), table.figures(measured)]
         parts += [table.stages(measured), table.books(measured)]
         parts += [f"Left out: {line}" for line in measured.left_out]
+    for title, profile in profiles.items():
+        parts += [f"## Where our time goes: {title}", f"```\n{profile}\n```"]
+    if profiles:
+        parts.append(TRIED.read_text(encoding="utf-8").strip())
     return "\n\n".join(parts) + "\n"
 
 

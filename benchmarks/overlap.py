@@ -25,7 +25,7 @@ from processors import describe  # noqa: E402
 from tests.hub.process import HubProcess  # noqa: E402
 from tests.hub_server import TOKEN  # noqa: E402
 
-FILES = 8
+FILES = 32
 SPLITS = ("train", "dev", "test")
 
 

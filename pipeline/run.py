@@ -18,7 +18,7 @@ from pipeline.duplicates import dedup_of, open_judge
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
-from pipeline.source_run import SourceRun, fingerprint, newer_begun
+from pipeline.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from processors import PAID, OwnSources, create, describe, source_name
 from processors.base_processor import ProcessorConfig, RunHooks
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
@@ -246,7 +246,10 @@ class _Run:
         staged = staged_key(self._options.staging_dir, name, self._publisher.state.generation)
         if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
-        refuse_other_fingerprint(name, fingerprint(self._options, name, published.row_schema), published.fingerprint)
+        ours = fingerprint(self._options, name, published.row_schema)
+        if ours != published.fingerprint and not has_clips(published):
+            return False  # no clip was found: perhaps its definition was wrong, and is mended now
+        refuse_other_fingerprint(name, ours, published.fingerprint)
         self._tidy(name, published)
         return True
 

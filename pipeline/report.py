@@ -260,7 +260,7 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
         ranked = sorted(((-count, reason) for reason, count in counted.items() if count), key=lambda item: item)
         told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
         lines += wrapped(f"{source}: {told}", indent=2) if told else []
-    return ["Rejected in this run:", *lines] if lines else []
+    return ["Rejected in this run (which clips, and why: rejected/ in the dataset):", *lines] if lines else []
 
 
 def _leaks_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
@@ -290,7 +290,7 @@ def _where_text(state: State, where: str) -> list[str]:
 
 def _left_out_text(left_out: Mapping[str, str]) -> list[str]:
     lines = [line for source, how in left_out.items() for line in wrapped(f"{one_line(source)}: {how}", indent=2)]
-    return ["Left out, as they are not here and nothing can fetch them:", *lines] if lines else []
+    return ["Left out, as they are not here:", *lines] if lines else []
 
 
 def _failures_text(failures: Mapping[str, str], colour: bool) -> list[str]:

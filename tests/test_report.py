@@ -249,7 +249,10 @@ def test_reject_reasons_are_summed_by_source_the_commonest_first(state: State) -
     }
     text = summary(state, "here", {}, reasons=reasons)
 
-    assert "Rejected in this run:\n  GigaSpeech2: 4 silent, 3 too_short\n" in text
+    assert (
+        "Rejected in this run (which clips, and why: rejected/ in the dataset):\n  GigaSpeech2: 4 silent, 3 too_short\n"
+        in text
+    )
     assert "Rejected in this run" not in summary(state, "here", {})
 
 

@@ -195,7 +195,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--dedup",
-        choices=tuple(Dedup),
+        choices=tuple(mode.value for mode in Dedup),
         help="which clips come twice, so are rejects: none, those with the same audio, or the same recording in any "
         f"form (as the dataset was begun with; {DEFAULT_DEDUP} for a new one)",
     )

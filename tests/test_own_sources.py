@@ -261,6 +261,29 @@ def test_a_missing_file_shows_what_one_looks_like(tmp_path: Path) -> None:
     assert main(["--fresh", "MyCorpus", "--sources", str(tmp_path / "none.yaml")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sources:\n  - name: My\n   location: x\n", "line 3: this is no YAML .* Keys of one entry must stand exactly"),
+        ("sources:\n  - name: My\n\tlocation: x\n", "line 3: this is no YAML .* Indent with spaces, not with tabs"),
+    ],
+)
+def test_what_is_no_yaml_says_what_to_look_at(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("written", "licence"),
+    [("CC BY 4.0", "cc-by-4.0"), ("cc0-1.0", "cc0-1.0"), ("ours, ask Ann", "other"), ("other", "other")],
+)
+def test_the_card_has_a_licence_that_the_hub_knows(tmp_path: Path, written: str, licence: str) -> None:
+    """With any other it refuses the commit. What was written is told as it was."""
+    info = load(tmp_path, source(".", f"licence: {written}"))["MyCorpus"].info
+
+    assert (info.licence, info.licence_name) == (licence, written)
+
+
 # --- one like any other ----------------------------------------------------------------------
 
 

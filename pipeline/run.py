@@ -61,6 +61,8 @@ class RunResult:
     """Sources that could not be read: what happened and what to do."""
     read_again_bytes: int = 0
     """Of the sources: what a resume had to read before it came to a new clip."""
+    rows_before: int = 0
+    """Rows of the dataset when the run began."""
     nothing_to_do: bool = False
     interrupted: bool = False
 
@@ -96,8 +98,10 @@ def run(
         _keep_demo_apart(options, publisher.state)
         options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
+        rows_before = publisher.state.rows
         newly = _is_newly_begun(options, begins, target)
         result = _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
+        result.rows_before = rows_before
         result.left_out = {
             name: f"{_how_to_get(info, options)}; see {info.url}"
             for name in asked.sources

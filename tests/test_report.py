@@ -330,3 +330,9 @@ def test_an_escape_sequence_in_a_message_is_harmless(state: State) -> None:
 
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_an_append_says_how_much_is_new(state: State) -> None:
+    """The table counts all that was ever read; a first run needs no such word."""
+    assert f"New in this run: {state.rows - 3:,}." in summary(state, "here", {}, rows_before=3)
+    assert "New in this run" not in summary(state, "here", {})

@@ -44,7 +44,7 @@ exit codes:
 def parse(arguments: Sequence[str]) -> Options:
     """The options that `arguments` ask for. Raises UsageError, or SystemExit(2) where argparse does."""
     parser = build_parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # names of sources may stand anywhere
     own = _own_sources(given.sources)
     command = _command(given, own)
     if command is Command.RUN:

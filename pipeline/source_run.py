@@ -59,11 +59,6 @@ def has_clips(source: SourceState) -> bool:
     return any(split.progress.read or split.earlier for split in source.splits.values())
 
 
-def is_untouched(source: SourceState) -> bool:
-    """Whether nothing was committed of a source, not even that a split of it is empty."""
-    return all(split == SplitState() for split in source.splits.values())
-
-
 def reached(source: SourceState, split: str, progress: Progress | None = None) -> Reached:
     """How far the index of clips reaches where it has all of a split's clips up to `progress`: the published ones."""
     books = source.splits.get(split, SplitState())
@@ -163,14 +158,15 @@ class SourceRun:
         published = state.sources.get(self.name)
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         self._has_nothing = staged is None and (published is None or not has_clips(published))
-        if published and self._has_nothing and (published.fingerprint != ours or is_untouched(published)):
-            published = None  # what kept it from being read may have been its definition, or its files
+        pinned = published.revision if published else staged.revision if staged else None
+        if published and self._has_nothing and published.fingerprint != ours:
+            published = None  # declared anew: what kept it from being read may have been its definition
         begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
         refuse_other_fingerprint(self.name, ours, begun_with)
         if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
             self._open(staged.revision if staged and self._options.resume else None)
         else:
-            self._open_pinned(published.revision if published else staged.revision if staged else None)
+            self._open_pinned(pinned)
         if published is None:
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from traceback import extract_tb
 
 from pipeline import report
 from pipeline.failures import in_words
@@ -34,6 +35,8 @@ from utils.table_index import clear_indexes
 
 log = logging.getLogger(__name__)
 
+_PROJECT = Path(__file__).parents[1]
+
 
 def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None = None) -> int:
     """Carry out one command. Returns the exit code; prints what a person needs to know."""
@@ -58,11 +61,18 @@ def explain(error: Exception, log_dir: Path) -> int:
     if told is None:
         log.error("Unexpected error", exc_info=error)
         told = IngestError(
-            f"This is a bug of ours: {type(error).__name__}. Nothing that was published or staged is lost; --resume "
-            f"goes on from there. What happened is in the newest file in {log_dir}."
+            f"This is a bug of ours, or of a source that you added: {type(error).__name__}{_where(error)}. Nothing "
+            "that was published or staged is lost; --resume goes on from there. What happened is in the newest file "
+            f"in {log_dir}."
         )
     say(f"\n{told}", sys.stderr)
     return told.exit_code
+
+
+def _where(error: BaseException) -> str:
+    """The file and line of ours that an error passed last; without its words, which may hold anything."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PROJECT)]
+    return f" in {Path(frames[-1].filename).relative_to(_PROJECT)}, line {frames[-1].lineno}" if frames else ""
 
 
 def collective_key() -> str:
@@ -108,6 +118,7 @@ def _summary(options: Options, result: RunResult, arguments: Sequence[str]) -> s
         without_audio=result.without_audio,
         next_command=_to_go_on(arguments) if unfinished else None,
         nothing_to_do=result.nothing_to_do,
+        rows_before=result.rows_before,
         read_again_bytes=result.read_again_bytes,
         colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
     )

@@ -44,7 +44,7 @@ exit codes:
 def parse(arguments: Sequence[str]) -> Options:
     """The options that `arguments` ask for. Raises UsageError, or SystemExit(2) where argparse does."""
     parser = build_parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # names of sources may stand anywhere
     own = _own_sources(given.sources)
     command = _command(given, own)
     if command is Command.RUN:
@@ -195,7 +195,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--dedup",
-        choices=tuple(Dedup),
+        choices=tuple(mode.value for mode in Dedup),
         help="which clips come twice, so are rejects: none, those with the same audio, or the same recording in any "
         f"form (as the dataset was begun with; {DEFAULT_DEDUP} for a new one)",
     )

@@ -1,10 +1,12 @@
 """`--remove`, `--remove-speaker`, `--remove-id`: say what goes, take it out in one commit, say where it still is."""
 
 import logging
+import re
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
@@ -15,7 +17,7 @@ from utils.durable import remove, remove_tree
 from utils.errors import UsageError
 from utils.hub_target import HubTarget
 from utils.removal import Removal, Wishes, plan_removal
-from utils.schema import ROW_SCHEMAS
+from utils.schema import ROW_SCHEMAS, speaker_id
 from utils.staging import forget_segment, read_segments
 from utils.state import State
 from utils.targets import LocalTarget, Target
@@ -23,6 +25,8 @@ from utils.verify_checks import SHOWN
 from utils.verify_state import ranges_text
 
 log = logging.getLogger(__name__)
+
+_SPEAKER_ID: Final = re.compile(r"SPK_[0-9a-f]{16}")
 
 
 def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
@@ -34,8 +38,9 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
             target.open()
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
-        wishes = Wishes(sources, frozenset(options.remove_speakers), clips)
-        removal = plan_removal(target, Path(scratch), wishes, stop)
+        speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
+        removal = plan_removal(target, Path(scratch), Wishes(sources, speakers, clips), stop)
+        _refuse_unknown_speakers(speakers, removal)
         told = "\n".join(_plan_lines(removal, options.target_name))
         if options.dry_run:
             end = "That is what it would do. Nothing was changed."
@@ -52,6 +57,25 @@ def _source(given: str, state: State | None) -> str:
     """The source that a name means: one of the dataset's, else one that we know by another name."""
     names = {name.lower(): name for name in (state.sources if state else ())}
     return names.get(given.lower()) or source_name(given)
+
+
+def _speaker(given: str, state: State | None) -> str:
+    """The `speaker_id` that is meant: given as such, or as the source and the source's own name of the speaker."""
+    source, slash, name = given.partition("/")
+    if slash and state and source in state.sources and (known := speaker_id(source, name)):
+        return known
+    return given
+
+
+def _refuse_unknown_speakers(speakers: Iterable[str], removal: Removal) -> None:
+    """UsageError for what no row has, and is no hash of ours: listed, it would keep nobody away."""
+    strange = [name for name in speakers if name in removal.unknown and not _SPEAKER_ID.fullmatch(name)]
+    if strange:
+        raise UsageError(
+            f"No row has the speaker {_listed(tuple(sorted(strange)))}. Nothing was changed. Give what the column "
+            "speaker_id has (SPK_ and 16 digits or letters), or the source and its own name of the speaker, such as "
+            "MyCorpus/somchai."
+        )
 
 
 def _listed_clips(path: Path) -> frozenset[str]:

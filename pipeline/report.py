@@ -57,6 +57,7 @@ def summary(
     left_out: Mapping[str, str] | None = None,
     without_audio: Collection[str] = (),
     nothing_to_do: bool = False,
+    rows_before: int = 0,
     read_again_bytes: int = 0,
     colour: bool = False,
 ) -> str:
@@ -66,7 +67,7 @@ def summary(
     hand, clips that are staged but not yet published included; other splits are told from the state. `without_audio`
     names sources of text, of which the state may not know yet. `read_again_bytes`: of sources, by a resume.
     `failures` says of each source that could not be read what happened and what to do, `left_out` of each that was not
-    tried how it is reached.
+    tried how it is reached. `rows_before`: what the dataset held when the run began.
     """
     books = _all_books(state, this_run, _of_text(state, without_audio))
     paragraphs = [
@@ -76,7 +77,7 @@ def summary(
         "\n".join(_reasons_text(reasons or {})),
         "\n".join(_leaks_text(reasons or {})),
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
-        "\n".join(_where_text(state, where)),
+        "\n".join(_where_text(state, where, rows_before)),
         "\n".join(_left_out_text(left_out or {})),
         "\n".join(_failures_text(failures or {}, colour)),
         f"{painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
@@ -260,7 +261,7 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
         ranked = sorted(((-count, reason) for reason, count in counted.items() if count), key=lambda item: item)
         told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
         lines += wrapped(f"{source}: {told}", indent=2) if told else []
-    return ["Rejected in this run:", *lines] if lines else []
+    return ["Rejected in this run (which clips, and why: rejected/ in the dataset):", *lines] if lines else []
 
 
 def _leaks_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
@@ -275,8 +276,10 @@ def _leaks_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
     )
 
 
-def _where_text(state: State, where: str) -> list[str]:
+def _where_text(state: State, where: str, rows_before: int) -> list[str]:
     lines = [f"The dataset is in {one_line(where)}: {_holdings(state)}."]
+    if rows_before:
+        lines[0] += f" New in this run: {state.rows - rows_before:,}."
     named = json.dumps(where, ensure_ascii=False)
     speech, dialogue = (bool(_published(state, rows)) for rows in (SPEECH, DIALOGUE))
     if speech:
@@ -290,7 +293,7 @@ def _where_text(state: State, where: str) -> list[str]:
 
 def _left_out_text(left_out: Mapping[str, str]) -> list[str]:
     lines = [line for source, how in left_out.items() for line in wrapped(f"{one_line(source)}: {how}", indent=2)]
-    return ["Left out, as they are not here and nothing can fetch them:", *lines] if lines else []
+    return ["Left out, as they are not here:", *lines] if lines else []
 
 
 def _failures_text(failures: Mapping[str, str], colour: bool) -> list[str]:

@@ -18,14 +18,14 @@ from pipeline.duplicates import dedup_of, open_judge
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.progress import SplitBar
-from pipeline.source_run import SourceRun, fingerprint, newer_begun
+from pipeline.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from processors import PAID, OwnSources, create, describe, source_name
-from processors.base_processor import ProcessorConfig, RunHooks
+from processors.base_processor import ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.committer import Committer
 from utils.dedup_mode import Dedup
 from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
-from utils.errors import Interrupted, SourceError, Stopped, UsageError
+from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
 from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
 from utils.memory import keep_freed_memory
@@ -61,6 +61,8 @@ class RunResult:
     """Sources that could not be read: what happened and what to do."""
     read_again_bytes: int = 0
     """Of the sources: what a resume had to read before it came to a new clip."""
+    rows_before: int = 0
+    """Rows of the dataset when the run began."""
     nothing_to_do: bool = False
     interrupted: bool = False
 
@@ -93,16 +95,23 @@ def run(
         begun = {*options.sources, *unfinished}
         options = replace(options, sources=tuple(name for name in asked.sources if name in begun))
         _check_sample_rate(options, publisher.state)
+        _keep_demo_apart(options, publisher.state)
         options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
+        rows_before = publisher.state.rows
         newly = _is_newly_begun(options, begins, target)
         result = _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
+        result.rows_before = rows_before
         result.left_out = {
-            name: f"{info.access}; see {info.url}"
+            name: f"{_how_to_get(info, options)}; see {info.url}"
             for name in asked.sources
             if name not in options.sources and (info := describe(name, options.own_sources))
         }
         return result
+
+
+def _how_to_get(info: SourceInfo, options: Options) -> str:
+    return f"no folder {options.source_dir / info.mirror}" if options.source_dir else info.access
 
 
 def reachable(options: Options) -> tuple[str, ...]:
@@ -246,7 +255,10 @@ class _Run:
         staged = staged_key(self._options.staging_dir, name, self._publisher.state.generation)
         if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
-        refuse_other_fingerprint(name, fingerprint(self._options, name, published.row_schema), published.fingerprint)
+        ours = fingerprint(self._options, name, published.row_schema)
+        if ours != published.fingerprint and not has_clips(published):
+            return False  # no clip was found: perhaps its definition was wrong, and is mended now
+        refuse_other_fingerprint(name, ours, published.fingerprint)
         self._tidy(name, published)
         return True
 
@@ -407,6 +419,17 @@ def _check_sample_rate(options: Options, state: State) -> None:
             "This dataset",
             {"audio.sample_rate_hz": options.published_rate_hz},
             {"audio.sample_rate_hz": state.sample_rate_hz},
+        )
+
+
+def _keep_demo_apart(options: Options, state: State) -> None:
+    """TargetRefused where made-up clips would come among real ones, or real ones among those."""
+    other = [name for name, source in state.sources.items() if source.fingerprint.get("demo") is (not options.demo)]
+    if other:
+        held, ours = ("real clips", "the demo's") if options.demo else ("the demo's made-up clips", "real ones")
+        raise TargetRefused(
+            f"{options.target_name} holds {held} ({', '.join(other)}): {ours} do not belong among them. Nothing was "
+            "changed. Name another target (--output, --hf-repo), or begin anew with --fresh (the old dataset is kept)."
         )
 
 

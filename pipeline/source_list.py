@@ -15,7 +15,7 @@ def source_list(infos: Mapping[str, SourceInfo]) -> str:
     lines = [_in_columns(["source", "hours", "licence", "how it is reached"]), "-" * WIDTH]
     for name, info in infos.items():
         lines.append(_in_columns([name, info.hours, info.licence_name or info.licence, info.access]))
-        lines += wrapped(f"{info.title}: {info.url}", indent=4)
+        lines += wrapped(f"{info.title}: {info.url}" if info.url else info.title, indent=4)
         lines += wrapped(f"Transcripts: {info.transcripts}", indent=4)
         lines += wrapped(f"Terms: {info.terms}", indent=4) if info.terms else []
         lines.append("")

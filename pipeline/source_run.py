@@ -51,6 +51,14 @@ def newer_begun(staged: StagingKey | None, published: SourceState) -> bool:
     return staged is not None and staged.revision != published.revision
 
 
+def has_clips(source: SourceState) -> bool:
+    """Whether a clip of a source is published, rejected or left out: from then on it stays as it was begun.
+
+    A source that could not be read is in the state as well: the other sources' commits name it.
+    """
+    return any(split.progress.read or split.earlier for split in source.splits.values())
+
+
 def reached(source: SourceState, split: str, progress: Progress | None = None) -> Reached:
     """How far the index of clips reaches where it has all of a split's clips up to `progress`: the published ones."""
     books = source.splits.get(split, SplitState())
@@ -149,12 +157,16 @@ class SourceRun:
         state, ours = self._publisher.state, fingerprint(self._options, self.name, rows)
         published = state.sources.get(self.name)
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
+        self._has_nothing = staged is None and (published is None or not has_clips(published))
+        pinned = published.revision if published else staged.revision if staged else None
+        if published and self._has_nothing and published.fingerprint != ours:
+            published = None  # declared anew: what kept it from being read may have been its definition
         begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
         refuse_other_fingerprint(self.name, ours, begun_with)
         if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
             self._open(staged.revision if staged and self._options.resume else None)
         else:
-            self._open_pinned(published.revision if published else staged.revision if staged else None)
+            self._open_pinned(pinned)
         if published is None:
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}
@@ -228,7 +240,8 @@ class SourceRun:
     def _fill_seen(self) -> None:
         """Make the index of source ids anew where it does not reach as far as what is published and staged."""
         number = self._revision_number
-        if all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items()):
+        covers_all = all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items())
+        if covers_all and not self._has_nothing:
             return
         self.seen.clear(self._index_identity)
         self._enter_known()

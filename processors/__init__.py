@@ -102,7 +102,10 @@ def source_name(given: str, own: Iterable[str] = ()) -> str:
         return names[given.lower()]
     near = get_close_matches(given.lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {names[near[0]]}?" if near else ""
-    raise UsageError(f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *own, *ALIASES, *PAID])}.")
+    yours = "" if [*own] else " Sources of your own are known with --sources FILE only."
+    raise UsageError(
+        f"There is no source {given!r}.{hint} Known: {', '.join([*REGISTRY, *own, *ALIASES, *PAID])}.{yours}"
+    )
 
 
 def _class_of(name: str, own: OwnSources = _NONE) -> "type[BaseProcessor]":

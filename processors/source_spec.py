@@ -32,6 +32,8 @@ _SPLIT_OF_WORD: Final = {word: split for split, words in _WORDS.items() for word
 _RANK: Final = ("test", "validation", "train")
 """Where one name has the words of two splits: a test clip must not land in train."""
 
+_DELIMITERS: Final = {"\t": "tabs", ";": "semicolons", ",": "commas"}
+
 Form: TypeAlias = Literal["", "csv", "tsv", "jsonl", "json", "kaldi", "lines", "texts"]
 
 
@@ -56,10 +58,12 @@ class Columns:
         singles = ("audio", "transcript", "speaker", "id", "split")
         found = {what: _first_of(getattr(self, what), names) for what in singles}
         metadata = tuple(name for name in self.metadata if _is_in(name, names))
-        lacking = [getattr(self, what) for what in singles if what in self.required and found[what] is None]
-        lacking += [(name,) for name in self.metadata if "metadata" in self.required and not _is_in(name, names)]
-        if wanted := next(filter(None, lacking), None):
-            raise lacks_column(place, wanted, names)
+        lacking = [(getattr(self, what), what) for what in singles if what in self.required and found[what] is None]
+        needed = self.metadata if "metadata" in self.required else ()
+        lacking += [((name,), "metadata") for name in needed if not _is_in(name, names)]
+        for wanted, what in lacking:
+            if wanted:
+                raise lacks_column(place, wanted, names, what=what)
         return FoundColumns(**found, metadata=metadata)
 
 
@@ -138,13 +142,26 @@ def split_of_value(value: str, splits: SplitNames) -> str | None:
     return next((split for split, values in splits.items() if value.strip() in values), None)
 
 
-def lacks_column(place: str, wanted: Iterable[str], names: Iterable[str], problem: str = "no") -> SourceError:
-    """The error of a table or a file without a column that is needed."""
+def lacks_column(
+    place: str, wanted: Iterable[str], names: Iterable[str], problem: str = "no", what: str = ""
+) -> SourceError:
+    """The error of a table or a file without a column that is needed, for `what`."""
+    names = list(names)[:50]
     return SourceError(
         f"{shown(place)} has {problem} column {' or '.join(map(repr, wanted))}; its columns are "
-        f"{shown(', '.join(list(names)[:50]))}. This is not the layout that the source is known by: nothing was read "
-        "from it."
+        f"{shown(', '.join(names))}. Nothing was read from it. {_how_to_mend(names, what)}"
     )
+
+
+def _how_to_mend(names: list[str], what: str) -> str:
+    marks = [word for mark, word in _DELIMITERS.items() if len(names) == 1 and mark in names[0]]
+    if marks:
+        return (
+            f"Its fields seem to be divided by {marks[0]}: a .csv has commas and a .tsv tabs, unless a file of "
+            "--sources says `form: csv` or `form: tsv`."
+        )
+    named = f"`columns: {{{what}: NAME}}`" if what in ("audio", "transcript") else "`columns`"
+    return f"If one of these is it, say so in a file of --sources, with {named}."
 
 
 def _first_of(wanted: Iterable[str], names: Collection[str]) -> str | None:

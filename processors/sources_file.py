@@ -39,6 +39,17 @@ _EXAMPLE: Final = (
     "sources:\n  - name: MyCorpus\n    location: my-corpus\n    reader: table\n"
     "    columns: {audio: path, transcript: sentence}\n    licence: cc-by-4.0"
 )
+_HUB_LICENCES: Final = frozenset(
+    (
+        *("cc0-1.0", "cc", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0"),
+        *("cc-by-nd-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
+        *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "c-uda", "cdla-sharing-1.0", "cdla-permissive-1.0"),
+        *("cdla-permissive-2.0", "odbl", "odc-by", "pddl", "gfdl", "apache-2.0", "mit", "bsd", "bsd-2-clause"),
+        *("bsd-3-clause", "gpl", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "unlicense"),
+        *("wtfpl", "unknown"),
+    )
+)
+"""What `license` of a card may be, of what data comes under."""
 _READERS: Final = ("parquet", "table", "kaldi", "audiofolder")
 _KEYS: Final = (
     *("name", "location", "reader", "columns", "splits", "licence", "title", "url", "hours", "terms", "transcripts"),
@@ -56,6 +67,12 @@ def load_sources(path: Path, taken: Collection[str]) -> dict[str, OwnSource]:
     text = read_text(path, "file of sources", _NOTHING, _EXAMPLE)
     content, lines = parse_yaml(text, path.name, _NOTHING)
     return _Reader(path, lines, taken).sources(content)
+
+
+def _on_the_hub(licence: str) -> str:
+    """The Hub's name of a licence (`CC BY 4.0` is cc-by-4.0); `other` where it knows none: it would refuse the card."""
+    name = re.sub(r"[\s_]+", "-", licence.lower())
+    return name if name in _HUB_LICENCES else "other"
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,7 @@ class _Reader:
         return SourceInfo(
             title=self._text(given, "title", at) or name,
             url=self._text(given, "url", at) or page,
-            licence=licence.lower(),
+            licence=_on_the_hub(licence),
             licence_name=licence,
             hours=self._text(given, "hours", at) or "not stated",
             mirror=repo_id or "",

@@ -3,7 +3,7 @@
 Read from the front, in bounded memory, as they stand: a mark of byte order, Windows' line ends, quotes. A row is a
 mapping of column to value. What can't be read as a row is left out, counted and said once, as in `utils/tsv.py`;
 where nothing behind it could be trusted either (a quote that is never closed, JSON that breaks off), it is a
-SourceError.
+SourceError. So is a table that is mostly no UTF-8: it has another encoding, and would give texts of nonsense.
 """
 
 import csv
@@ -38,6 +38,8 @@ _FORM_OF_ENDING: Final[Mapping[str, Form]] = {
 }
 _BAR: Final = re.compile(r"[\t|]")
 _SPACES: Final = re.compile(r"\s+")
+_TIS_620: Final = "CP874 (TIS-620, Thai Windows)"
+_UTF_16: Final = "UTF-16 (Excel's Unicode text)"
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = " \t\n\r"
 
@@ -70,9 +72,12 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
     """Without quoting: a quote in a field is a quote."""
     lines = TextLines(stream, name)
     rows = (text.split("\t") for text, _ in lines)
-    columns = list(header) or next(rows, [])
+    columns = list(header) or [name.strip() for name in next(rows, [])]
+    if any("\0" in column for column in columns):
+        raise _other_encoding(name, _UTF_16)
     for row in rows:
         yield _as_row(columns, row)
+    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
 
 
@@ -87,7 +92,7 @@ def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str,
             if columns:
                 yield _as_row(columns, row)
             else:
-                columns = row
+                columns = [name.strip() for name in row]
     except csv.Error as error:
         raise SourceError(
             f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there: nothing behind it can "
@@ -112,13 +117,30 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             )
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
+            if b"\0" in line:
+                raise _other_encoding(name, _UTF_16)
         try:
             yield line.decode()
         except UnicodeDecodeError:
             undecodable += 1
             yield line.decode(errors="replace")
+    _refuse_other_encoding(name, number, undecodable)
     if undecodable:
         log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", name, undecodable)
+
+
+def _refuse_other_encoding(name: str, lines: int, undecodable: int) -> None:
+    """SourceError where most lines are no UTF-8: single bad bytes are replaced, a table of another encoding is not."""
+    if undecodable > max(1, lines // 2):
+        raise _other_encoding(name, _TIS_620)
+
+
+def _other_encoding(name: str, encoding: str) -> SourceError:
+    return SourceError(
+        f"{shown(name)} is not in UTF-8: it seems to be {encoding}, and its text would become nonsense. No clip was "
+        f"read. Save it as UTF-8 (in Excel: CSV UTF-8; in a terminal: iconv -f {encoding.split()[0]} -t UTF-8 OLD > "
+        "NEW), then run again with --resume."
+    )
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -135,6 +157,7 @@ def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
             yield row
         else:
             lines.malformed += 1
+    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
 
 
@@ -272,6 +295,7 @@ def _lines(stream: BinaryIO, name: str, *ends: re.Pattern[str]) -> Iterator[Tabl
             yield {KEY: key, VALUE: value}
         else:
             lines.malformed += 1
+    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
 
 

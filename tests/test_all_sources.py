@@ -31,7 +31,9 @@ def test_of_all_sources_those_with_a_mirror_are_read(machine: Path, capsys: pyte
     others = [name for name in REGISTRY if name != SOURCE]
     assert set(published_rows(machine / "out", ["dataset_name"])["dataset_name"].to_pylist()) == {SOURCE}
     assert "Left out" in told
-    assert all(f"{name}: {describe(name).access}; see {describe(name).url}" in told for name in others)
+    assert all(
+        f"{name}: no folder mirrors/{describe(name).mirror}; see {describe(name).url}" in told for name in others
+    )
     assert f"{SOURCE}: " not in told.partition("Left out")[2]
 
 

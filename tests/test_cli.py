@@ -34,6 +34,10 @@ def test_sources_come_in_the_registrys_order_by_any_name() -> None:
     assert parse(["--append", "mozillacv", "gigaspeech2"]).sources == ("GigaSpeech2", "MozillaCommonVoice")
 
 
+def test_names_of_sources_may_stand_anywhere() -> None:
+    assert parse(["--fresh", "FLEURS", "--output", "out", "LOTUS"]).sources == ("FLEURS", "LOTUS")
+
+
 def test_sample_mode_streams() -> None:
     """Five clips must not cost a download."""
     options = parse(["--fresh", "--all", "--sample"])

@@ -261,6 +261,29 @@ def test_a_missing_file_shows_what_one_looks_like(tmp_path: Path) -> None:
     assert main(["--fresh", "MyCorpus", "--sources", str(tmp_path / "none.yaml")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sources:\n  - name: My\n   location: x\n", "line 3: this is no YAML .* Keys of one entry must stand exactly"),
+        ("sources:\n  - name: My\n\tlocation: x\n", "line 3: this is no YAML .* Indent with spaces, not with tabs"),
+    ],
+)
+def test_what_is_no_yaml_says_what_to_look_at(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("written", "licence"),
+    [("CC BY 4.0", "cc-by-4.0"), ("cc0-1.0", "cc0-1.0"), ("ours, ask Ann", "other"), ("other", "other")],
+)
+def test_the_card_has_a_licence_that_the_hub_knows(tmp_path: Path, written: str, licence: str) -> None:
+    """With any other it refuses the commit. What was written is told as it was."""
+    info = load(tmp_path, source(".", f"licence: {written}"))["MyCorpus"].info
+
+    assert (info.licence, info.licence_name) == (licence, written)
+
+
 # --- one like any other ----------------------------------------------------------------------
 
 
@@ -303,6 +326,38 @@ def test_a_changed_definition_is_refused_and_the_difference_named(
     (tmp_path / "my.yaml").write_text(source("corpus", "columns: {audio: path, transcript: path}", SPLITS))
     assert main([*arguments, "--resume"]) == 6
     assert "source.columns.transcript: it was ['sentence'], now ['path']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reader", "columns"),
+    [
+        ("table", "columns: {audio: path, transcript: CHANGED}"),
+        ("parquet", "columns: {audio: speech, transcript: CHANGED}"),
+    ],
+)
+def test_a_definition_under_which_nothing_could_be_read_may_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str, columns: str
+) -> None:
+    """As the summary says: mend it and `--resume`. Also where the commits of another source have named it already."""
+    monkeypatch.chdir(tmp_path)
+    a_folder(tmp_path)
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf/train-0.parquet").write_bytes(parquet(range(6, 9)))
+    other = source("corpus", "columns: {audio: path, transcript: sentence}", SPLITS, name="Other")
+    place = "hf" if reader == "parquet" else "corpus"
+    arguments = ["--fresh", "Mine", "Other", "--sources", "my.yaml", "--output", "out", "--dedup", "off", "--quiet"]
+
+    def run(column: str, *more: str) -> int:
+        mine = source(place, columns.replace("CHANGED", column), name="Mine", reader=reader)
+        (tmp_path / "my.yaml").write_text(other + mine.removeprefix("sources:\n"))
+        return main([*arguments, *more])
+
+    assert run("mistyped") == 4
+    assert run("words" if reader == "parquet" else "sentence", "--resume") == 0
+    names = published_rows(tmp_path / "out", ["dataset_name"])["dataset_name"].to_pylist()
+    assert names.count("Other") == 6 and names.count("Mine") == (3 if reader == "parquet" else 6)
+    assert main(["--verify", "--output", "out"]) == 0
+    assert run("who" if reader == "parquet" else "path", "--resume") == 6
 
 
 def test_where_a_source_lies_is_no_part_of_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

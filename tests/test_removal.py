@@ -122,6 +122,12 @@ def test_a_speaker_goes_from_every_split_and_nothing_else_changes(machine: Path)
     assert broken(checked(out, deep=True)) == {}
 
 
+def test_a_speaker_may_be_named_as_the_source_does(machine: Path) -> None:
+    assert removal(machine, remove_speakers=(f"{VOICES}/ann",), dry_run=True) == removal(
+        machine, remove_speakers=(ANN,), dry_run=True
+    )
+
+
 def test_doing_it_again_changes_nothing(machine: Path) -> None:
     """Not a byte; and it says so."""
     listed = listing(machine, "S2", f"{VOICES}/train/train-3")
@@ -402,6 +408,8 @@ def test_what_makes_no_sense_is_refused(machine: Path) -> None:
     for wishes, reason in [
         ({"remove": (SOURCE,)}, "holds no source"),
         ({"remove": ("NoSuchCorpus",)}, "There is no source"),
+        ({"remove_speakers": ("ann",)}, "No row has the speaker ann. Nothing was changed"),
+        ({"remove_speakers": ("NoSuchCorpus/ann",)}, "No row has the speaker"),
         ({"remove_ids": machine / "gone.txt"}, "can't be read"),
         ({"remove_ids": machine / "none.txt"}, "lists no clip"),
     ]:

@@ -249,7 +249,10 @@ def test_reject_reasons_are_summed_by_source_the_commonest_first(state: State) -
     }
     text = summary(state, "here", {}, reasons=reasons)
 
-    assert "Rejected in this run:\n  GigaSpeech2: 4 silent, 3 too_short\n" in text
+    assert (
+        "Rejected in this run (which clips, and why: rejected/ in the dataset):\n  GigaSpeech2: 4 silent, 3 too_short\n"
+        in text
+    )
     assert "Rejected in this run" not in summary(state, "here", {})
 
 
@@ -327,3 +330,9 @@ def test_an_escape_sequence_in_a_message_is_harmless(state: State) -> None:
 
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_an_append_says_how_much_is_new(state: State) -> None:
+    """The table counts all that was ever read; a first run needs no such word."""
+    assert f"New in this run: {state.rows - 3:,}." in summary(state, "here", {}, rows_before=3)
+    assert "New in this run" not in summary(state, "here", {})

@@ -44,6 +44,15 @@ def machine(tmp_path: Path) -> Path:
 # --- a run and its books ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_demo", [False, True])
+def test_made_up_clips_and_real_ones_are_kept_apart(machine: Path, is_demo: bool) -> None:
+    """A first corpus of one's own, appended after the demo, goes to the same folder unless that is said."""
+    small_run(machine, demo=is_demo)
+
+    with pytest.raises(TargetRefused, match="made-up clips|the demo's do not belong"):
+        small_run(machine, fresh=False, demo=not is_demo)
+
+
 def test_every_clip_once_and_the_books_balance(machine: Path) -> None:
     """Each clip is a row or a reject, once; IDs are 1..n; what was read is what was kept and rejected."""
     state = small_run(machine).state

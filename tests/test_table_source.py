@@ -167,6 +167,33 @@ def test_a_table_that_can_not_be_trusted_further_is_an_error(name: str, content:
     assert name in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["cp874", "utf-16"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_table_in_another_encoding_is_an_error(name: str, encoding: str) -> None:
+    """As Excel on a Thai Windows saves it: its transcripts would be published as nonsense."""
+    content = "path,text\na.wav,สวัสดี\nb.wav,ครับ\nc.wav,ผม\n".replace(",", "," if name == "t.csv" else "\t")
+
+    with pytest.raises(SourceError, match=r"not in UTF-8.*iconv -f (CP874|UTF-16) -t UTF-8"):
+        rows(content.encode(encoding), name)
+
+
+def test_spaces_around_the_names_of_columns_are_no_part_of_them() -> None:
+    assert rows("path, text\na.wav,x\n", "t.csv") == [{"path": "a.wav", "text": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["audio_filepath", "text"], r"columns: \{audio: NAME\}"),
+        (["path;text"], "divided by semicolons: a .csv has commas"),
+        (["path\ttext"], "divided by tabs"),
+    ],
+)
+def test_a_table_without_a_column_says_what_to_type(names: list[str], says: str) -> None:
+    with pytest.raises(SourceError, match=says):
+        Columns(audio=("wav",)).found_in(names, "t.csv")
+
+
 def test_what_is_no_row_is_left_out_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """The rows around it count."""
     with caplog.at_level(logging.WARNING):

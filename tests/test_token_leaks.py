@@ -139,6 +139,7 @@ def test_bugs_that_name_the_token_are_logged_without_it(
     assert code == 1
     assert "Bearer <token>" in logs and "RuntimeError" in logs
     assert TOKEN not in told + logs
+    assert "a source that you added: RuntimeError in tests/test_token_leaks.py, line " in told
 
 
 def test_the_loudest_settings_of_the_client_tell_no_token(tmp_path: Path) -> None:

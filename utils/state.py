@@ -247,6 +247,11 @@ class State:
             return replace(self, next_id=number)
         return replace(self, next_ids={**self.next_ids, rows.name: number})
 
+    @property
+    def rows(self) -> int:
+        """Rows published, of all kinds."""
+        return sum(split.published for source in self.sources.values() for split in source.splits.values())
+
     def sources_of(self, rows: RowSchema) -> dict[str, SourceState]:
         """The sources whose rows are of a kind."""
         return {name: source for name, source in self.sources.items() if source.row_schema is rows}

@@ -28,7 +28,10 @@ class TextLines:
         """`stream` stands at `offset`, the start of a line; `name` is for messages."""
         self.malformed = 0
         """Lines that were left out: too long, or without the fields they need."""
+        self.read = 0
+        """Lines that were not left out as too long."""
         self.undecodable = 0
+        """Those of them that hold bytes that are not UTF-8."""
         self._stream = stream
         self._name = name
         self._offset = offset
@@ -38,6 +41,7 @@ class TextLines:
             if raw is None:
                 self.malformed += 1
                 continue
+            self.read += 1
             first = end == len(raw) + 1
             line = self._decoded(raw).removesuffix("\r")
             if first:

@@ -40,8 +40,14 @@ def parse_yaml(text: str, name: str, consequence: str) -> tuple[Any, Lines]:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
+        problem = error.problem or ""
+        hint = ""
+        if "'\\t'" in problem:
+            hint = " Indent with spaces, not with tabs."
+        elif "expected <block end>" in problem or "mapping values" in problem:
+            hint = " Keys of one entry must stand exactly under each other, and a text with `: ` in it in quotes."
         raise UsageError(
-            f"{name}, line {mark.line + 1 if mark else 1}: this is no YAML ({shown(error.problem)}). {consequence}"
+            f"{name}, line {mark.line + 1 if mark else 1}: this is no YAML ({shown(problem)}).{hint} {consequence}"
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{name} is no YAML ({shown(error)}). {consequence}") from error

@@ -180,6 +180,8 @@ class ClipTables:
     def placed_rows(self) -> Iterator[IndexEntry]:
         finder = ClipFinder(self.contents)
         nameless = 0
+        first_lost = ""
+        has_clips = False
         for number, found in enumerate(self.contents.rows(_ROWS)):
             if number % _STOP_CHECK_ROWS == 0:
                 self.raise_if_stopped()
@@ -189,11 +191,25 @@ class ClipTables:
                 nameless += 1
                 continue
             place, path = self._place_of(finder, name, found.key)
+            has_clips = has_clips or place is not None
+            first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
             in_order = IN_ARCHIVE_ORDER if place and place.kind == "tar.gz" else ""
             yield f"{self._split(split, row, name, found.key)}{in_order}", path if place else "", clip.to_json()
         if nameless:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
+        if first_lost and not has_clips:
+            raise self._no_clips(first_lost)
+
+    def _no_clips(self, name: str) -> SourceError:
+        """One clip that is missing is a reject; where all are, it is not the corpus that is wrong."""
+        there = next(self.contents.rows(CLIPS), None)
+        has = f"the first clip there is {shown(there.key)}" if there else "there are no clips at all"
+        return SourceError(
+            f"{self.name}: not one row of its tables has its clip. The first names {shown(name)}; {has}. Nothing was "
+            "read. Put the clips where the table says (or name the right folder or column), then run again with "
+            "--resume."
+        )
 
     def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[Place | None, str]:
         """Where a row's clip is, and its path; where it is not, why."""

@@ -64,7 +64,13 @@ def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]]
         mirror = folder / processor.info.mirror
         shutil.rmtree(mirror, ignore_errors=True)
         mirror.mkdir(parents=True)
-        processor.write_demo_mirror(mirror, SyntheticVoice(zlib.crc32(name.encode())))
+        try:
+            processor.write_demo_mirror(mirror, SyntheticVoice(zlib.crc32(name.encode())))
+        except NotImplementedError as error:
+            raise UsageError(
+                f"{error}. Or register {name} in `_CONFIGURED` (processors/__init__.py), among the sources that have "
+                "no demo."
+            ) from error
     write_atomically(marker, _as_json(complete))
     return folder
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from processors import IN_DEMO, REGISTRY, create, describe
-from processors.base_processor import ProcessorConfig
+from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.demo import DEMO_VERSION, write_demo_sources
 from utils.errors import UsageError
 from utils.schema import SPLITS, START, RawClip
@@ -76,6 +76,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         write_demo_sources(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_source_without_a_demo_says_where_to_register_it(tmp_path: Path) -> None:
+    """Whoever adds a source meets this one first."""
+    other = type("MyTalksProcessor", (BaseProcessor,), {"name": "MyTalks", "info": describe("Gowajee")})
+    with pytest.raises(UsageError, match="write_demo_mirror.*register MyTalks in `_CONFIGURED`"):
+        write_demo_sources(tmp_path / "demo", {"MyTalks": other})
 
 
 def test_the_demo_is_small_and_has_many_files(demo: Path, tmp_path: Path) -> None:

@@ -241,7 +241,8 @@ def test_a_row_may_name_its_clip_in_many_ways(tmp_path: Path, named: str) -> Non
 )
 def test_what_is_not_certain_is_missing(tmp_path: Path, named: str, others: Files) -> None:
     """A wrong clip under a right text is worse than none: the row becomes a reject that shows its name."""
-    first, *_ = clips(tmp_path, {"train/t.tsv": f"path\ttext\n{named}\tx\n".encode(), **others})
+    table = f"path\ttext\n{named}\tx\nsure.wav\ty\n".encode()
+    first, *_ = clips(tmp_path, {"train/t.tsv": table, "train/sure.wav": b"S", **others})
 
     assert first.audio is None
     assert first.selected
@@ -250,7 +251,8 @@ def test_what_is_not_certain_is_missing(tmp_path: Path, named: str, others: File
 
 def test_two_that_fit_are_both_shown(tmp_path: Path) -> None:
     """So that a person can tell what to mend."""
-    files = {"train/t.tsv": b"path\ttext\na.wav\tx\n", "train/x/a.wav": b"1", "train/y/a.wav": b"2"}
+    table = b"path\ttext\na.wav\tx\nsure.wav\ty\n"
+    files = {"train/t.tsv": table, "train/x/a.wav": b"1", "train/y/a.wav": b"2", "train/sure.wav": b"S"}
 
     first, *_ = clips(tmp_path, files)
 
@@ -580,3 +582,12 @@ def test_names_in_a_zip_that_are_not_marked_as_utf8_are_read_as_it_if_they_are(t
     (clip,) = clips(tmp_path, {"a.zip": unmarked})
 
     assert (clip.key, clip.audio) == ("เสียง", b"A")
+
+
+@pytest.mark.parametrize(
+    ("others", "says"), [({}, "there are no clips at all"), ({"d/b.wav": b"b"}, "the first clip there is d/b.wav")]
+)
+def test_tables_without_one_clip_are_an_error(tmp_path: Path, others: Files, says: str) -> None:
+    """Not thousands of rejects: the clips lie elsewhere, or are named by another column."""
+    with pytest.raises(SourceError, match=f"not one row of its tables has its clip. The first names x/a.wav; {says}"):
+        clips(tmp_path, {"t.csv": b"path,text\nx/a.wav,1\nx/c.wav,2\n", **others})

@@ -78,10 +78,14 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
 
 def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str, ...]) -> Iterator[TableRow]:
     """Fields may stand in quotes, and then hold delimiters, line ends and doubled quotes."""
-    rows = csv.reader(_decoded_lines(stream, name), delimiter=delimiter)
+    of_row: list[str] = []
+    rows = csv.reader(_noted(_decoded_lines(stream, name), of_row), delimiter=delimiter)
     columns = list(header)
     try:
         for row in rows:
+            if len(of_row) > 1:  # read leniently, a quote that is missing makes one row of many
+                list(csv.reader(of_row, delimiter=delimiter, strict=True))
+            of_row.clear()
             if not row:
                 continue
             if columns:
@@ -93,6 +97,12 @@ def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str,
             f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there: nothing behind it can "
             "be trusted. What was read before is safe. Mend the table, then run again with --resume."
         ) from error
+
+
+def _noted(lines: Iterator[str], kept: list[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
 
 
 def _as_row(columns: list[str], fields: list[str]) -> TableRow:

@@ -156,6 +156,8 @@ def test_a_large_json_document_is_never_held_whole() -> None:
         ("t.json", '["' + "x" * 2_500_000 + '"]', "over 1,000,000 characters"),
         ("t.json", "[" + "[" * 100_000, "nested too deeply|no whole JSON"),
         ("t.csv", 'path,text\na.wav,"never closed\n' + "b.wav,x\n" * 30_000, "A quote may be missing"),
+        ("t.csv", 'path,text\na.wav,"never closed\nb.wav,x\n', "A quote may be missing"),
+        ("t.csv", 'path,text\na.wav,"never closed\nb.wav,"x"\nc.wav,y\n', "A quote may be missing"),
         ("t.csv", "path,text\n" + "x" * 1_500_000, "line 2 has over 1,000,000 bytes"),
     ],
 )

@@ -23,7 +23,7 @@ from processors.source_spec import Form, FoundColumns, TableSpec, matches, split
 from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
 from utils.schema import SPLITS
-from utils.shown import shown
+from utils.shown import as_text, shown
 from utils.sources import SourceFiles
 from utils.table_index import Entry as IndexEntry
 from utils.table_index import Row, TableIndex, open_table_index
@@ -145,7 +145,7 @@ class ClipTables:
                 if number % _STOP_CHECK_ROWS == 0:
                     self.raise_if_stopped()
                 found = found or self._columns(row, entry.path)
-                yield _ROWS, entry.path, json.dumps([split, self._only_needed(row)], ensure_ascii=False)
+                yield _ROWS, entry.path, as_text(json.dumps([split, self._only_needed(row)], ensure_ascii=False))
 
     def _columns(self, row: TableRow, path: str) -> FoundColumns:
         """Looks whether a table's first row has what is needed: if that has not, none has."""

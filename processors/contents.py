@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
 from processors.reading import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
 from processors.tar_reader import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
-from utils.shown import shown
+from utils.shown import as_text, shown
 from utils.sources import SourceFiles
 from utils.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 
@@ -51,7 +51,8 @@ class Place:
             self.crc,
             self.is_plain,
         )
-        return json.dumps(where, ensure_ascii=False)
+        text = json.dumps(where, ensure_ascii=False)
+        return text if text == as_text(text) else json.dumps(where)  # a name on disk may be any bytes
 
     @classmethod
     def from_json(cls, text: str) -> "Place":
@@ -153,7 +154,9 @@ def _kind_of(name: str) -> Kind:
 
 def path_of_member(archive: str, member: str) -> str:
     """A member's path, which may begin with `./` or be written with backslashes."""
-    return "/".join(part for part in f"{archive}/{member}".replace("\\", "/").split("/") if part not in ("", "."))
+    return "/".join(
+        part for part in as_text(f"{archive}/{member}").replace("\\", "/").split("/") if part not in ("", ".")
+    )
 
 
 def _loose(files: SourceFiles, name: str) -> Entry:
@@ -162,7 +165,7 @@ def _loose(files: SourceFiles, name: str) -> Entry:
         with files.open(name) as stream, damage_explained(name):
             yield stream
 
-    return Entry(name, Place("file", name, files.size_bytes(name)), opened)
+    return Entry(as_text(name), Place("file", name, files.size_bytes(name)), opened)
 
 
 def _in_zip(files: SourceFiles, archive: str) -> Iterator[Entry]:

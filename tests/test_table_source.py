@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import struct
 import tarfile
 import zipfile
@@ -555,3 +556,22 @@ def test_names_in_a_zip_that_are_not_marked_as_utf8_are_read_as_it_if_they_are(t
     (clip,) = clips(tmp_path, {"a.zip": unmarked})
 
     assert (clip.key, clip.audio) == ("เสียง", b"A")
+
+
+def test_a_name_on_disk_that_is_not_utf8_is_a_name_like_any_other(tmp_path: Path) -> None:
+    """Archives of Windows extract to such; a table of that time says it in the same bytes."""
+    write_files(tmp_path / "source", {"t.tsv": b"path\ttext\n\xe0\xca.wav\tx\nb.wav\ty\n", "b.wav": b"B"})
+    (tmp_path / "source" / os.fsdecode(b"\xe0\xca.wav")).write_bytes(b"A")
+
+    read = clips(tmp_path, {})
+
+    assert [(clip.key, clip.audio, clip.transcript) for clip in read] == [("\ufffd\ufffd", b"A", "x"), ("b", b"B", "y")]
+
+
+def test_half_a_surrogate_pair_in_json_is_no_end_of_the_run(tmp_path: Path) -> None:
+    """It has no UTF-8 form, so nothing could be stored or published of it."""
+    table = rb'{"path": "a.wav", "text": "x\ud83d"}' + b"\n" + rb'{"path": "\udc00.wav", "text": "y"}'
+
+    read = clips(tmp_path, {"t.jsonl": table, "a.wav": b"A"})
+
+    assert [(clip.key, clip.audio, clip.transcript) for clip in read] == [("a", b"A", "x\ufffd"), ("\ufffd", None, "y")]

@@ -185,6 +185,16 @@ def test_what_is_no_row_is_left_out_and_said_once(caplog: pytest.LogCaptureFixtu
     ]
 
 
+def test_a_text_that_is_cut_at_a_delimiter_is_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """What is over can't be told from a column that nobody named; empty fields at the end are nothing."""
+    with caplog.at_level(logging.WARNING):
+        assert rows("path,text\na.wav,x, y\nb.wav,z,,\n", "t.csv")[0] == {"path": "a.wav", "text": "x"}
+        rows("path\ttext\na.wav\tx\ty\nb.wav\tz\t\n", "t.tsv")
+
+    said = [record.getMessage().partition(";")[0] for record in caplog.records]
+    assert said == [f"{name}: 1 rows have more fields than there are columns" for name in ("t.csv", "t.tsv")]
+
+
 # --- names -----------------------------------------------------------------------------------
 
 
@@ -243,6 +253,23 @@ def test_clips_of_the_same_name_keep_apart_by_folder(tmp_path: Path) -> None:
         ("mon/1", b"mon"),
         ("tue/1", b"tue"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("named", "split"),
+    [
+        ("/home/dev/corpus/wav/a.wav", "train"),
+        ("C:\\test\\wav\\a.wav", "train"),
+        ("/mnt/corpus/test/a.wav", "test"),
+        ("test/a.wav", "test"),
+        ("dev/x/a.wav", "validation"),
+    ],
+)
+def test_a_folder_of_another_machine_names_no_split(tmp_path: Path, named: str, split: str) -> None:
+    """Whoever made the table worked in `/home/dev`: that makes no clip one of validation."""
+    files = {"t.tsv": f"path\ttext\n{named}\tx\n".encode(), "wav/a.wav": b"A"}
+
+    assert [clip.audio for clip in clips(tmp_path, files, split)] == [b"A"]
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,13 @@ def test_a_clip_goes_with_the_copy_that_it_is_a_duplicate_of(machine: Path) -> N
     assert tree(machine, "out") == before
 
 
+def test_a_speaker_of_duplicates_is_not_guessed(machine: Path) -> None:
+    """Rejects don't tell whose clip they are: so it is said where a speaker may still be published."""
+    read_both(machine)
+
+    assert "2 clips are rejects, as the dataset has the same recording" in removal(machine, remove_speakers=("SPK_x",))
+
+
 def test_rows_of_the_very_same_audio_go_too(machine: Path) -> None:
     """A dataset without --dedup may have a clip several times."""
     read_both(machine, dedup=Dedup.OFF)

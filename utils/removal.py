@@ -74,6 +74,8 @@ class Removal:
     """Names that are new on the list of what is never collected again."""
     unknown: tuple[str, ...] = ()
     """Wishes that no row answers to, and never did."""
+    speakerless: int = 0
+    """Where speakers are meant: duplicates among the rejects, which don't tell whose they are."""
     clips_left: int = 0
     """Rows of the dataset afterwards."""
 
@@ -148,6 +150,8 @@ class _Plan:
     """Source ids of rows that repeat, as the rejects say, clips that are meant."""
     audio: set[str] = field(default_factory=set)
     """The hashes of the audio of clips that are meant."""
+    duplicates: int = 0
+    """Rejects that repeat a row and are not meant themselves."""
 
     def made(self) -> Removal:
         ledger = Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.state)
@@ -192,9 +196,13 @@ class _Plan:
         for path in self.before:
             if path.startswith(_REJECTED):
                 for _, reject in self.scanner.rows_of(path, ["source_id", "reason", "detail"]):
-                    if reject["source_id"] in self.wishes.clips and reject["reason"] == RejectReason.DUPLICATE:
+                    if reject["reason"] != RejectReason.DUPLICATE:
+                        continue
+                    if reject["source_id"] in self.wishes.clips:
                         self.answered.add(reject["source_id"])
                         self.repeated.add(repeated_clip(reject["detail"]))
+                    else:
+                        self.duplicates += 1
         for path in self.before:
             rows = rows_in(path)
             if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
@@ -301,6 +309,7 @@ class _Plan:
             listed=sum(map(len, (after.sources, after.speakers, after.ids)))
             - sum(map(len, (before.sources, before.speakers, before.ids))),
             unknown=tuple(name for name in sorted(wished - self.answered) if not self._went_before(name, before)),
+            speakerless=self.duplicates if self.wishes.speakers else 0,
             clips_left=sum(record.rows for path, record in self.records.items() if not path.startswith(_REJECTED)),
         )
 

@@ -13,7 +13,7 @@ from utils.dedup import Judge, is_removed_recording
 from utils.dedup_mode import DEFAULT_DEDUP, in_fingerprint
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
-from utils.schema import DATA_FOLDERS, REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema
+from utils.schema import DATA_FOLDERS, REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
@@ -96,9 +96,7 @@ class SourceRun:
         uploader.publish_ready()
         if uploader.progress.finished:
             return
-        self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
-            source_id, of_split, ordinal, self._revision_number
-        )
+        self.processor.hooks.admit = self._admitted
         if self.processor.row_schema.has_audio:
             self.processor.hooks.judge = self._judged
         if self._publisher.removed.speakers or self._publisher.removed.ids:
@@ -126,6 +124,11 @@ class SourceRun:
     def close(self) -> None:
         self.processor.close()
         self.seen.close()
+
+    def _admitted(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
+        removed = self._publisher.removed
+        alias = removed.stands_for(source_id) if removed.audio or removed.recordings else ""
+        return self.seen.admit(source_id, split, ordinal, self._revision_number, alias)
 
     def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
         removed = self._publisher.removed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_runs import SOURCE
+from tests.small_runs import SOURCE, StopAfter
 from tests.support import published_ids, tree
 from tests.test_dedup_near import FORMS, SENTENCE, speech, wav_bytes
 from tests.test_removal import listing, removal
@@ -85,6 +85,28 @@ def test_a_newer_revision_refuses_it_once(machine: Path) -> None:
     assert names(machine) == ["0-1-3", "its-own", "new"]
     assert len([name for name, reason, _ in rejects(machine) if reason == "removed"]) == 2
     assert broken(checked(machine / "out", deep=True)) == {}
+
+
+@pytest.mark.parametrize("looks", range(2, 9))
+def test_a_second_clip_of_its_name_is_a_repetition_on_any_machine(
+    machine: Path, tmp_path_factory: pytest.TempPathFactory, looks: int
+) -> None:
+    """What was refused is published under another name: another machine must know all the same that it was there."""
+    read_both(machine, sources=(FIRST,))
+    removal(machine, remove_ids=listing(machine, CLIP))
+    clips = [("x", speech(2), SENTENCE), ("1", speech(4), "หนึ่ง"), ("2", speech(6), "สอง"), ("x", speech(7), "สาม")]
+    write_second(machine, train=[(name, wav_bytes(samples), text) for name, samples, text in clips])
+    again = {"sources": (SOURCE,), "fresh": False, "upload_batch_size": 1, "checkpoint_interval": 1}
+    undisturbed = another_machine(machine, tmp_path_factory.mktemp("undisturbed"))
+    read_both(undisturbed, **again)
+
+    read_both(machine, stop=StopAfter(looks), **again)
+    elsewhere = another_machine(machine, tmp_path_factory.mktemp("elsewhere"))
+    read_both(elsewhere, resume=True, **again)
+
+    assert rejects(elsewhere) == rejects(undisturbed)
+    assert rejects(elsewhere)[-1][:2] == (f"{SOURCE}/train/x", "repeated_source_id")
+    assert published(elsewhere) == published(undisturbed)
 
 
 def test_a_clip_goes_with_the_copy_that_it_is_a_duplicate_of(machine: Path) -> None:

@@ -51,8 +51,7 @@ class Place:
             self.crc,
             self.is_plain,
         )
-        text = json.dumps(where, ensure_ascii=False)
-        return text if text == as_text(text) else json.dumps(where)  # a name on disk may be any bytes
+        return json.dumps(where, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Place":
@@ -165,7 +164,7 @@ def _loose(files: SourceFiles, name: str) -> Entry:
         with files.open(name) as stream, damage_explained(name):
             yield stream
 
-    return Entry(as_text(name), Place("file", name, files.size_bytes(name)), opened)
+    return Entry(name, Place("file", name, files.size_bytes(name)), opened)
 
 
 def _in_zip(files: SourceFiles, archive: str) -> Iterator[Entry]:

@@ -76,6 +76,7 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
         too_long += _is_too_long(row, columns)
         yield _as_row(columns, row)
     lines.report()
+    _refuse_other_encoding(lines.undecodable, lines.count, name)
     _report_too_long(too_long, name)
 
 
@@ -149,6 +150,16 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             yield line.decode(errors="replace")
     if undecodable:
         log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", name, undecodable)
+    _refuse_other_encoding(undecodable, number, name)
+
+
+def _refuse_other_encoding(undecodable: int, lines: int, name: str) -> None:
+    """A few damaged lines are damage. Where most are none of UTF-8, the table is of another encoding."""
+    if 2 * undecodable > lines:
+        raise SourceError(
+            f"{shown(name)} is not UTF-8 ({undecodable:,} of its {lines:,} lines): its texts can't be read. Old Thai "
+            "corpora are often in TIS-620. Convert it (`iconv -f TIS-620 -t UTF-8`), then run again with --resume."
+        )
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -166,6 +177,7 @@ def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
         else:
             lines.malformed += 1
     lines.report()
+    _refuse_other_encoding(lines.undecodable, lines.count, name)
 
 
 def _json_rows(stream: BinaryIO, name: str) -> Iterator[TableRow]:
@@ -303,6 +315,7 @@ def _lines(stream: BinaryIO, name: str, *ends: re.Pattern[str]) -> Iterator[Tabl
         else:
             lines.malformed += 1
     lines.report()
+    _refuse_other_encoding(lines.undecodable, lines.count, name)
 
 
 def _cut(text: str, ends: tuple[re.Pattern[str], ...]) -> tuple[str, str]:

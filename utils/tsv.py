@@ -29,6 +29,8 @@ class TextLines:
         self.malformed = 0
         """Lines that were left out: too long, or without the fields they need."""
         self.undecodable = 0
+        self.count = 0
+        """Lines yielded."""
         self._stream = stream
         self._name = name
         self._offset = offset
@@ -43,6 +45,7 @@ class TextLines:
             if first:
                 line = line.removeprefix(_BOM)
             if line:
+                self.count += 1
                 yield line, end
 
     def report(self) -> None:

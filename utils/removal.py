@@ -196,11 +196,11 @@ class _Plan:
         for path in self.before:
             if path.startswith(_REJECTED):
                 for _, reject in self.scanner.rows_of(path, ["source_id", "reason", "detail"]):
-                    if reject["reason"] != RejectReason.DUPLICATE:
+                    if text_of(reject.get("reason")) != RejectReason.DUPLICATE:
                         continue
-                    if reject["source_id"] in self.wishes.clips:
-                        self.answered.add(reject["source_id"])
-                        self.repeated.add(repeated_clip(reject["detail"]))
+                    if text_of(reject.get("source_id")) in self.wishes.clips:
+                        self.answered.add(text_of(reject.get("source_id")))
+                        self.repeated.add(repeated_clip(text_of(reject.get("detail"))))
                     else:
                         self.duplicates += 1
         for path in self.before:
@@ -211,6 +211,7 @@ class _Plan:
                 if self._is_meant(row):
                     self.audio.add(text_of(row.get("audio_hash")))
         self.audio.discard("")
+        self.repeated.discard("")
 
     def _take_from(self, path: str) -> None:
         """Note which rows of a shard go, and write it again without them."""

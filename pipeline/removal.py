@@ -131,6 +131,12 @@ def _plan_lines(removal: Removal, where: str) -> Iterator[str]:
             yield f"IDs that stand for nothing from now on: {ranges_text(holes, ROW_SCHEMAS[kind])}."
     if removal.listed:
         yield f"New on the list of what is never collected again (as hashes): {removal.listed:,}."
+    if removal.speakerless:
+        yield (
+            f"{removal.speakerless:,} clips are rejects, as the dataset has the same recording under another name, and "
+            "rejects don't tell their speaker. Give those of the speaker (see the source) to --remove-id: it takes "
+            "out what is published instead."
+        )
     if removal.unknown:
         yield (
             f"No row of the dataset has: {_listed(removal.unknown)}. Speakers and source ids among these are "

@@ -9,11 +9,11 @@ from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
 from utils.clip_index import Reached
 from utils.committer import Committer
-from utils.dedup import Judge
+from utils.dedup import Judge, is_removed_recording
 from utils.dedup_mode import DEFAULT_DEDUP, in_fingerprint
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
-from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
+from utils.schema import DATA_FOLDERS, REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
@@ -104,12 +104,9 @@ class SourceRun:
         uploader.publish_ready()
         if uploader.progress.finished:
             return
-        self.processor.hooks.admit = lambda source_id, of_split, ordinal: self.seen.admit(
-            source_id, of_split, ordinal, self._revision_number
-        )
-        if self.judge and self.processor.row_schema.has_audio:
-            judged = self.judge.judged
-            self.processor.hooks.judge = lambda of_split, ordinal, row: judged((self.name, of_split), ordinal, row)
+        self.processor.hooks.admit = self._admitted
+        if self.processor.row_schema.has_audio:
+            self.processor.hooks.judge = self._judged
         if self._publisher.removed.speakers or self._publisher.removed.ids:
             self.processor.hooks.name_if_removed = self._name_if_removed
         self.processor.hooks.make_durable = self._make_durable
@@ -136,9 +133,21 @@ class SourceRun:
         self.processor.close()
         self.seen.close()
 
+    def _admitted(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
+        removed = self._publisher.removed
+        alias = removed.stands_for(source_id) if removed.audio or removed.recordings else ""
+        return self.seen.admit(source_id, split, ordinal, self._revision_number, alias)
+
     def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
         removed = self._publisher.removed
         return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None
+
+    def _judged(self, split: str, ordinal: int, row: Row) -> Outcome:
+        if is_removed_recording(self._publisher.removed, row):
+            name = self._publisher.removed.stands_for(row["source_id"])
+            known = self.seen.admit(name, split, ordinal, self._revision_number)
+            return known if known is not None else Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
+        return self.judge.judged((self.name, split), ordinal, row) if self.judge else row
 
     def _make_durable(self, split: str, progress: Any) -> None:
         # The indexes first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.

@@ -26,6 +26,7 @@ from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.in_flight import TRIED
 from utils.schema import (
+    REMOVED_FOR_GOOD,
     SPEECH,
     START,
     Outcome,
@@ -77,8 +78,9 @@ class RunHooks:
 
     admit: Callable[[str, str, int], Skip | Reject | None] = lambda source_id, split, ordinal: None
     """(source id, split, ordinal) -> None for a new clip, else what it is instead."""
-    judge: Callable[[str, int, Row], Row | Reject] = lambda split, ordinal, row: row
-    """(split, ordinal, row), in the order of reading -> the row, or its reject where the dataset has that clip."""
+    judge: Callable[[str, int, Row], Outcome] = lambda split, ordinal, row: row
+    """(split, ordinal, row), in the order of reading -> the row, or its reject where the dataset has or had that clip.
+    """
     name_if_removed: Callable[[str, str | None], str | None] = lambda source_id, speaker: None
     """(source id, public speaker id) -> None for a clip that may be collected, else the name that it is refused under:
     it was taken out of the dataset."""
@@ -347,7 +349,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         name = self.hooks.name_if_removed(source_id, speaker)
         known = self.hooks.admit(name or source_id, split, ordinal)
         if known is None and name is not None:
-            return Reject(name, RejectReason.REMOVED, "taken out of this dataset, and not collected again")
+            return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return known
 
     def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:

@@ -20,6 +20,7 @@ NAMES: Final = "names"
 """The index's table of their names: name without ending, in one case -> path."""
 
 _MOST_OF_ONE_NAME: Final = 10_000
+_UNREADABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class ClipFinder:
     def find(self, name: str, table: str) -> Found:
         """The clip that a row of `table` means by `name`."""
         name = normal_name(name)
+        if _UNREADABLE in name:  # which bytes stood there is not known: several names look like this
+            return Found(None, name)
         scope = self._scope(_folder_of(table))
         for folder in (_folder_of(table), scope, *([""] if "/" in name else [])):
             if self._index.get(CLIPS, f"{folder}/{name}".strip("/")):

@@ -23,7 +23,7 @@ from processors.source_spec import Form, FoundColumns, TableSpec, matches, split
 from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
 from utils.schema import SPLITS
-from utils.shown import shown
+from utils.shown import as_text, shown
 from utils.sources import SourceFiles
 from utils.table_index import Entry as IndexEntry
 from utils.table_index import Row, TableIndex, open_table_index
@@ -145,7 +145,7 @@ class ClipTables:
                 if number % _STOP_CHECK_ROWS == 0:
                     self.raise_if_stopped()
                 found = found or self._columns(row, entry.path)
-                yield _ROWS, entry.path, json.dumps([split, self._only_needed(row)], ensure_ascii=False)
+                yield _ROWS, entry.path, as_text(json.dumps([split, self._only_needed(row)], ensure_ascii=False))
 
     def _columns(self, row: TableRow, path: str) -> FoundColumns:
         """Looks whether a table's first row has what is needed: if that has not, none has."""
@@ -186,7 +186,8 @@ class ClipTables:
             if number % _STOP_CHECK_ROWS == 0:
                 self.raise_if_stopped()
             split, row = json.loads(found.value)
-            name = self._clip_name(row, found.key)
+            given = self._given_name(row, found.key)
+            name = normal_name(given)
             if not name:
                 nameless += 1
                 continue
@@ -195,7 +196,8 @@ class ClipTables:
             first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
             in_order = IN_ARCHIVE_ORDER if place and place.kind == "tar.gz" else ""
-            yield f"{self._split(split, row, name, found.key)}{in_order}", path if place else "", clip.to_json()
+            where = split or self._split(row, given, path if place else "", found.key)
+            yield f"{where}{in_order}", path if place else "", clip.to_json()
         if nameless:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
         if first_lost and not has_clips:
@@ -231,12 +233,12 @@ class ClipTables:
             place=place,
         )
 
-    def _clip_name(self, row: TableRow, table: str) -> str:
+    def _given_name(self, row: TableRow, table: str) -> str:
         """What the row calls its clip; "" where it has no name."""
         if self._spec.form != "kaldi":
-            return normal_name(text_of(_first(row, self._spec.columns.audio)))
+            return text_of(_first(row, self._spec.columns.audio)).strip()
         found = self.contents.get(ASIDE, f"wav.scp {_folder(table)} {row[KEY]}")
-        return normal_name(_file_of_command(found.value) if found else str(row[KEY]))
+        return _file_of_command(found.value) if found else str(row[KEY])
 
     def _key(self, row: TableRow, name: str, table: str) -> str:
         ids = (KEY,) if self._spec.form == "kaldi" else self._spec.columns.id
@@ -244,9 +246,10 @@ class ClipTables:
         folder = base_name_of(_folder(table)) if self._spec.key_has_folder else ""
         return short_key(f"{folder}/{key}" if folder else key)
 
-    def _split(self, of_table: str | None, row: TableRow, name: str, table: str) -> str:
+    def _split(self, row: TableRow, given: str, path: str, table: str) -> str:
+        """By the words in the path of its clip, "" where that is not there, or else in the name that it gives it."""
         if not self._spec.columns.split:
-            return of_table or split_of_path(_folder(name)) or "train"
+            return split_of_path(_folder(path)) or split_of_path(_own_folders(given)) or "train"
         value = text_of(_first(row, self._spec.columns.split))
         split = split_of_value(value, self._spec.splits)
         if split is None:
@@ -303,6 +306,14 @@ def _first(row: TableRow, names: tuple[str, ...]) -> Any:
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _own_folders(given: str) -> str:
+    """The folders in a clip's name; of a path from another machine (`/home/dev/wav/a.wav`) the last one, as those in
+    front of the corpus may be called anything."""
+    folder = _folder(normal_name(given))
+    is_absolute = given.startswith(("/", "\\")) or given[1:2] == ":"
+    return base_name_of(folder) if is_absolute and folder else folder
 
 
 def _file_of_command(value: str) -> str:

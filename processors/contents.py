@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
 from processors.reading import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
 from processors.tar_reader import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
-from utils.shown import shown
+from utils.shown import as_text, shown
 from utils.sources import SourceFiles
 from utils.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 
@@ -153,7 +153,9 @@ def _kind_of(name: str) -> Kind:
 
 def path_of_member(archive: str, member: str) -> str:
     """A member's path, which may begin with `./` or be written with backslashes."""
-    return "/".join(part for part in f"{archive}/{member}".replace("\\", "/").split("/") if part not in ("", "."))
+    return "/".join(
+        part for part in as_text(f"{archive}/{member}").replace("\\", "/").split("/") if part not in ("", ".")
+    )
 
 
 def _loose(files: SourceFiles, name: str) -> Entry:

@@ -32,6 +32,8 @@ def convert_clip(
     if clip.audio is None:
         return Reject(source_id, RejectReason.MISSING_AUDIO, f"no audio to load: {shown(clip.audio_name or clip.key)}")
     transcript = normalize_transcript(clip.transcript)
+    if text.strip_punctuation:
+        transcript = without_punctuation(transcript)
     if problem := text_problem(transcript, text):  # before its audio is decoded, which costs far more
         return Reject(source_id, *problem)
     try:
@@ -47,7 +49,7 @@ def convert_clip(
         speaker_id=speaker_id(source, clip.speaker),
         Language=LANGUAGE,
         audio={"bytes": audio.data, "path": f"clip.{audio.extension}"},
-        transcript=without_punctuation(transcript) if text.strip_punctuation else transcript,
+        transcript=transcript,
         transcript_raw=clip.transcript if text.keep_raw else None,
         length=audio.duration_s,
         confidence_score=1.0 if transcript else 0.0,

@@ -1,5 +1,6 @@
 """What is said of a source: to people, in the card, and to find its files."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,4 +49,4 @@ class Location:
 
     @property
     def path(self) -> Path:
-        return self.folder / Path(self.place).expanduser()
+        return self.folder / os.path.expanduser(self.place)  # noqa: PTH111 - Path's raises where there is no such user

@@ -11,6 +11,7 @@ sources:
 A relative path starts from the folder that the file is in. An error names the line, the key and what to type.
 """
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -142,12 +143,13 @@ class _Reader:
             raise self._wrong(at, "location is missing: a folder, an archive, a URL, or a repo on the Hub (owner/name)")
         location = Location(place, self.path.parent)
         repo = _REPO.fullmatch(place)
-        if repo and not location.is_url and location.path.exists():
+        is_here = not location.is_url and os.path.exists(location.path)  # noqa: PTH110 - no path is too long for it
+        if repo and is_here:
             return None, location
         if repo:
             return repo[1], None
-        if not location.is_url and not location.path.exists():
-            raise self._wrong((*at, "location"), f"location: there is no folder and no file {location.path}")
+        if not location.is_url and not is_here:
+            raise self._wrong((*at, "location"), f"location: there is no folder and no file {shown(location.path)}")
         return None, location
 
     # --- how it is laid out ------------------------------------------------------------------
@@ -228,7 +230,7 @@ class _Reader:
         if value is None:
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
+            value = f"{value:#x}" if isinstance(value, int) and value.bit_length() > 64 else str(value)
         if not isinstance(value, str) or not value.strip():
             raise self._wrong((*at, key), f"{key} is a text")
         return value.strip()

@@ -75,21 +75,30 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
     columns = list(header) or [name.strip() for name in next(rows, [])]
     if any("\0" in column for column in columns):
         raise _other_encoding(name, _UTF_16)
+    too_long = 0
     for row in rows:
+        too_long += _is_too_long(row, columns)
         yield _as_row(columns, row)
     _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
+    _report_too_long(too_long, name)
 
 
 def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str, ...]) -> Iterator[TableRow]:
     """Fields may stand in quotes, and then hold delimiters, line ends and doubled quotes."""
-    rows = csv.reader(_decoded_lines(stream, name), delimiter=delimiter)
+    of_row: list[str] = []
+    rows = csv.reader(_noted(_decoded_lines(stream, name), of_row), delimiter=delimiter)
     columns = list(header)
+    too_long = 0
     try:
         for row in rows:
+            if len(of_row) > 1:  # read leniently, a quote that is missing makes one row of many
+                list(csv.reader(of_row, delimiter=delimiter, strict=True))
+            of_row.clear()
             if not row:
                 continue
             if columns:
+                too_long += _is_too_long(row, columns)
                 yield _as_row(columns, row)
             else:
                 columns = [name.strip() for name in row]
@@ -98,6 +107,27 @@ def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str,
             f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there: nothing behind it can "
             "be trusted. What was read before is safe. Mend the table, then run again with --resume."
         ) from error
+    _report_too_long(too_long, name)
+
+
+def _is_too_long(fields: list[str], columns: list[str]) -> bool:
+    """Whether a row has more than its columns: most likely a text with a delimiter, which is cut there."""
+    return any(field.strip() for field in fields[len(columns) :])
+
+
+def _report_too_long(count: int, name: str) -> None:
+    if count:
+        log.warning(
+            "%s: %d rows have more fields than there are columns; what is over was left out. Does a text hold the "
+            "delimiter, and does not stand in quotes?",
+            *(name, count),
+        )
+
+
+def _noted(lines: Iterator[str], kept: list[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
 
 
 def _as_row(columns: list[str], fields: list[str]) -> TableRow:

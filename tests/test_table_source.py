@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import struct
 import tarfile
 import zipfile
@@ -156,10 +157,13 @@ def test_a_large_json_document_is_never_held_whole() -> None:
         ("t.json", '["' + "x" * 2_500_000 + '"]', "over 1,000,000 characters"),
         ("t.json", "[" + "[" * 100_000, "nested too deeply|no whole JSON"),
         ("t.csv", 'path,text\na.wav,"never closed\n' + "b.wav,x\n" * 30_000, "A quote may be missing"),
+        ("t.csv", 'path,text\na.wav,"never closed\nb.wav,x\n', "A quote may be missing"),
+        ("t.csv", 'path,text\na.wav,"never closed\nb.wav,"x"\nc.wav,y\n', "A quote may be missing"),
+        *((name, "path,text\na.wav,ก\nb.wav,ข\n".encode("tis-620"), "iconv") for name in ("t.csv", "t.tsv", "t.lines")),
         ("t.csv", "path,text\n" + "x" * 1_500_000, "line 2 has over 1,000,000 bytes"),
     ],
 )
-def test_a_table_that_can_not_be_trusted_further_is_an_error(name: str, content: str, says: str) -> None:
+def test_a_table_that_can_not_be_trusted_further_is_an_error(name: str, content: str | bytes, says: str) -> None:
     """Reading on would make rows of what is none; it names the table, and memory stays bounded."""
     with pytest.raises(SourceError, match=says) as error:
         rows(content, name)
@@ -207,6 +211,16 @@ def test_what_is_no_row_is_left_out_and_said_once(caplog: pytest.LogCaptureFixtu
         "t.json: 2 malformed entries were left out",
         "t.csv: 1 lines hold bytes that are not UTF-8; replaced",
     ]
+
+
+def test_a_text_that_is_cut_at_a_delimiter_is_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """What is over can't be told from a column that nobody named; empty fields at the end are nothing."""
+    with caplog.at_level(logging.WARNING):
+        assert rows("path,text\na.wav,x, y\nb.wav,z,,\n", "t.csv")[0] == {"path": "a.wav", "text": "x"}
+        rows("path\ttext\na.wav\tx\ty\nb.wav\tz\t\n", "t.tsv")
+
+    said = [record.getMessage().partition(";")[0] for record in caplog.records]
+    assert said == [f"{name}: 1 rows have more fields than there are columns" for name in ("t.csv", "t.tsv")]
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -269,6 +283,23 @@ def test_clips_of_the_same_name_keep_apart_by_folder(tmp_path: Path) -> None:
         ("mon/1", b"mon"),
         ("tue/1", b"tue"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("named", "split"),
+    [
+        ("/home/dev/corpus/wav/a.wav", "train"),
+        ("C:\\test\\wav\\a.wav", "train"),
+        ("/mnt/corpus/test/a.wav", "test"),
+        ("test/a.wav", "test"),
+        ("dev/x/a.wav", "validation"),
+    ],
+)
+def test_a_folder_of_another_machine_names_no_split(tmp_path: Path, named: str, split: str) -> None:
+    """Whoever made the table worked in `/home/dev`: that makes no clip one of validation."""
+    files = {"t.tsv": f"path\ttext\n{named}\tx\n".encode(), "wav/a.wav": b"A"}
+
+    assert [clip.audio for clip in clips(tmp_path, files, split)] == [b"A"]
 
 
 @pytest.mark.parametrize(
@@ -591,3 +622,49 @@ def test_tables_without_one_clip_are_an_error(tmp_path: Path, others: Files, say
     """Not thousands of rejects: the clips lie elsewhere, or are named by another column."""
     with pytest.raises(SourceError, match=f"not one row of its tables has its clip. The first names x/a.wav; {says}"):
         clips(tmp_path, {"t.csv": b"path,text\nx/a.wav,1\nx/c.wav,2\n", **others})
+
+
+def test_a_name_on_disk_that_is_not_utf8_is_no_end_of_the_run(tmp_path: Path) -> None:
+    """Old archives extract to such. Its clip is there to be named, and is read by that name."""
+    write_files(tmp_path / "source", {"t.tsv": b"path\ttext\n%E0%CA.wav\tx\nb.wav\ty\n", "b.wav": b"B"})
+    (tmp_path / "source" / os.fsdecode(b"\xe0\xca.wav")).write_bytes(b"A")
+
+    read = clips(tmp_path, {})
+
+    assert [(clip.key, clip.audio, clip.transcript) for clip in read] == [("%E0%CA", b"A", "x"), ("b", b"B", "y")]
+
+
+_MODE: Mapping[str, Any] = {"tar": "w", "tar.gz": "w:gz"}
+
+
+@pytest.mark.parametrize("packing", ["loose", *_MODE])
+def test_a_name_that_can_not_be_read_means_no_clip(tmp_path: Path, packing: str) -> None:
+    """In a table and an archive of old Thai code pages all letters look the same: a guess would be a wrong pair."""
+    table = "path\ttext\n\u0e02.wav\tof \u0e02\n\u0e01.wav\tof \u0e01\n".encode("tis-620")
+    table += b"x.wav\t-\ny.wav\t-\n"
+    files = {"t.tsv": table, "\u0e01.wav": b"1", "\u0e02.wav": b"2", "x.wav": b"3"}
+    folder = tmp_path / "source"
+    folder.mkdir()
+    if packing == "loose":
+        for name, content in files.items():
+            (folder / os.fsdecode(name.encode("tis-620"))).write_bytes(content)
+    else:
+        path, form = folder / f"a.{packing}", tarfile.GNU_FORMAT
+        with tarfile.open(path, _MODE[packing], format=form, encoding="tis-620") as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+    read = clips(tmp_path, {})
+
+    assert [clip.audio for clip in read if clip.selected and clip.key != "x"] == 3 * [None]
+
+
+def test_half_a_surrogate_pair_in_json_is_no_end_of_the_run(tmp_path: Path) -> None:
+    """It has no UTF-8 form, so nothing could be stored or published of it."""
+    table = rb'{"path": "a.wav", "text": "x\ud83d"}' + b"\n" + rb'{"path": "\udc00.wav", "text": "y"}'
+
+    read = clips(tmp_path, {"t.jsonl": table, "a.wav": b"A"})
+
+    assert [(clip.key, clip.audio, clip.transcript) for clip in read] == [("a", b"A", "x\ufffd"), ("\ufffd", None, "y")]

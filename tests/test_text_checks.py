@@ -1,6 +1,6 @@
 """What a transcript says against its clip, transcripts without punctuation, and that defaults change nothing."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,20 @@ def test_a_clip_without_a_transcript_is_refused_only_on_request() -> None:
     problem = text_problem("", TextOptions(require_transcript=True))
     assert problem is not None
     assert problem[0] == "no_transcript"
+
+
+def test_a_transcript_of_punctuation_alone_is_none_once_that_is_stripped() -> None:
+    """It is empty in the dataset, so it has no confidence, and is refused where one is asked for."""
+    clip = RawClip("a", {}, tone(1), "a.wav", " ... ")
+    strip = TextOptions(strip_punctuation=True)
+
+    row = convert_clip(clip, "Any", "train", AudioOptions(), strip)
+    reject = convert_clip(clip, "Any", "train", AudioOptions(), replace(strip, require_transcript=True))
+
+    assert isinstance(row, dict)
+    assert (row["transcript"], row["confidence_score"]) == ("", 0.0)
+    assert isinstance(reject, Reject)
+    assert reject.reason == "no_transcript"
 
 
 def test_what_nobody_can_have_spoken_is_refused() -> None:

@@ -21,6 +21,7 @@ from utils.audio import audio_fingerprint
 from utils.clip_index import ClipIndex, Entry, Known, Place, Reached
 from utils.dedup_mode import Dedup
 from utils.fingerprint import SAME_RECORDING, Fingerprint
+from utils.removed import RemovedList
 from utils.schema import DUPLICATE_OF_TRAIN, FingerprintedSample, Reject, RejectReason, Row
 
 MOST_TRIMMED_S: Final = 1.1
@@ -77,6 +78,24 @@ class Judge:
         return found if likeness >= SAME_RECORDING else None
 
 
+def is_removed_recording(removed: RemovedList, row: Row) -> bool:
+    """Whether a clip is, under whatever name, one that was taken out for good: the same audio or the same recording."""
+    if not removed.audio and not removed.recordings:
+        return False
+    speech: dict[str, Any] = dict(row)
+    if removed.means_audio(speech["audio_hash"]):
+        return True
+    others = [
+        fingerprint
+        for length_ms, fingerprint in removed.recordings_of(transcript_key(speech["transcript"]))
+        if abs(length_ms - 1000 * speech["length"]) <= 1000 * MOST_TRIMMED_S
+    ]
+    if not others:
+        return False
+    ours = _fingerprint_of(speech)
+    return any(ours.likeness(other) >= SAME_RECORDING for other in others)
+
+
 def entry_of(row: dict[str, Any], fingerprint: bytes) -> Entry:
     """What the index keeps of a row that is staged or published."""
     return Entry(
@@ -98,8 +117,12 @@ def counted_as(reject: Reject, split: str) -> str:
     """What the summary counts a reject as: its reason; one of an evaluation split that train has, apart."""
     if reject.reason != RejectReason.DUPLICATE or split == "train":
         return reject.reason
-    repeated = reject.detail.removeprefix(_SAME_AUDIO).removeprefix(_SAME_RECORDING)
-    return DUPLICATE_OF_TRAIN if repeated.split("/")[1:2] == ["train"] else reject.reason
+    return DUPLICATE_OF_TRAIN if repeated_clip(reject.detail).split("/")[1:2] == ["train"] else reject.reason
+
+
+def repeated_clip(detail: str) -> str:
+    """The source id of the clip that a duplicate's reject names."""
+    return detail.removeprefix(_SAME_AUDIO).removeprefix(_SAME_RECORDING)
 
 
 def _fingerprint_of(row: dict[str, Any]) -> Fingerprint:

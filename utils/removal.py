@@ -5,25 +5,34 @@
 
 Shards without such a row stay as they are; one that loses all its rows goes. IDs of rows that go become holes, and are
 never used again. What a source has told of itself (its books, where reading stopped, its rejects) stays.
+
+A clip goes with its copies: rows of the very same audio, whatever they are called, and where a clip is a `duplicate`
+among the rejects, the row that it repeats. What the list keeps of their audio keeps other copies from coming.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from utils.audio import audio_fingerprint
+from utils.audio_probe import AudioRejected
+from utils.clip_index import Entry
+from utils.dedup import entry_of, repeated_clip
 from utils.durable import make_folder
 from utils.errors import TargetRefused
 from utils.ids import IdSet, Range, merge_ranges, number_of
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
 from utils.publisher import library_versions, utc_now
 from utils.removed import REMOVED_PATH, RemovedList
-from utils.repair_scan import Row, Scanner, text_of
+from utils.repair_scan import Row, Scanner, audio_bytes, text_of
 from utils.repair_write import Figures, ShardWriter
-from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, published_schema, rows_in
+from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema, rows_in
 from utils.seek_points import SEEK_FOLDER
 from utils.state import STATE_PATH, State, TakenOut
 from utils.targets import STATE_FOLDER, Change, Snapshot, StoredFile, Target
@@ -65,6 +74,8 @@ class Removal:
     """Names that are new on the list of what is never collected again."""
     unknown: tuple[str, ...] = ()
     """Wishes that no row answers to, and never did."""
+    speakerless: int = 0
+    """Where speakers are meant: duplicates among the rejects, which don't tell whose they are."""
     clips_left: int = 0
     """Rows of the dataset afterwards."""
 
@@ -80,6 +91,7 @@ class _Gone(Figures):
     nameless: int = 0
     """Those whose ID is no number."""
     source_ids: list[str] = field(default_factory=list)
+    recordings: list[Entry] = field(default_factory=list)
 
     def take(self, row: Row, rows: RowSchema) -> None:
         self.add(row, rows)
@@ -134,6 +146,12 @@ class _Plan:
     """Shard -> what takes its place."""
     answered: set[str] = field(default_factory=set)
     """Wishes that a row answered to."""
+    repeated: set[str] = field(default_factory=set)
+    """Source ids of rows that repeat, as the rejects say, clips that are meant."""
+    audio: set[str] = field(default_factory=set)
+    """The hashes of the audio of clips that are meant."""
+    duplicates: int = 0
+    """Rejects that repeat a row and are not meant themselves."""
 
     def made(self) -> Removal:
         ledger = Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.state)
@@ -142,6 +160,7 @@ class _Plan:
         self.records = dict(self.before)
         self.stored = {file.path: file for file in self.target.stored_files(self.snapshot)}
         self._refuse_missing()
+        self._look_for_copies()
         for path in self.before:
             if not path.startswith(_REJECTED):
                 self._take_from(path)
@@ -170,15 +189,42 @@ class _Plan:
 
     # --- which rows ------------------------------------------------------------------------
 
+    def _look_for_copies(self) -> None:
+        """Note what repeats the clips that are meant; of sources that go whole, others may have copies."""
+        if not (self.wishes.clips or self.wishes.speakers):
+            return
+        for path in self.before:
+            if path.startswith(_REJECTED):
+                for _, reject in self.scanner.rows_of(path, ["source_id", "reason", "detail"]):
+                    if text_of(reject.get("reason")) != RejectReason.DUPLICATE:
+                        continue
+                    if text_of(reject.get("source_id")) in self.wishes.clips:
+                        self.answered.add(text_of(reject.get("source_id")))
+                        self.repeated.add(repeated_clip(text_of(reject.get("detail"))))
+                    else:
+                        self.duplicates += 1
+        for path in self.before:
+            rows = rows_in(path)
+            if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
+                continue
+            for _, row in self.scanner.rows_of(path, [*_NAMES, "audio_hash"]):
+                if self._is_meant(row):
+                    self.audio.add(text_of(row.get("audio_hash")))
+        self.audio.discard("")
+        self.repeated.discard("")
+
     def _take_from(self, path: str) -> None:
         """Note which rows of a shard go, and write it again without them."""
         rows, goes_whole = rows_in(path), self._goes_whole(path)
         if not goes_whole and not self._has_any(path, rows):
             return
         gone = _Gone(numbers=IdSet(prefix=rows.id_prefix))
-        for _, row in self.scanner.rows_of(path, [name for name in (*_NAMES, "length") if name in rows.columns]):
+        known_by = [*_NAMES, "audio_hash"] if rows.has_audio else _NAMES
+        for _, row in self.scanner.rows_of(path, [name for name in (*known_by, "length") if name in rows.columns]):
             if self._is_meant(row) or goes_whole:
                 gone.take(row, rows)
+        if rows.has_audio and not goes_whole:
+            gone.recordings = self._recordings(path)
         self.gone[path] = gone
         if gone.rows < self.records[path].rows:
             self.written[path] = local = self._written_again(path, rows)
@@ -188,7 +234,12 @@ class _Plan:
 
     def _has_any(self, path: str, rows: RowSchema) -> bool:
         """Whether a shard has a row that goes. Quick: nearly all have none."""
-        wanted = {"ID": self.wishes.clips, "source_id": self.wishes.clips, "speaker_id": self.wishes.speakers}
+        wanted: dict[str, AbstractSet[str]] = {
+            "ID": self.wishes.clips,
+            "source_id": self.wishes.clips | self.repeated,
+            "speaker_id": self.wishes.speakers,
+            "audio_hash": self.audio,
+        }
         asked = {
             name: pa.array(sorted(values), pa.string())
             for name, values in wanted.items()
@@ -204,7 +255,13 @@ class _Plan:
         answered = {text_of(row.get("ID")), text_of(row.get("source_id"))} & self.wishes.clips
         answered |= {text_of(row.get("speaker_id"))} & self.wishes.speakers
         self.answered |= answered
-        return bool(answered)
+        is_copy = text_of(row.get("source_id")) in self.repeated or text_of(row.get("audio_hash")) in self.audio
+        return bool(answered) or is_copy
+
+    def _recordings(self, path: str) -> list[Entry]:
+        """What the list keeps of the audio of the rows that go."""
+        columns = [*_NAMES, "audio_hash", "length", "transcript", "audio"]
+        return [_entry(row) for _, row in self.scanner.rows_of(path, columns) if self._is_meant(row)]
 
     def _goes_whole(self, path: str) -> bool:
         return _place(path)[0] in self.wishes.sources
@@ -232,6 +289,7 @@ class _Plan:
             sources=self.wishes.sources,
             speakers=self.wishes.speakers,
             ids=[*filter(None, went), *filter(_is_source_id, self.wishes.clips)],
+            recordings=[one for gone in self.gone.values() for one in gone.recordings],
         )
 
     def _removal(self, before: RemovedList, after: RemovedList) -> Removal:
@@ -252,6 +310,7 @@ class _Plan:
             listed=sum(map(len, (after.sources, after.speakers, after.ids)))
             - sum(map(len, (before.sources, before.speakers, before.ids))),
             unknown=tuple(name for name in sorted(wished - self.answered) if not self._went_before(name, before)),
+            speakerless=self.duplicates if self.wishes.speakers else 0,
             clips_left=sum(record.rows for path, record in self.records.items() if not path.startswith(_REJECTED)),
         )
 
@@ -322,6 +381,22 @@ class _Plan:
         return state.with_split(source, split, mended)
 
 
+def _entry(row: Row) -> Entry:
+    """What finds a clip that goes again: as far as its row, which may be a script's, and its audio have it."""
+    audio_hash = text_of(row.get("audio_hash"))
+    known = {
+        "source_id": text_of(row.get("source_id")),
+        "audio_hash": audio_hash if _AUDIO_HASH.fullmatch(audio_hash) else "",
+        "length": row.get("length") or 0.0,
+        "transcript": text_of(row.get("transcript")),
+    }
+    try:
+        return entry_of(known, audio_fingerprint(audio_bytes(row)).stored)
+    except AudioRejected:
+        return entry_of(known, b"")
+
+
+_AUDIO_HASH = re.compile("(?:[0-9a-f]{2})+")
 _REJECTED = f"{REJECTED_FOLDER}/"
 
 

@@ -6,18 +6,27 @@ be able to ask, too), so who has the corpus can try all of its names.
 
 A clip that it means is the reject `removed`, under a name made of its hash (`RemovedList.stands_for`): so the rejects
 do not tell either.
+
+Other corpora may have the same recording, under another name and of a speaker whom they do not name. So of each clip
+that went the list has its audio, too: a hash of its samples, and what finds it again in another form as `--dedup near`
+does (`utils/dedup.py`): a hash of its words, its length, its fingerprint. No sound can be made of these.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from utils.clip_index import Entry
 from utils.errors import TargetRefused
 from utils.state import State, TakenOut, checked_json, json_with_checksum
 
 REMOVED_PATH = ".ingest/removed.json"
 _VERSION = 1
+_WITH_AUDIO = 2
+"""Of a list that knows recordings, too: an older program would lose them."""
 _DIGEST_BYTES = 16
 
 
@@ -31,6 +40,10 @@ class RemovedList:
     speakers: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     """Of source ids."""
+    audio: frozenset[str] = frozenset()
+    """Of the hashes of clips' samples."""
+    recordings: frozenset[str] = frozenset()
+    """`<hash of the words>/<length in ms>/<fingerprint, hex>`."""
 
     @classmethod
     def checked(cls, raw: bytes | None, state: State | None) -> "RemovedList":
@@ -52,27 +65,44 @@ class RemovedList:
         """Read `to_json`'s form. TargetRefused where it is damaged."""
         try:
             content = checked_json(raw)
-            if content["version"] != _VERSION:
+            if content["version"] not in (_VERSION, _WITH_AUDIO):
                 raise _damaged("another version of this program wrote it")
-            return cls(str(content["key"]), *(_names(content[name]) for name in ("sources", "speakers", "ids")))
+            names = _LISTS if content["version"] == _WITH_AUDIO else _LISTS[:3]
+            listed = cls(str(content["key"]), *(_names(content[name]) for name in names))
+            assert listed._by_words is not None  # noqa: S101 - a recording that makes no sense is met here
+            return listed
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged("its content makes no sense") from error
 
     def to_json(self) -> bytes:
         """The same list gives the same bytes."""
-        lists = {name: sorted(getattr(self, name)) for name in ("sources", "speakers", "ids")}
-        return json_with_checksum({"version": _VERSION, "key": self.key, **lists})
+        knows_audio = bool(self.audio or self.recordings)
+        lists = {name: sorted(getattr(self, name)) for name in (_LISTS if knows_audio else _LISTS[:3])}
+        return json_with_checksum({"version": _WITH_AUDIO if knows_audio else _VERSION, "key": self.key, **lists})
 
     def with_more(
-        self, key: str, *, sources: Iterable[str] = (), speakers: Iterable[str] = (), ids: Iterable[str] = ()
+        self,
+        key: str,
+        *,
+        sources: Iterable[str] = (),
+        speakers: Iterable[str] = (),
+        ids: Iterable[str] = (),
+        recordings: Iterable[Entry] = (),
     ) -> "RemovedList":
         """The list with further names. `key` is for one that has none yet."""
-        keyed = replace(self, key=self.key or key)
+        keyed, recordings = replace(self, key=self.key or key), list(recordings)
         return replace(
             keyed,
             sources=self.sources | {keyed._hash("source", name) for name in sources},
             speakers=self.speakers | {keyed._hash("speaker", name) for name in speakers},
             ids=self.ids | {keyed._hash("id", name) for name in ids},
+            audio=self.audio | {keyed._hash("audio", one.audio_hash.hex()) for one in recordings if one.audio_hash},
+            recordings=self.recordings
+            | {
+                f"{keyed._hash('words', str(one.transcript))}/{one.length_ms}/{one.fingerprint.hex()}"
+                for one in recordings
+                if one.fingerprint and one.transcript is not None
+            },
         )
 
     def signed(self, state: State) -> State:
@@ -89,6 +119,22 @@ class RemovedList:
             return True
         return bool(self.speakers and speaker_id) and self._hash("speaker", str(speaker_id)) in self.speakers
 
+    def means_audio(self, audio_hash: str) -> bool:
+        """Whether a clip has the very samples of one that went."""
+        return bool(self.audio) and self._hash("audio", audio_hash) in self.audio
+
+    def recordings_of(self, words: int | None) -> list[tuple[int, bytes]]:
+        """Length in ms and fingerprint of the clips that went with these words (`utils/dedup.py`)."""
+        return self._by_words.get(self._hash("words", str(words)), []) if self.recordings and words is not None else []
+
+    @cached_property
+    def _by_words(self) -> Mapping[str, list[tuple[int, bytes]]]:
+        by_words: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for recording in sorted(self.recordings):
+            words, length_ms, fingerprint = recording.split("/")
+            by_words[words].append((int(length_ms), bytes.fromhex(fingerprint)))
+        return dict(by_words)
+
     def stands_for(self, source_id: str) -> str:
         """What a listed clip is called among the rejects: its source and split, and a hash for its own name."""
         return f"{'/'.join(source_id.split('/')[:2])}/removed-{self._hash('id', source_id)}"
@@ -100,6 +146,9 @@ class RemovedList:
             key=self.key.encode()[: hashlib.blake2b.MAX_KEY_SIZE],
             person=kind.encode(),
         ).hexdigest()
+
+
+_LISTS = ("sources", "speakers", "ids", "audio", "recordings")
 
 
 def carried_over(raw: bytes | None, before: State | None, begun: State) -> tuple[State, dict[str, bytes]]:

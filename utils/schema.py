@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 import pyarrow as pa
 import xxhash
@@ -27,6 +27,9 @@ START: Position = {"index": 0}
 
 SPLITS = ("train", "validation", "test")
 LANGUAGE = "th"
+
+REMOVED_FOR_GOOD: Final = "taken out of this dataset, and not collected again"
+"""The detail of a reject of that reason."""
 
 
 class RejectReason:

@@ -78,29 +78,41 @@ class SeenIds:
         with step("index", self._path), self._db:
             self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", rows)
 
-    def admit(self, source_id: str, split: str, ordinal: int, revision_number: int) -> Skip | Reject | None:
-        """Enter an id. None where it is new (or this very clip read again), else what the clip is instead."""
+    def admit(
+        self, source_id: str, split: str, ordinal: int, revision_number: int, alias: str = ""
+    ) -> Skip | Reject | None:
+        """Enter an id. None where it is new (or this very clip read again), else what the clip is instead.
+
+        `alias` is the name that this id was published under, if it was refused as taken out.
+        """
         self._not_noted.append((source_id, revision_number, split, ordinal))
         try:
-            return self._admitted(source_id, split, ordinal, revision_number)
+            return self._admitted(source_id, split, ordinal, revision_number, alias)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             self._make_anew(error)
-            return self._admitted(source_id, split, ordinal, revision_number)
+            return self._admitted(source_id, split, ordinal, revision_number, alias)
 
-    def _admitted(self, source_id: str, split: str, ordinal: int, revision_number: int) -> Skip | Reject | None:
+    def _admitted(
+        self, source_id: str, split: str, ordinal: int, revision_number: int, alias: str = ""
+    ) -> Skip | Reject | None:
         own = (revision_number, split, ordinal)
         key = _hash(source_id)
         cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (key, *own))
-        if cursor.rowcount:
-            return None
-        first = self._db.execute("SELECT revision, split, ordinal FROM seen WHERE id = ?", (key,)).fetchone()
-        if first == own:
+        first = None if cursor.rowcount else self._place(key)
+        if first is None and alias:
+            first = self._place(_hash(alias))
+        if first is None or first == own:
             return None
         if first[0] < revision_number:
             return Skip.KNOWN
         return Reject(source_id, RejectReason.REPEATED_SOURCE_ID, "another clip of this source has the same id")
+
+    def _place(self, key: bytes) -> tuple[int, str, int] | None:
+        found = self._db.execute("SELECT revision, split, ordinal FROM seen WHERE id = ?", (key,))
+        place: tuple[int, str, int] | None = found.fetchone()
+        return place
 
     def _make_anew(self, error: sqlite3.DatabaseError) -> None:
         log.warning("The index of source ids %s is damaged (%s): making it anew", self._path, error)

@@ -10,11 +10,13 @@ given back here on every later run; a source that is no longer the same is refus
 
 import hashlib
 import os
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -107,12 +109,15 @@ class MirrorFiles:
             )
         self._folder = folder
         self._meter = ByteMeter()
-        listed = sorted(_regular_files(folder))
+        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))
         if not listed:
             raise SourceError(f"The mirror folder {folder} holds no files. Put the source's files there.")
         # A corpus may be 400,000 loose clips: two flat sequences take half of what a dict would.
-        self._names = tuple(name for name, _ in listed)
-        self._sizes = array("q", (size for _, size in listed))
+        self._names = tuple(name for name, _, _ in listed)
+        self._sizes = array("q", (size for _, size, _ in listed))
+        self._on_disk = {name: real for name, _, real in listed if name != real}
+        if two := next((one for one, other in pairwise(self._names) if one == other), None):
+            raise SourceError(f"{folder} has two files that are both called {two} here. Give one another name.")
         self.revision = revision_of_files(self._names, self._sizes)
         if revision is not None and revision != self.revision:
             raise SourceChanged(_mirror_changed(folder, revision))
@@ -125,7 +130,7 @@ class MirrorFiles:
 
     def open(self, name: str) -> BinaryIO:
         self._index(name)
-        path = self._folder / name
+        path = self._folder / self._on_disk.get(name, name)
         try:
             return open_metered(path, self._meter)
         except OSError as error:
@@ -273,6 +278,19 @@ def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:
             f"{error.filename} can't be read ({error.strerror}), so what the mirror holds is not known. "
             "Nothing was read. Mend or remove it, then run again with --resume."
         ) from error
+
+
+def _as_text(name: str) -> str:
+    """A file's name as text: a byte that is not UTF-8 (an old archive was extracted) as %E9."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return _NOT_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
+    return name
+
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""As Python has such bytes in a name."""
 
 
 def _size_of_regular_file(entry: os.DirEntry[str]) -> int | None:

@@ -128,6 +128,8 @@ class StreamingUploader(SplitUploader):
         removed = self.publisher.removed
         if removed.has_source(self.SOURCE) or removed.means(row["source_id"], row["speaker_id"]):
             return True
+        if removed.means_audio(row["audio_hash"]):
+            return True
         number = number_of(row["ID"])
         return number is not None and any(first <= number <= last for first, last in self.publisher.state.holes)
 

@@ -204,8 +204,10 @@ class RowChecks:
         source_ids = _as_text(batch["source_id"]).to_pylist()
         named = "speaker_id" in batch.schema.names
         speakers = _as_text(batch["speaker_id"]).to_pylist() if named else [None] * len(source_ids)
-        for source_id, speaker in zip(source_ids, speakers, strict=True):
-            if self._removed.means(source_id or "", speaker):
+        hashed = self._removed.audio and "audio_hash" in batch.schema.names
+        audio = _as_text(batch["audio_hash"]).to_pylist() if hashed else [None] * len(source_ids)
+        for source_id, speaker, audio_hash in zip(source_ids, speakers, audio, strict=True):
+            if self._removed.means(source_id or "", speaker) or self._removed.means_audio(audio_hash or ""):
                 self._removed_check.offend(f"{source_id} in {facts.path} was taken out")
 
     def _take_audio_hashes(self, batch: pa.RecordBatch, first: int) -> None:

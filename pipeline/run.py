@@ -24,7 +24,7 @@ from processors.base_processor import ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.committer import Committer
 from utils.dedup_mode import Dedup
-from utils.durable import remove, rename_aside, sweep_temporaries, write_atomically
+from utils.durable import fsync_folder, remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
 from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
@@ -247,8 +247,15 @@ class _Run:
                 log.info("%s is finished: nothing to do", name)
                 continue
             self._attempt(name, partial(self._open_into, sources, name))
-        remove(_fresh_mark(self._options))  # only now: a new collection was to be begun, too
+        self._forget_fresh_mark()  # only now: a new collection was to be begun, too
         return sources
+
+    def _forget_fresh_mark(self) -> None:
+        """For good, before anything is bought: came it back, a resume would begin one more collection beside it."""
+        mark = _fresh_mark(self._options)
+        if mark.exists():
+            remove(mark)
+            fsync_folder(mark.parent)
 
     def _is_done(self, name: str, published: SourceState) -> bool:
         """Whether a source needs no look: a resume does not go looking for newer revisions."""

@@ -12,7 +12,7 @@ from pipeline.run import RunResult
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import INPUTS, PAIRS, QUERIES, collect, small_apify
 from tests.kills import Killed, KilledAt
-from tests.small_runs import small_run, watching
+from tests.small_runs import Seen, small_run, watching
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,14 @@ def test_fresh_start_killed_anywhere_goes_on_in_the_new_collection(tmp_path: Pat
         number += 1
         shutil.rmtree(machine)
     assert resumed > 20 and apify.bought == INPUTS
+
+
+def test_the_mark_of_a_fresh_start_is_gone_for_good_before_anything_is_bought(
+    tmp_path: Path, apify: ApifyServer
+) -> None:
+    """A power cut that brought it back would have the resume begin one more collection, beside what was paid for."""
+    with watching(Seen(tmp_path)) as seen:
+        paid_run(tmp_path, resume=False)
+    (staging,) = (tmp_path / "data/staging").iterdir()
+    gone = seen.steps.index(f"delete data/staging/{staging.name}/fresh-since")
+    assert seen.steps[gone + 1] == f"fsync data/staging/{staging.name}", "the folder, before anything else"

@@ -43,8 +43,8 @@ MOST_SAMPLES: Final = 3600 * 48_000
 """Of all channels together that are decoded of a clip: an hour of 48 kHz, half an hour in stereo. A minute of
 192 kHz in eight channels takes as long, and 100 KB of FLAC may hold hours of it. It bounds the time that a clip
 takes, to about 6 s of a processor."""
-MOST_OPUS_SAMPLES: Final = MOST_SAMPLES // 2
-"""Opus takes twice as long to decode, and so may what FFmpeg does."""
+MOST_OPUS_SAMPLES: Final = MOST_SAMPLES // 5
+"""Twelve minutes: Opus takes up to five times as long to decode, and so may what FFmpeg does."""
 MOST_CHANNELS: Final = 32
 LARGEST_MENDED_BYTES: Final = 64 * 1000**2
 """A mended clip is held twice."""

@@ -297,8 +297,8 @@ MUTANTS = (
         6,
         "A resume reads the newest revision of a source, not the one that was begun.",
         "pipeline/source_run.py",
-        "self._open_pinned(published.revision if published else staged.revision if staged else None)",
-        "self._open_pinned(None)",
+        "        pinned = published.revision if published else staged.revision if staged else None\n",
+        "        pinned = None\n",
         ("tests/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",),
     ),
     Mutant(
@@ -306,8 +306,8 @@ MUTANTS = (
         6,
         "What was staged but not yet published does not pin the revision.",
         "pipeline/source_run.py",
-        "self._open_pinned(published.revision if published else staged.revision if staged else None)",
-        "self._open_pinned(published.revision if published else None)",
+        "        pinned = published.revision if published else staged.revision if staged else None\n",
+        "        pinned = published.revision if published else None\n",
         ("tests/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",),
     ),
     Mutant(
@@ -342,8 +342,8 @@ MUTANTS = (
         6,
         "The files of a mirror are listed backwards.",
         "utils/sources.py",
-        "        listed = sorted(_regular_files(folder))\n",
-        "        listed = sorted(_regular_files(folder), reverse=True)\n",
+        "        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))\n",
+        "        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))[::-1]\n",
         ("tests/test_sources.py::test_a_mirror_lists_its_files_sorted_and_leaves_hidden_ones_out",),
     ),
     Mutant(

@@ -168,7 +168,7 @@ class SourceRun:
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         self._has_nothing = staged is None and (published is None or not has_clips(published))
         pinned = published.revision if published else staged.revision if staged else None
-        if published and self._has_nothing and published.fingerprint != ours:
+        if published and self._has_nothing and published.fingerprint != ours and published.row_schema is rows:
             published = None  # declared anew: what kept it from being read may have been its definition
         begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
         refuse_other_fingerprint(self.name, ours, begun_with)

@@ -26,7 +26,7 @@ def profile(shape: Shape, clips: int, work: Path, audio_format: str, top: int = 
     arguments = ours.arguments(shape, make_mirror(shape, clips, work), folder / "out", audio_format)
     spy = shutil.which("py-spy")
     text = _by_py_spy(spy, arguments, folder, top) if spy else _by_cprofile(arguments, folder, top)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.parent)
     return text
 
 

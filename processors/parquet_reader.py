@@ -162,7 +162,7 @@ class _Shard:
         except TooMuchAtOnce:
             for row, number in self._batches(group, 1):
                 if number >= reached:
-                    yield self._cells(row)
+                    yield from self._cells_in(row)
 
     def _batches(self, group: int, most_rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
         """The rows of a row group, so many at a time, each batch with the number of its first row."""
@@ -176,15 +176,29 @@ class _Shard:
         """The rows of a batch: all at once, or one by one where one of them is not as it should be."""
         audio, path = self._audio_and_path(batch)
         texts = {name: _readable(batch.column(name)) for name in self._texts}
-        paths = {} if path is None else {self._audio: path}
-        found = None if _reason_not_to_load(audio, {**texts, **paths}) else self._as_python(audio, path, texts)
-        if found is None:
-            yield from (self._cells(batch.slice(at, 1)) for at in range(batch.num_rows))
-            return
-        clips, names, columns = found
-        for at, (clip, name) in enumerate(zip(clips, names, strict=True)):
-            row = {column: values[at] for column, values in columns.items()}
-            yield _Cells(
+        is_one = batch.num_rows == 1
+        reason = _reason_not_to_load(audio, {**texts, **({} if path is None else {self._audio: path})})
+        if not reason:
+            try:
+                loaded = self._loaded(audio, path, texts)
+            except _DAMAGE:
+                if is_one:
+                    raise
+            else:
+                yield from loaded
+                return
+        if is_one:
+            yield _Cells(None, "", "", "", None, None, reason)
+        else:
+            for at in range(batch.num_rows):
+                yield from self._cells_in(batch.slice(at, 1))
+
+    def _loaded(self, audio: pa.Array, path: pa.Array | None, texts: Mapping[str, pa.Array]) -> list[_Cells]:
+        columns = {name: [_plain(value) for value in column.to_pylist()] for name, column in texts.items()}
+        names = [""] * len(audio) if path is None else [_as_text(_plain(name)) for name in path.to_pylist()]
+        rows = ({column: values[at] for column, values in columns.items()} for at in range(len(audio)))
+        return [
+            _Cells(
                 audio=clip,
                 key=self._key(_as_text(row[self._id]) if self._id else "", name),
                 path=name,
@@ -193,17 +207,8 @@ class _Shard:
                 metadata={column: row[column] for column in self._metadata} or None,
                 too_large="",
             )
-
-    def _as_python(
-        self, audio: pa.Array, path: pa.Array | None, texts: Mapping[str, pa.Array]
-    ) -> tuple[list[bytes | None], list[str], dict[str, list[Any]]] | None:
-        """Audio, paths and other columns as values; None where a value can't be had: one by one it will show which."""
-        try:
-            columns = {name: [_plain(value) for value in column.to_pylist()] for name, column in texts.items()}
-            names = [""] * len(audio) if path is None else [_as_text(_plain(name)) for name in path.to_pylist()]
-            return audio.to_pylist(), names, columns
-        except _DAMAGE:
-            return None
+            for clip, name, row in zip(audio.to_pylist(), names, rows, strict=True)
+        ]
 
     def _audio_and_path(self, rows: pa.RecordBatch) -> tuple[pa.Array, pa.Array | None]:
         audio = rows.column(self._audio)
@@ -211,23 +216,6 @@ class _Shard:
             return audio, None
         path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
         return pc.struct_field(audio, "bytes"), path
-
-    def _cells(self, row: pa.RecordBatch) -> _Cells:
-        """The one row of a batch."""
-        audio, path = self._audio_and_path(row)
-        texts = {name: _readable(row.column(name)) for name in self._texts}
-        if reason := _reason_not_to_load(audio, {**texts, **({self._audio: path} if path is not None else {})}):
-            return _Cells(None, "", "", "", None, None, reason)
-        found = _text(path) if path is not None else ""
-        return _Cells(
-            audio=audio[0].as_py(),
-            key=self._key(_text(texts[self._id]) if self._id else "", found),
-            path=found,
-            transcript=_text(texts[self._transcript]) if self._transcript else "",
-            speaker=_text(texts[self._speaker]) or None if self._speaker else None,
-            metadata={name: _plain(texts[name][0].as_py()) for name in self._metadata} or None,
-            too_large="",
-        )
 
     def _key(self, own: str, path: str) -> str:
         if own:

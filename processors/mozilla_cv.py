@@ -90,8 +90,14 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         with self._index(release) as index:
             clips = self._clips(release, index, split, position)
             yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
-        if split == self.get_available_splits()[-1]:
-            remove_spool(self._spool(release))
+
+    def close(self) -> None:
+        """The clips that were unpacked go only now: had they gone with the last one read, a run that dies before that
+        one is durable would have to unpack the archive again."""
+        last = self.progress.get(self.get_available_splits()[-1])
+        if last is not None and last.finished and self.config.access.unpack_archives:
+            remove_spool(self._spool(self._release()))
+        super().close()
 
     def _clips(self, release: "_Release", index: TableIndex, split: str, position: Position) -> Iterator[RawClip]:
         if release.extracted:

@@ -14,6 +14,7 @@ from tests.mirrors import Open, clips_of, opener
 from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
 from utils import clip_spool
 from utils.schema import RawClip
+from utils.state import Progress
 from utils.table_index import clear_indexes
 
 SPLITS = ("test", "validation", "train")
@@ -73,12 +74,33 @@ def test_unpacked_clips_are_those_of_the_archive(opened: Open) -> None:
 
 
 def test_an_archive_is_read_once_for_all_splits(opened: Open) -> None:
-    """Not once for its index and once for each split; and the spool is gone when the last split was read."""
+    """Not once for its index and once for each split."""
     processor = unpacking(opened("MozillaCommonVoice", release()))
     read = read_all(processor)
     assert [len(clips) for clips in read.values()] == [5, 5, 5]
     assert processor.files.bytes_read == bytes_of_archive(processor)
+
+
+def test_the_spool_goes_when_all_splits_are_finished(opened: Open) -> None:
+    """Not when the last clip was read: a run that dies before that one is durable would unpack the archive again."""
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    for split in SPLITS:
+        steps = processor.process_split(split, Progress())
+        read = [next(steps) for _ in range(5)]
+        assert len(read) == 5
+        assert spools(processor), "all are read, and not yet durable"
+        assert list(steps) == []
+    processor.close()
     assert spools(processor) == []
+
+
+def test_an_unfinished_run_leaves_the_spool_to_its_resume(opened: Open) -> None:
+    """Whichever split it was at."""
+    processor = unpacking(opened("MozillaCommonVoice", release()))
+    assert list(processor.process_split("test", Progress()))
+    next(processor.process_split("train", Progress()))
+    processor.close()
+    assert spools(processor)
 
 
 def test_the_spool_outlives_the_run_that_made_it(opened: Open) -> None:

@@ -1,5 +1,6 @@
 """Shards are cut and numbered by the data alone: neither checkpoints nor restarts show in a published byte."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -253,6 +254,24 @@ def test_row_groups_have_a_hundred_rows() -> None:
     metadata = pq.read_metadata(pa.BufferReader(out.files[data(0)]))
     assert [metadata.row_group(number).num_rows for number in range(3)] == [100, 100, 50]
     assert out.column("data", "ID") == [f"S{number}" for number in range(101, 351)]
+
+
+def test_a_clip_is_read_without_its_row_group() -> None:
+    """Its page of the audio is some megabyte, where the group has twenty."""
+    shard = publish(steps("k" * 100, size=200_000), MANY).files[data(0)]
+    read: list[int] = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            content = super().read(size)
+            read.append(len(content))
+            return content
+
+    with pq.ParquetFile(Watched(shard), pre_buffer=False, buffer_size=65536) as file:
+        first = next(file.iter_batches(1, columns=["audio"], use_threads=False))
+
+    assert len(first["audio"][0].as_py()["bytes"]) == 200_000
+    assert sum(read) < 3_000_000 < len(shard) / 6
 
 
 def test_long_clips_make_shorter_row_groups() -> None:

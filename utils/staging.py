@@ -42,6 +42,8 @@ FOOTER_KEY = b"ingest"
 SEEK_POINTS_KEY = b"seek_points"
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2
+ROWS_AT_ONCE = 8
+"""Between two looks of Parquet's writer at whether its page has reached 1 MB."""
 """Audio (or text) a row group holds at most (but for a single longer clip): what bounds our memory."""
 
 
@@ -373,7 +375,12 @@ class _OpenSegment:
         self._hasher = xxhash.xxh3_64()
         self._new = NewFile(path, on_write=self._hasher.update)
         self._writer = pq.ParquetWriter(
-            self._new, self._schema, compression="none", use_dictionary=False, write_statistics=False
+            self._new,
+            self._schema,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+            write_batch_size=ROWS_AT_ONCE,
         )
         self._audio = JoinedBytes() if rows.has_audio else None
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}

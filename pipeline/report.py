@@ -213,11 +213,21 @@ def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[
     total = sum(books.values(), start=_Books())
     shown = [name for name in (*_COUNTS, "staged", "published") if name in _ALWAYS_SHOWN or total.counts[name]]
     rows: list[_Row] = []
-    for place, split_books in books.items():
+    for place, split_books in _worth_a_line(books).items():
         rows += _heading(rows, place[0])
         rows.append(_Row(place, _cells(split_books, shown)))
     *lines, last = _table([*shown, "duration"], [*rows, _Row(("all", ""), _cells(total, shown), is_total=True)])
     return [*lines, painted(last, _BOLD, colour)]
+
+
+def _worth_a_line(books: Mapping[SplitOfSource, _Books]) -> dict[SplitOfSource, _Books]:
+    """Without the splits that a source does not have, unless it has none at all."""
+    with_clips = {source for (source, _), of_split in books.items() if any(of_split.counts.values())}
+    return {
+        place: of_split
+        for place, of_split in books.items()
+        if any(of_split.counts.values()) or place[0] not in with_clips
+    }
 
 
 def _cells(books: _Books, shown: Iterable[str]) -> list[str]:

@@ -33,7 +33,7 @@ class LotusTables(ClipTables):
     def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
         is_index = PurePosixPath(entry.path).name.casefold() == _INDEX
         with entry.open() as stream:
-            lines = TextLines(stream, entry.path)
+            lines = TextLines(stream, entry.path, or_tis_620=True)
             for text, _ in lines:
                 fields = [field.strip() for field in text.split("\t")]
                 if is_index and len(fields) >= 3:

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 from utils.errors import SourceError
 from utils.shown import shown
 
-AUDIO: Final = ("audio", "path", "file_name", "filename", "file", "wav", "audio_path", "key")
+AUDIO: Final = ("audio", "path", "file_name", "filename", "file", "wav", "audio_path", "audio_filepath", "key")
 TRANSCRIPT: Final = ("sentence", "transcript", "transcription", "text", "value")
 SPEAKER: Final = ("speaker_id", "speaker", "client_id", "spk_id", "spk")
 

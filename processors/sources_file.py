@@ -22,6 +22,7 @@ from processors.own_source import OwnSource
 from processors.source_info import Location, SourceInfo
 from processors.source_spec import (
     AUDIO,
+    SPEAKER,
     SPLIT_NAMES,
     TRANSCRIPT,
     Columns,
@@ -192,7 +193,7 @@ class _Reader:
         return Columns(
             audio=one["audio"] or AUDIO,
             transcript=(one["transcript"] or TRANSCRIPT) if has_text else (),
-            speaker=one["speaker"],
+            speaker=one["speaker"] or (SPEAKER if "speaker" not in named else ()),
             id=one["id"],
             split=one["split"],
             metadata=one["metadata"],

@@ -3,7 +3,8 @@
 Read from the front, in bounded memory, as they stand: a mark of byte order, Windows' line ends, quotes. A row is a
 mapping of column to value. What can't be read as a row is left out, counted and said once, as in `utils/tsv.py`;
 where nothing behind it could be trusted either (a quote that is never closed, JSON that breaks off), it is a
-SourceError. So is a table that is mostly no UTF-8: it has another encoding, and would give texts of nonsense.
+SourceError. So is a table that is mostly no UTF-8: it has another encoding, and would give texts of nonsense. Plain
+lines, as corpora of old have them, may be of that encoding, too.
 """
 
 import csv
@@ -58,8 +59,8 @@ def rows_of(
         "tsv": lambda: _quoted_rows(stream, name, "\t", header) if quoted else _plain_rows(stream, name, header),
         "jsonl": lambda: _json_lines(stream, name),
         "json": lambda: _json_rows(stream, name),
-        "lines": lambda: _lines(stream, name, _BAR, _SPACES),
-        "kaldi": lambda: _lines(stream, name, _SPACES),
+        "lines": lambda: _lines(TextLines(stream, name, or_tis_620=True), name, _BAR, _SPACES),
+        "kaldi": lambda: _lines(TextLines(stream, name), name, _SPACES),
         "texts": lambda: _one_text(stream, name),
     }
     return readers[form]()
@@ -291,7 +292,19 @@ class _JsonText:
         # A character is not cut in two: its last bytes wait for the rest.
         end = len(piece) if self._ended else _end_of_characters(piece)
         self._rest = piece[end:]
-        return piece[:end].decode(errors="replace")
+        try:
+            return piece[:end].decode()
+        except UnicodeDecodeError:
+            text = piece[:end].decode(errors="replace")
+            self._note_undecodable(text)
+            return text
+
+    def _note_undecodable(self, text: str) -> None:
+        """SourceError where it is more than some bad bytes."""
+        bad = text.count("\ufffd")
+        if 2 * bad > sum(character > "\x7f" for character in text):
+            raise _other_encoding(self._name, _TIS_620)
+        log.warning("%s: %d characters that are not UTF-8 were replaced", self._name, bad)
 
     def _broken(self, why: str) -> SourceError:
         return SourceError(
@@ -315,10 +328,9 @@ def _end_of_characters(piece: bytes) -> int:
 # --- lines -----------------------------------------------------------------------------------
 
 
-def _lines(stream: BinaryIO, name: str, *ends: re.Pattern[str]) -> Iterator[TableRow]:
+def _lines(lines: TextLines, name: str, *ends: re.Pattern[str]) -> Iterator[TableRow]:
     """A name, what ends it (the first of `ends` that the line has), a text: Kaldi's files, and index files of old
     corpora."""
-    lines = TextLines(stream, name)
     for text, _ in lines:
         key, value = _cut(text.strip(), ends)
         if key:
@@ -336,5 +348,7 @@ def _cut(text: str, ends: tuple[re.Pattern[str], ...]) -> tuple[str, str]:
 
 def _one_text(stream: BinaryIO, name: str) -> Iterator[TableRow]:
     """A file for each clip, with its name: of several lines the first is the text."""
-    text = next((line for line, _ in TextLines(stream, name)), "")
+    lines = TextLines(stream, name, or_tis_620=True)
+    text = next((line for line, _ in lines), "")
+    lines.report()
     yield {KEY: PurePosixPath(name).stem, VALUE: text.strip()}

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from utils.card import render_card
 from utils.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
 from utils.schema import REJECTED_SCHEMA, hf_features, published_schema
-from utils.state import Part, Progress, SourceState, State
+from utils.state import Part, Progress, SourceState, SplitState, State
 
 GIGASPEECH = {
     "title": "GigaSpeech 2",
@@ -383,6 +383,14 @@ def test_the_table_has_every_source_and_split_and_totals(state: State) -> None:
     assert "| GigaSpeech2 | test | 2 | 2.0 s | 0 |" in text
     assert "| **all** | train | 6 | 6.0 s | 2 |" in text
     assert "| **all** | **all** | 8 | 8.0 s | 2 |" in text
+
+
+def test_splits_that_a_source_does_not_have_take_no_row(state: State) -> None:
+    source = state.sources["GigaSpeech2"]
+    splits = {**source.splits, "validation": SplitState(Progress(finished=True))}
+    with_empty = replace(state, sources={**state.sources, "GigaSpeech2": replace(source, splits=splits)})
+
+    assert block(render_card(with_empty, None)) == block(render_card(state, None))
 
 
 def test_each_sources_licence_page_and_terms_are_told(state: State) -> None:

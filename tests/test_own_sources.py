@@ -101,6 +101,18 @@ def test_a_corpus_is_read_wherever_it_lies(tmp_path: Path, place: str) -> None:
     assert [clip.key for clip in clips(own["MyCorpus"], tmp_path, "test")] == ["c5"]
 
 
+@pytest.mark.parametrize(("columns", "speaker"), [((), "somchai"), (("columns: {speaker: null}",), None)])
+def test_speakers_are_found_under_their_usual_names(
+    tmp_path: Path, columns: tuple[str, ...], speaker: str | None
+) -> None:
+    """As in a manifest of NeMo's; unless the corpus' definition says that there are none."""
+    row = {"audio_filepath": "clips/c1.wav", "duration": 1.0, "text": "ข้อ", "speaker": "somchai"}
+    write_files(tmp_path / "nemo", {"clips/c1.wav": tone(1), "manifest.json": json.dumps(row).encode()})
+    own = load(tmp_path, source("nemo", "tables: manifest.json", "form: jsonl", *columns))
+
+    assert [(clip.key, clip.speaker) for clip in clips(own["MyCorpus"], tmp_path)] == [("clips/c1", speaker)]
+
+
 def parquet(numbers: range) -> bytes:
     sink = io.BytesIO()
     audio = pa.array([{"bytes": tone(number), "path": f"{number}.wav"} for number in numbers], AUDIO_TYPE)

@@ -171,6 +171,17 @@ def test_the_summary_has_the_books_of_every_split_and_a_total(state: State) -> N
     assert row(text, "all") == ["all", "1,358", "1,330", "26", "2", "40", "1,290", "43.0", "min"]
 
 
+def test_splits_that_a_source_does_not_have_take_no_line() -> None:
+    """Most corpora are all train; of one without any clip at all that is worth saying."""
+    nothing = split(progress(0, finished=True))
+    text = summary(state_of(A={"train": split(progress(3)), "test": nothing}, B={"train": nothing}), "here", {})
+
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith("  t")] == [
+        ["train", "3"],
+        ["train", "0"],
+    ]
+
+
 def test_the_summary_says_that_the_books_balance(state: State) -> None:
     """Law 7 in figures, with every way a clip may have gone."""
     text = summary(state, "here", {("GigaSpeech2", "train"): progress(1240, 25, unselected=2)})

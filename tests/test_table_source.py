@@ -21,6 +21,8 @@ from processors.source_info import Location, SourceInfo
 from processors.source_spec import Columns, TableSpec, matches, split_of_path
 from processors.tables import rows_of
 from tests.corpus_mirrors import tar_of, write_files, zip_of
+from tests.mirrors import clips_of, opener
+from tests.support import tone
 from utils.errors import SourceError
 from utils.schema import START, RawClip
 from utils.sources import SourceAccess
@@ -159,7 +161,8 @@ def test_a_large_json_document_is_never_held_whole() -> None:
         ("t.csv", 'path,text\na.wav,"never closed\n' + "b.wav,x\n" * 30_000, "A quote may be missing"),
         ("t.csv", 'path,text\na.wav,"never closed\nb.wav,x\n', "A quote may be missing"),
         ("t.csv", 'path,text\na.wav,"never closed\nb.wav,"x"\nc.wav,y\n', "A quote may be missing"),
-        *((name, "path,text\na.wav,ก\nb.wav,ข\n".encode("tis-620"), "iconv") for name in ("t.csv", "t.tsv", "t.lines")),
+        *((name, "path,text\na.wav,ก\nb.wav,ข\n".encode("tis-620"), "iconv") for name in ("t.csv", "t.tsv", "t.kaldi")),
+        ("t.json", '{"a.wav": "ก", "b.wav": "ข"}'.encode("tis-620"), "iconv"),
         ("t.csv", "path,text\n" + "x" * 1_500_000, "line 2 has over 1,000,000 bytes"),
     ],
 )
@@ -179,6 +182,41 @@ def test_a_table_in_another_encoding_is_an_error(name: str, encoding: str) -> No
 
     with pytest.raises(SourceError, match=r"not in UTF-8.*iconv -f (CP874|UTF-16) -t UTF-8"):
         rows(content.encode(encoding), name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "tis-620"])
+def test_the_lines_of_old_corpora_are_read_in_the_encoding_of_their_time(encoding: str) -> None:
+    """Nobody can save them anew inside the archive that they come in."""
+    assert rows("a1|เธอกิน“ข้าว”\n".encode(encoding.replace("tis-620", "cp874")), "t.lines")[0]["value"] == "เธอกิน“ข้าว”"
+    assert rows("เธอ|กิน|ข้าว|\r\nph".encode(encoding), "a1.txt", form="texts") == [{"key": "a1", "value": "เธอ|กิน|ข้าว|"}]
+
+
+def test_a_damaged_line_of_an_old_corpus_is_not_taken_for_another_encoding(caplog: pytest.LogCaptureFixture) -> None:
+    """One letter is lost, and that is said; the others are as they were."""
+    damaged = "a1|เธอกินข้าว".encode()[:-1] + b"\n"
+
+    assert rows(damaged, "t.lines")[0]["value"] == "เธอกินข้า\ufffd"
+    assert rows(damaged, "a1.txt", form="texts")[0]["value"] == "a1|เธอกินข้า\ufffd"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_bad_bytes_in_a_json_document_are_replaced_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    document = '{"a.wav": "สวัสดีครับ"}'.encode().replace("ค".encode(), b"\xff")
+
+    assert rows(document, "t.json") == [{"key": "a.wav", "value": "สวัสดี\ufffdรับ"}]
+    assert "1 characters that are not UTF-8 were replaced" in caplog.text
+
+
+def test_lotus_is_read_in_the_encoding_of_its_time(tmp_path: Path) -> None:
+    """Its sentences are from 2003; where they are UTF-8 the mirror of the contract has them."""
+    wav = "LOTUS/PD/U/Clean/Wav/F001_Pa001/CFcd001_Pa001_001.wav"
+    tables = {
+        "LOTUS/Supplement/index.txt": b"Pa001\t001\ts1\n",
+        "LOTUS/Supplement/PDsen.txt": "s1\tเธอกินข้าว\tx\n".encode("tis-620"),
+    }
+    archive = {"AIFORTHAI-LotusCorpus.zip": zip_of({wav: tone(1), **tables})}
+
+    assert [clip.transcript for clip in clips_of(opener(tmp_path)("LOTUS", archive))] == ["เธอกินข้าว"]
 
 
 def test_spaces_around_the_names_of_columns_are_no_part_of_them() -> None:

@@ -121,7 +121,8 @@ def _books(state: State, rows: RowSchema | None = None) -> list[tuple[str, str, 
 
 
 def _sources_table(state: State) -> list[str]:
-    books = _books(state, SPEECH)
+    everything = _books(state, SPEECH)
+    books = [one for one in everything if one[2].published or one[2].rejected] or everything
     if not books:
         return []
     rows = [(escaped(name), escaped(split), [split_books]) for name, split, split_books in books]

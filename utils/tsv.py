@@ -5,6 +5,7 @@ left out and counted, and said once at the end, never silently.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ MAX_LINE_BYTES = 1_000_000
 
 _CHUNK_BYTES = 256 * 1024
 _BOM = "\ufeff"
+_THAI_IN_UTF_8 = re.compile(rb"\xe0[\xb8\xb9][\x80-\xbf]")
 
 
 class TextLines:
@@ -24,8 +26,9 @@ class TextLines:
     lines apart; `report` logs both counts.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, offset: int = 0) -> None:
-        """`stream` stands at `offset`, the start of a line; `name` is for messages."""
+    def __init__(self, stream: BinaryIO, name: str, offset: int = 0, or_tis_620: bool = False) -> None:
+        """`stream` stands at `offset`, the start of a line; `name` is for messages. `or_tis_620`: a line that is not
+        UTF-8 may be of the encoding that Thai was written in before."""
         self.malformed = 0
         """Lines that were left out: too long, or without the fields they need."""
         self.read = 0
@@ -35,6 +38,7 @@ class TextLines:
         self._stream = stream
         self._name = name
         self._offset = offset
+        self._or_tis_620 = or_tis_620
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         for raw, end in self._raw_lines():
@@ -78,5 +82,18 @@ class TextLines:
         try:
             return raw.decode()
         except UnicodeDecodeError:
+            if self._or_tis_620 and (text := _from_tis_620(raw)) is not None:
+                return text
             self.undecodable += 1
             return raw.decode(errors="replace")
+
+
+def _from_tis_620(raw: bytes) -> str | None:
+    """The line as Thai of one byte a letter, with Windows' additions; None where it is none, but damaged UTF-8."""
+    foreign = sum(byte >= 0x80 for byte in raw)
+    if 3 * len(_THAI_IN_UTF_8.findall(raw)) * 2 > foreign:
+        return None
+    try:
+        return raw.decode("cp874")
+    except UnicodeDecodeError:
+        return None

@@ -309,16 +309,11 @@ def test_memory_does_not_hold_the_source_samples():
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-lfs pointer"),
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
         (b'{"error": "not found"}', "JSON"),
-        (b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(500), "M4A"),
-        (b"\xff\xf1\x60\x40\x41\xdf\xfc" + bytes(500), "AAC"),
-        (b"\x1aE\xdf\xa3\x9fB\x86\x81\1" + bytes(500), "WebM"),
-        (b"0&\xb2u\x8ef\xcf\x11\xa6\xd9" + bytes(500), "WMA"),
-        (b"#!AMR\n" + bytes(500), "AMR"),
         (b"\x1f\x8b\x08" + bytes(500), "gzip"),
         (np.random.default_rng(7).bytes(4_096), "libsndfile"),
         (b"no sound at all", "libsndfile"),
     ],
-    ids=["html", "html-bom", "lfs", "xml", "json", "m4a", "aac", "webm", "wma", "amr", "gzip", "random", "text"],
+    ids=["html", "html-bom", "lfs", "xml", "json", "gzip", "random", "text"],
 )
 def test_what_is_no_audio_is_undecodable_and_named(data, words):
     """The reject says what was found instead of a clip."""

@@ -450,6 +450,7 @@ def test_rows_read_together_are_those_read_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
     """Also where one of them can't be loaded, from any row on, and where pages turn out to be too large for many."""
+    monkeypatch.setattr(parquet_reader, "_ROWS_AT_ONCE", 8)  # two batches for a group
     # A page for each row.
     a_page_each = {"data_page_size": 1, "write_batch_size": 1, "use_dictionary": False}
     pq.write_table(mixed_rows(), tmp_path / "x.parquet", row_group_size=10, compression=compression, **a_page_each)

@@ -30,7 +30,7 @@ MAX_PAGE_RATIO: Final = 8
 """How far a page that is not small may unpack: sound packs to a half, text to a fifth."""
 MAX_ROWS_A_BYTE: Final = 8
 """Nulls cost nothing: without a bound a file of 200 bytes may hold a million million of them."""
-MAX_BATCH_BYTES: Final = 64 * 1000**2
+MAX_BATCH_BYTES: Final = 128 * 1000**2
 ALWAYS_UNPACKED_BYTES: Final = 1000**3
 MAX_UNPACKED_RATIO: Final = 100
 """Behind its first GB a file is refused where more comes out of it: one value of a dictionary in every row, say."""

@@ -116,7 +116,7 @@ def _run_and_kill(machine: Path, way: dict[str, object], clips: int) -> None:
 
 def _staged(machine: Path) -> int:
     """How many clips of train the newest segment reaches."""
-    names = [path.name for path in machine.glob("data/staging/*/GigaSpeech2/train/*.parquet")]
+    names = [path.name for path in machine.glob("data/staging/*/GigaSpeech2/train/*.arrow")]
     return max((int(name.split("-")[1]) for name in names), default=0)
 
 

@@ -174,7 +174,7 @@ class _Filling:
 
     def _repeated(self, segment: Segment, place: Place, published: int) -> str:
         """What a staged clip repeats, in words; "" where none does."""
-        for group in segment.row_groups():
+        for group in segment.batches():
             for row in group.to_pylist():
                 if row["_ordinal"] > published and (found := self._judge.repeated(place, row)):
                     return found

@@ -167,7 +167,7 @@ FAMILIES = {
     "previous": r"out/\.ingest/state\.previous\.json",
     "state": r"out/\.ingest/state\.json",
     "uploaded": r"checkpoints/.*_upload_checkpoint\.json",
-    "segment": r"data/staging/.*/\d{12}-\d{12}(-end)?-[0-9a-f]{16}\.parquet",
+    "segment": r"data/staging/.*/\d{12}-\d{12}(-end)?-[0-9a-f]{16}\.arrow",
     "latest": r"checkpoints/\w+_unified_checkpoint\.json",
     "history": r"checkpoints/[A-Za-z0-9]+_\d+(_\d+)?\.json",
     "seen": r"data/staging/.*/seen/.*\.sqlite",

@@ -110,7 +110,7 @@ class Watch:
         return self._memory() != self._remembered
 
     def _closed(self) -> list[Path]:
-        return list(self._machine.glob("data/staging/*/*/*/0*.parquet"))
+        return list(self._machine.glob("data/staging/*/*/*/0*.arrow"))
 
     def _memory(self) -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in self._machine.glob("checkpoints/*_upload_checkpoint.json")}
@@ -158,7 +158,7 @@ def test_thirty_kills_in_every_phase_end_at_the_undisturbed_bytes(
     assert finished.returncode == 0, finished.stderr
     assert hit == dict.fromkeys(PHASES, KILLS_A_PHASE)
     assert_equal_datasets(on_hub(hub), undisturbed)
-    assert not list(machine.glob("data/staging/*/*/*/*.parquet"))
+    assert not list(machine.glob("data/staging/*/*/*/*.arrow"))
 
 
 def test_each_kill_followed_by_another_machine(demo: Path, undisturbed: Path, tmp_path: Path, hub: HubServer) -> None:

@@ -39,7 +39,7 @@ def test_any_number_of_workers_publishes_the_same_bytes(plain: Path, machine: Pa
 
     assert shards(machine) == shards(plain)
     assert result.state.sources[SOURCE].finished
-    assert not list((machine / "data/staging").rglob("*.parquet"))
+    assert not list((machine / "data/staging").rglob("*.arrow"))
 
 
 @pytest.mark.parametrize("at", [1, 4, 9])
@@ -64,7 +64,7 @@ class SegmentsClosed:
         """Nothing yet."""
 
     def after(self, effect: Effect) -> None:
-        self.segments += effect.kind == "rename" and effect.path.suffix == ".parquet" and "staging" in effect.path.parts
+        self.segments += effect.kind == "rename" and effect.path.suffix == ".arrow" and "staging" in effect.path.parts
 
 
 class HeldBack:
@@ -84,7 +84,7 @@ class HeldBack:
             self.overlapped = self.overlapped or self._enough.wait(20)
 
     def after(self, effect: Effect) -> None:
-        if effect.kind == "rename" and effect.path.suffix == ".parquet" and "staging" in effect.path.parts:
+        if effect.kind == "rename" and effect.path.suffix == ".arrow" and "staging" in effect.path.parts:
             self._seen += 1
             if self._seen >= self._wanted:
                 self._enough.set()
@@ -122,7 +122,7 @@ class MostStaged:
 
     def after(self, effect: Effect) -> None:
         if effect.kind == "rename":
-            self.segments = max(self.segments, len(list(self._folder.glob(f"*/{SOURCE}/*/0*.parquet"))))
+            self.segments = max(self.segments, len(list(self._folder.glob(f"*/{SOURCE}/*/0*.arrow"))))
 
 
 class TargetGone:

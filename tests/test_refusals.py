@@ -322,7 +322,7 @@ def test_newer_revision_that_died_before_its_first_commit_is_resumed(demo: Path,
 
     killed = run_until(
         ["--append", *GROWING], tmp_path / "killed",
-        lambda: any((tmp_path / "killed").glob("data/staging/*/ProcessedVoiceTH/train/0*.parquet")),
+        lambda: any((tmp_path / "killed").glob("data/staging/*/ProcessedVoiceTH/train/0*.arrow")),
     )  # fmt: skip
     resumed = run(["--append", *GROWING, "--resume"], tmp_path / "killed")
 

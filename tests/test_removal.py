@@ -298,7 +298,7 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
     small = {"upload_batch_size": 50, "resume": True}
     shutil.rmtree(machine / "out")
     voices_run(machine, stop=StopAfter(13), upload_batch_size=50)
-    staged = list((machine / "data/staging").rglob("*.parquet"))
+    staged = list((machine / "data/staging").rglob("*.arrow"))
     assert staged
     (half := staged[0].with_name("segment.tmp")).write_bytes(b"of a run that was killed")
     (built := staged[0].parents[2] / "built/data-train-x.parquet").parent.mkdir(exist_ok=True)
@@ -306,7 +306,7 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
 
     removal(machine, remove_speakers=(ANN,))
 
-    assert not list((machine / "data/staging").rglob("*.parquet"))
+    assert not list((machine / "data/staging").rglob("*.arrow"))
     assert not half.exists()
     voices_run(machine, **small)
     speakers = Counter(row["speaker_id"] for row in published_rows(machine / "out").to_pylist())
@@ -322,12 +322,12 @@ def test_what_another_machine_has_staged_is_not_published_either(machine: Path) 
     removal(machine / "elsewhere", remove_speakers=(ANN,))
     shutil.rmtree(machine / "out")
     shutil.copytree(machine / "elsewhere/out", machine / "out")
-    assert list((machine / "data/staging").rglob("*.parquet"))
+    assert list((machine / "data/staging").rglob("*.arrow"))
 
     voices_run(machine, resume=True, upload_batch_size=50)
 
     assert ANN not in published_rows(machine / "out", ["speaker_id"])["speaker_id"].to_pylist()
-    assert not list((machine / "data/staging").rglob("*.parquet"))
+    assert not list((machine / "data/staging").rglob("*.arrow"))
     assert broken(checked(machine / "out", deep=True)) == {}
 
 

@@ -17,7 +17,7 @@ from utils.durable import Effect, unwatch, watch
 from utils.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, delete, superseded
 
 YEAR_S = 365 * DAY_S
-SEGMENT = "Corpus-train-000000000000-000000000010-0123456789abcdef.parquet"
+SEGMENT = "Corpus-train-000000000000-000000000010-0123456789abcdef.arrow"
 PART = "data/train/Corpus-00003.parquet"
 
 
@@ -97,7 +97,7 @@ def options(tmp_path: Path) -> Options:
 DUE = (
     "checkpoints/archive/before-fresh-20200101-000000/Corpus_unified_checkpoint.json",
     "checkpoints/Corpus_unified_checkpoint.json.0123abcd-123.tmp",
-    "data/staging/archive/before-fresh-20200101-000000/local-out/Corpus/train/000-010-abc.parquet",
+    "data/staging/archive/before-fresh-20200101-000000/local-out/Corpus/train/000-010-abc.arrow",
     f"data/staging/local-out/set-aside/{SEGMENT}",
     f"data/staging/hub-me_voice/set-aside/{SEGMENT}-2",
     f"data/out.set-aside/{PART}",
@@ -109,7 +109,7 @@ NEVER = (
     "checkpoints/me_voice_train_upload_checkpoint.json",
     "checkpoints/archive/my-own-notes/x.json",
     "data/staging/archive/keep.txt",
-    "data/staging/local-out/Corpus/train/000-010-abc.parquet",
+    "data/staging/local-out/Corpus/train/000-010-abc.arrow",
     "data/staging/local-out/Corpus/train/segment.tmp",
     "data/staging/local-out/set-aside/notes.txt",
     "data/staging/local-out/lock",

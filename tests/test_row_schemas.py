@@ -276,7 +276,7 @@ def test_killed_and_resumed_run_publishes_the_same_bytes(made: Path, machine: Pa
         small_run(machine, fresh=False, resume=True, sources=(SOURCE,))
 
         assert published(machine / "out") == undisturbed, seen.steps[number]
-        assert not list(machine.glob("data/staging/*/*/*/*.parquet"))
+        assert not list(machine.glob("data/staging/*/*/*/*.arrow"))
 
 
 def test_leftover_of_a_run_that_died_is_set_aside(dataset: Path) -> None:

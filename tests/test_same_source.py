@@ -140,7 +140,7 @@ def test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun(
     """Pinned by the state, or by what is staged: a resume never mixes two revisions."""
     from_hub = {"source_dir": None, "upload_batch_size": upload_batch_size}
     small_run(tmp_path, output=tmp_path / "undisturbed", **from_hub)
-    begun = "out/data/*/*.parquet" if upload_batch_size == 3 else f"data/staging/*/{SOURCE}/*/0*.parquet"
+    begun = "out/data/*/*.parquet" if upload_batch_size == 3 else f"data/staging/*/{SOURCE}/*/0*.arrow"
     earlier = set(tmp_path.glob(begun))
     interrupted = small_run(tmp_path, StopWhen(lambda: bool(set(tmp_path.glob(begun)) - earlier)), **from_hub)
     assert interrupted.interrupted

@@ -295,7 +295,7 @@ def test_fresh_start_archives_what_the_old_generation_left_here(machine: Path) -
     """Staged segments and checkpoints are put away, whole; nothing of them comes into the new dataset."""
     small_run(machine, StopAfter(6))
     options = small_options(machine)
-    staged = [path.read_bytes() for path in options.staging_dir.glob(f"{SOURCE}/*/*.parquet")]
+    staged = [path.read_bytes() for path in options.staging_dir.glob(f"{SOURCE}/*/*.arrow")]
     latest = (machine / f"checkpoints/{SOURCE}_unified_checkpoint.json").read_bytes()
     assert staged
 

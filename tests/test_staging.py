@@ -1,12 +1,14 @@
 """Staging: the rename is the checkpoint, and recovery takes over exactly what continues the published state."""
 
+import io
 import logging
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from tests.support import row, steps
@@ -39,7 +41,7 @@ def stage(folder: Path, *segments: str, finished: bool = False, key: StagingKey 
 
 def plain(name: str) -> str:
     """A segment's name without its digest."""
-    return re.sub(r"-[0-9a-f]{16}(?=\.parquet)", "", name)
+    return re.sub(r"-[0-9a-f]{16}(?=\.arrow)", "", name)
 
 
 def names(folder: Path) -> list[str]:
@@ -51,7 +53,7 @@ def kept_aside(folder: Path) -> list[str]:
 
 
 def segment_file(folder: Path, first: int, last: int) -> Path:
-    (found,) = (folder / "Corpus" / "train").glob(f"{first:012d}-{last:012d}-*.parquet")
+    (found,) = (folder / "Corpus" / "train").glob(f"{first:012d}-{last:012d}-*.arrow")
     return found
 
 
@@ -65,7 +67,7 @@ def test_rows_rejects_and_progress_survive_reopening(tmp_path: Path) -> None:
 
     found = staging(tmp_path)
 
-    rows = [clip for segment in found.segments for table in segment.row_groups() for clip in table.to_pylist()]
+    rows = [clip for segment in found.segments for table in segment.batches() for clip in table.to_pylist()]
     samples = [{key: value for key, value in clip.items() if not key.startswith("_")} for clip in rows]
     rejects = [
         (staged.ordinal, staged.position, staged.reject) for segment in found.segments for staged in segment.rejects
@@ -94,7 +96,7 @@ def test_nothing_is_a_checkpoint_before_the_rename(tmp_path: Path) -> None:
     assert "segment.tmp" in names(tmp_path)
 
     assert Staging(tmp_path, KEY).recover(Progress()) == taken[-1].progress
-    assert names(tmp_path) == ["000000000000-000000000002.parquet"]
+    assert names(tmp_path) == ["000000000000-000000000002.arrow"]
 
 
 def test_bytes_are_on_the_disk_before_the_rename_and_the_name_after(
@@ -119,7 +121,7 @@ def test_bytes_are_on_the_disk_before_the_rename_and_the_name_after(
     monkeypatch.setattr(Path, "replace", noting_rename)
     open_staging.close(step.progress)
 
-    assert done == ["fsync segment.tmp", "rename segment.tmp 000000000000-000000000002.parquet", "fsync train"]
+    assert done == ["fsync segment.tmp", "rename segment.tmp 000000000000-000000000002.arrow", "fsync train"]
 
 
 def test_closing_without_anything_new_writes_nothing(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_end_of_a_split_is_remembered(tmp_path: Path) -> None:
     finished = Staging(tmp_path, KEY).recover(Progress())
 
     assert finished == replace(taken[-1].progress, finished=True)
-    assert names(tmp_path) == ["000000000000-000000000003.parquet", "000000000003-000000000003-end.parquet"]
+    assert names(tmp_path) == ["000000000000-000000000003.arrow", "000000000003-000000000003-end.arrow"]
 
 
 def test_end_of_an_empty_split_is_remembered(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_segments_that_the_state_covers_are_deleted(tmp_path: Path) -> None:
 
     found = staging(tmp_path, published=taken[2].progress)
 
-    assert names(tmp_path) == ["000000000002-000000000004.parquet", "000000000004-000000000006.parquet"]
+    assert names(tmp_path) == ["000000000002-000000000004.arrow", "000000000004-000000000006.arrow"]
     assert ordinals(found.segments) == [3, 4, 5, 6]
 
 
@@ -187,7 +189,7 @@ def test_end_marker_stays_until_the_state_says_finished(tmp_path: Path) -> None:
     published = taken[-1].progress
 
     assert Staging(tmp_path, KEY).recover(published).finished
-    assert names(tmp_path) == ["000000000002-000000000002-end.parquet"]
+    assert names(tmp_path) == ["000000000002-000000000002-end.arrow"]
 
     found = staging(tmp_path, published=replace(published, finished=True))
     assert (found.segments, names(tmp_path)) == ((), [])
@@ -214,8 +216,8 @@ def test_segments_of_other_data_are_set_aside_with_a_warning(
 
     assert names(tmp_path) == []
     assert kept_aside(tmp_path) == [
-        "Corpus-train-000000000000-000000000002.parquet",
-        "Corpus-train-000000000002-000000000004.parquet",
+        "Corpus-train-000000000000-000000000002.arrow",
+        "Corpus-train-000000000002-000000000004.arrow",
     ]
     assert all(str(path) in caplog.text for path in (tmp_path / "set-aside").glob("*"))
 
@@ -228,7 +230,7 @@ def test_segments_after_a_gap_are_set_aside(tmp_path: Path, caplog: pytest.LogCa
     found = staging(tmp_path)
 
     assert (ordinals(found.segments), found.segments[-1].progress) == ([1, 2], taken[1].progress)
-    assert kept_aside(tmp_path) == ["Corpus-train-000000000004-000000000006.parquet"]
+    assert kept_aside(tmp_path) == ["Corpus-train-000000000004-000000000006.arrow"]
     assert "does not continue clip 2" in caplog.text
 
 
@@ -247,7 +249,7 @@ def test_segment_that_ended_the_split_too_early_is_set_aside(tmp_path: Path, cap
     further = steps("kkk")[-1].progress
 
     assert Staging(tmp_path, KEY).recover(further) == further
-    assert kept_aside(tmp_path) == ["Corpus-train-000000000002-000000000002-end.parquet"]
+    assert kept_aside(tmp_path) == ["Corpus-train-000000000002-000000000002-end.arrow"]
 
 
 def damaged_files(raw: bytes) -> list[bytes]:
@@ -279,12 +281,46 @@ def test_unreadable_disk_is_not_a_damaged_segment(tmp_path: Path) -> None:
     """Cannot tell is not damaged: an error of the file system stops the run."""
     folder = tmp_path / "Corpus" / "train"
     folder.mkdir(parents=True)
-    (folder / "000000000000-000000000002.parquet").symlink_to("000000000000-000000000002.parquet")
+    (folder / "000000000000-000000000002.arrow").symlink_to("000000000000-000000000002.arrow")
 
     with pytest.raises(OSError, match="symbolic links"):
         staging(tmp_path)
 
     assert kept_aside(tmp_path) == []
+
+
+def test_what_an_older_version_staged_is_put_aside(tmp_path: Path) -> None:
+    """Its segments were Parquet files. Their clips are read again; nothing lies there for good."""
+    stage(tmp_path, "kk")
+    (tmp_path / "Corpus/train/000000000002-000000000004-0123456789abcdef.parquet").write_bytes(b"PAR1")
+
+    assert staging(tmp_path).segments[-1].progress.read == 2
+    assert names(tmp_path) == ["000000000000-000000000002.arrow"]
+    assert kept_aside(tmp_path) == ["Corpus-train-000000000002-000000000004-0123456789abcdef.parquet"]
+
+
+def test_the_index_of_rows_is_had_without_their_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for at every checkpoint, of segments of many megabytes."""
+    filled = staging(tmp_path)
+    for step in steps("k" * 20, size=100_000):
+        filled.add(step)
+    filled.close(step.progress)
+    (segment,) = filled.segments
+    read: list[int] = []
+
+    class Watched(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            read.append(super().readinto(buffer) or 0)
+            return read[-1]
+
+        def read(self, size: int | None = -1) -> bytes:
+            content = super().read(size)
+            read.append(len(content))
+            return content
+
+    monkeypatch.setattr(pa, "OSFile", Watched)
+    assert segment.rows_index["_audio_bytes"].to_pylist() == [100_000] * 20
+    assert 0 < sum(read) < 100_000
 
 
 def test_recovery_is_idempotent(tmp_path: Path) -> None:
@@ -318,8 +354,8 @@ def test_what_a_dead_run_pinned_is_told_by_its_segments(tmp_path: Path) -> None:
     assert staged_key(tmp_path, "Nobody", "generation") is None
 
 
-def test_rows_are_written_in_bounded_groups(tmp_path: Path) -> None:
-    """Row groups of 100, or fewer where their audio reaches 32 MB: what a run holds in memory."""
+def test_rows_are_written_in_bounded_batches(tmp_path: Path) -> None:
+    """Of 100, or fewer where their audio reaches 32 MB: what a run holds in memory."""
     stage(tmp_path, "k" * 250)
     assert group_rows(tmp_path) == [100, 100, 50]
 
@@ -332,8 +368,8 @@ def test_rows_are_written_in_bounded_groups(tmp_path: Path) -> None:
 
 
 def group_rows(folder: Path, split: str = "train") -> list[int]:
-    metadata = pq.read_metadata(next((folder / "Corpus" / split).glob("*.parquet")))
-    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    (segment,) = read_segments(folder / "Corpus" / split, lambda path, why: pytest.fail(why))
+    return [table.num_rows for table in segment.batches()]
 
 
 def test_reading_segments_changes_nothing(tmp_path: Path) -> None:

@@ -21,8 +21,14 @@ import pyarrow.parquet as pq
 from utils.durable import NewFile, make_folder
 from utils.ids import IdSet, Range, id_of
 from utils.schema import REJECTED_FOLDER, REJECTED_SCHEMA, SPEECH, RowSchema, published_schema
-from utils.staging import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ROWS_AT_ONCE, Segment
+from utils.staging import Segment
 from utils.state import Part, Progress, SplitState, part_name
+
+ROW_GROUP_ROWS = 100
+ROW_GROUP_BYTES = 32 * 1000**2
+"""Audio (or text) a row group holds at most (but for a single longer clip)."""
+ROWS_AT_ONCE = 8
+"""Between two looks of Parquet's writer at whether its page has reached 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ def _staged_rows(cut: Cut, segments: Sequence[Segment]) -> Iterator[pa.Table]:
     for segment in segments:
         if segment.progress.read <= cut.first_ordinal or segment.first_ordinal >= cut.progress.read:
             continue
-        for table in segment.row_groups():
+        for table in segment.batches():
             ordinals = table["_ordinal"]
             if ordinals[0].as_py() > cut.first_ordinal and ordinals[-1].as_py() <= cut.progress.read:
                 yield table  # whole, as most are: choosing rows copies their audio

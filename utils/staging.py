@@ -1,11 +1,14 @@
 """Staging: what was read and not yet published, in immutable local segments.
 
-A segment is a Parquet file with the samples read since the last checkpoint. Every row carries the
-progress after it; the footer carries the progress after the last clip read, and the rejects. So the
+A segment is an Arrow file with the samples read since the last checkpoint. Every row carries the
+progress after it; what lies behind the rows carries the progress after the last clip read, and the rejects. So the
 position travels inside the data it describes, and one rename makes both durable: *the rename is the
 checkpoint*. Nothing else on this machine says how far we are.
 
-    rows -> segment.tmp (row group by row group) -> fsync -> rename to <first>-<last>-<digest>.parquet -> fsync folder
+    rows -> segment.tmp (batch by batch) -> fsync -> rename to <first>-<last>-<digest>.arrow -> fsync folder
+
+Arrow's own format, not Parquet: audio goes in and comes out as it lies in memory, in one piece, where Parquet copies
+it three times each way.
 
 Recovery: `segment.tmp` is dropped, segments that the target's state covers, or that are older than a removal of
 clips, are deleted, those that are damaged (their digest says so) or do not continue it are set aside, and their clips
@@ -15,7 +18,7 @@ are read again.
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +26,6 @@ from threading import Lock
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from utils.checked_types import check_types
@@ -40,11 +42,12 @@ log = logging.getLogger(__name__)
 
 FOOTER_KEY = b"ingest"
 SEEK_POINTS_KEY = b"seek_points"
-ROW_GROUP_ROWS = 100
-ROW_GROUP_BYTES = 32 * 1000**2
-ROWS_AT_ONCE = 8
-"""Between two looks of Parquet's writer at whether its page has reached 1 MB."""
-"""Audio (or text) a row group holds at most (but for a single longer clip): what bounds our memory."""
+BATCH_ROWS = 100
+BATCH_BYTES = 32 * 1000**2
+"""Audio (or text) a batch holds at most (but for a single longer clip): what bounds our memory."""
+ENDING = ".arrow"
+_ENDING_BEFORE = ".parquet"
+"""Of segments that an older version has staged."""
 
 
 _OWN_COLUMNS = {"ID", "source_id", "_ordinal", "_audio_bytes", "_progress"}
@@ -125,7 +128,8 @@ class Segment:
     @property
     def seek_points(self) -> list[SeekPoint]:
         """The places that its clips' archives can be entered at. Not kept: each has some 30 KB."""
-        raw = pq.read_metadata(self.path).metadata.get(SEEK_POINTS_KEY)
+        with _reader_of(self.path) as reader:
+            raw = _behind_the_rows(reader).get(SEEK_POINTS_KEY)
         return from_text(raw, self.key.revision) if raw else []
 
     @property
@@ -133,11 +137,11 @@ class Segment:
         """Whether its rows are of speech."""
         return "rows" not in self.key.fingerprint
 
-    def row_groups(self) -> Iterator[pa.Table]:
-        """The rows, one row group at a time."""
-        with pq.ParquetFile(self.path, pre_buffer=False) as file:
-            for number in range(file.num_row_groups):
-                yield file.read_row_group(number, use_threads=False)
+    def batches(self) -> Iterator[pa.Table]:
+        """The rows, some at a time."""
+        with _reader_of(self.path) as reader:
+            for number in range(reader.num_record_batches - 1):
+                yield pa.Table.from_batches([reader.get_batch(number)])
 
     def ids(self) -> list[str]:
         """The IDs that its rows carry ("" where they are given at build)."""
@@ -150,9 +154,10 @@ class Segment:
 
     def columns(self, names: list[str]) -> pa.Table:
         """These columns of all rows; of names that it does not have there are none."""
-        # Not `pq.read_table`: it imports pyarrow's datasets, and with them pandas, for a third of a second.
-        with pq.ParquetFile(self.path, pre_buffer=False) as file:
-            return file.read(columns=names, use_threads=False)
+        with _reader_of(self.path) as reader:
+            numbers = [number for number, name in enumerate(reader.schema.names) if name in names]
+        with _reader_of(self.path, numbers) as reader:
+            return reader.read_all().select([name for name in reader.schema.names if name in names])
 
 
 class Staging:
@@ -178,6 +183,8 @@ class Staging:
         self._progress = self._recovered_after = published
         self.segments = ()
         remove(self.folder / "segment.tmp")
+        for older in sorted(self.folder.glob(f"*{_ENDING_BEFORE}")):
+            self._put_aside(older, "an older version has staged it")
         for segment in read_segments(self.folder, self._put_aside):
             if segment.key != self.key and replace(segment.key, removed=self.key.removed) == self.key:
                 forget_segment(segment)
@@ -226,7 +233,7 @@ class Staging:
         rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
-        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{pending.digest}.parquet"
+        final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{pending.digest}{ENDING}"
         rename(pending.path, final)
         fsync_folder(final.parent)
         self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
@@ -288,7 +295,7 @@ class Staging:
 
 def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
     """The segments in a folder, in reading order; one that can't be read goes to `damaged(path, why)`."""
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(folder.glob(f"*{ENDING}")):
         try:
             yield _read_segment(path)
         except MemoryError:  # pyarrow's is one of its ArrowExceptions, too, and says nothing of the segment
@@ -345,8 +352,9 @@ def _digest(path: Path) -> str:
 def _read_segment(path: Path) -> Segment:
     if path.stem.rpartition("-")[2] != _digest(path):
         raise ValueError("its bytes are not those that were written")
-    metadata = pq.read_metadata(path)
-    footer = json.loads(metadata.metadata[FOOTER_KEY])
+    with _reader_of(path) as reader:
+        names = reader.schema.names
+        footer = json.loads(_behind_the_rows(reader)[FOOTER_KEY])
     rejects = tuple(
         StagedReject(staged["ordinal"], staged["position"], Reject(**staged["reject"])) for staged in footer["rejects"]
     )
@@ -354,19 +362,32 @@ def _read_segment(path: Path) -> Segment:
         path,
         StagingKey(**footer["key"]),
         footer["first_ordinal"],
-        metadata.num_rows,
+        footer["rows"],
         Progress(**footer["progress"]),
         rejects,
     )
     check_types(segment, Segment, "the segment")
     check_progress(segment.progress, "its progress")
-    if _OWN_COLUMNS - set(metadata.schema.names):
+    if _OWN_COLUMNS - set(names):
         raise ValueError("it lacks columns")
     return segment
 
 
+@contextmanager
+def _reader_of(path: Path, columns: Sequence[int] = ()) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """A segment's reader, of these columns alone where any are named: nothing else of the file is read."""
+    options = pa.ipc.IpcReadOptions(included_fields=list(columns), use_threads=False)
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file, options=options) as reader:
+        yield reader
+
+
+def _behind_the_rows(reader: pa.ipc.RecordBatchFileReader) -> Mapping[bytes, bytes]:
+    """What stands at the last batch, which has no rows: what is known only once they are written."""
+    return dict(reader.get_batch_with_custom_metadata(reader.num_record_batches - 1).custom_metadata)
+
+
 class _OpenSegment:
-    """The segment that is being written, row group by row group."""
+    """The segment that is being written, batch by batch."""
 
     def __init__(self, path: Path, rows: RowSchema, with_fingerprints: bool) -> None:
         self.path = path
@@ -374,14 +395,8 @@ class _OpenSegment:
         self._row_schema, self._schema = rows, staged_schema(rows, with_fingerprints)
         self._hasher = xxhash.xxh3_64()
         self._new = NewFile(path, on_write=self._hasher.update)
-        self._writer = pq.ParquetWriter(
-            self._new,
-            self._schema,
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-            write_batch_size=ROWS_AT_ONCE,
-        )
+        self._writer = pa.ipc.new_file(self._new, self._schema)
+        self._behind_the_rows: dict[bytes, bytes | str] = {}
         self._audio = JoinedBytes() if rows.has_audio else None
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._of_row = [name for name in self._schema.names if name not in _NOT_OF_ROW]
@@ -414,12 +429,12 @@ class _OpenSegment:
         columns["_progress"].append(progress.as_json())
         self._rows += 1
         self._bytes += size
-        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+        if self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
             self._write_rows()
 
     def _write_rows(self) -> None:
         if self._rows:
-            self._writer.write_table(self._table())
+            self._writer.write_batch(self._batch())
             self._rows_written += self._rows
             for values in self._columns.values():
                 values.clear()
@@ -427,23 +442,24 @@ class _OpenSegment:
                 self._audio.clear()
             self._rows = self._bytes = 0
 
-    def _table(self) -> pa.Table:
+    def _batch(self) -> pa.RecordBatch:
         columns = [self._column(column.name, column.type) for column in self._schema]
-        return pa.Table.from_arrays(columns, schema=self._schema)
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _column(self, name: str, kind: pa.DataType) -> pa.Array:
         values = self._columns[name]
         if name != "audio" or self._audio is None:
             return pa.array(values, kind)
-        return pa.StructArray.from_arrays([self._audio.as_array(), pa.array(values)], fields=list(kind))
+        return pa.StructArray.from_arrays([self._audio.as_array(), pa.array(values, pa.string())], fields=list(kind))
 
     def add_seek_points(self, text: bytes) -> None:
-        self._writer.add_key_value_metadata({SEEK_POINTS_KEY: text})
+        self._behind_the_rows[SEEK_POINTS_KEY] = text
 
     def finish(self, footer: Mapping[str, Any]) -> int:
         """Write the rest and the footer, and fsync; returns the number of rows."""
         self._write_rows()
-        self._writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer, ensure_ascii=False)})
+        self._behind_the_rows[FOOTER_KEY] = json.dumps({**footer, "rows": self._rows_written}, ensure_ascii=False)
+        self._writer.write_batch(self._batch(), custom_metadata=self._behind_the_rows)
         self._writer.close()
         self._new.finish()
         return self._rows_written

@@ -98,7 +98,7 @@ def left_lying(machine: Path) -> Iterator[str]:
     """What a finished run must not leave on its machine."""
     staging, raw = machine / "data" / "staging", machine / "data" / "raw"
     leftovers = [*staging.rglob("*.tmp"), *raw.glob("*.tmp"), *(machine / "checkpoints").glob("*.tmp")]
-    for path in [*staging.rglob("*.parquet"), *leftovers]:
+    for path in [*staging.rglob("*.arrow"), *staging.rglob("*.parquet"), *leftovers]:
         if "set-aside" not in path.parts and "archive" not in path.parts:
             yield f"{path.relative_to(machine)} was left"
 

@@ -9,10 +9,8 @@ from pathlib import Path
 from random import Random
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
-from tests.fuzz.archives import parquet_of
 from tests.fuzz.ending import FINE, REFUSED, SET_ASIDE, Target, check
 from tests.fuzz.mutate import mutated
 from tests.fuzz.records import with_odd_value
@@ -57,12 +55,17 @@ def _make_segment(random: Random) -> tuple[bytes, bool]:
 
 
 def _with_odd_footer(random: Random) -> bytes:
-    table = pq.read_table(pa.BufferReader(_segment()))
-    told = pq.read_metadata(pa.BufferReader(_segment())).metadata[FOOTER_KEY]
-    footer = with_odd_value(json.loads(told), random)
+    with pa.ipc.open_file(_segment()) as reader:
+        table = reader.read_all()
+        told = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1).custom_metadata[FOOTER_KEY]
+    footer = json.dumps(with_odd_value(json.loads(told), random))
     if random.random() < 0.2:
         table = table.drop_columns([random.choice(table.column_names)])
-    return parquet_of(table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer)}), compression="none")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+        writer.write_batch(pa.RecordBatch.from_pylist([], table.schema), custom_metadata={FOOTER_KEY: footer})
+    return sink.getvalue().to_pybytes()
 
 
 def _read_segment(made: tuple[bytes, bool], folder: Path) -> str:
@@ -71,7 +74,7 @@ def _read_segment(made: tuple[bytes, bool], folder: Path) -> str:
     place = folder / "Corpus" / "train"
     place.mkdir(parents=True)
     digest = xxhash.xxh3_64_hexdigest(content if fits else _segment())
-    (place / f"{0:012d}-{4:012d}-{digest}.parquet").write_bytes(content)
+    (place / f"{0:012d}-{4:012d}-{digest}.arrow").write_bytes(content)
     staging = Staging(folder, _KEY)
     progress = staging.recover(Progress())
     kept = list((folder / "set-aside").glob("*")) if (folder / "set-aside").exists() else []

@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
+from huggingface_hub.utils import _http
+
 from utils.durable import Effect
 
 TAKES_SPACE = ("create", "write", "mkdir", "link", "index")
@@ -105,6 +107,8 @@ class Fault:
 def _die_during(cut: Callable[[], None]) -> NoReturn:
     """Stand still, all threads, while a child makes the cut and then kills us: no code of ours sees half of it."""
     us = os.getpid()
+    # A child closes the Hub client that it inherits, and waits for ever where another thread was just using it.
+    _http._GLOBAL_CLIENT = None
     if os.fork() == 0:
         try:
             while _state_of(us) != "T":

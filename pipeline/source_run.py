@@ -103,6 +103,7 @@ class SourceRun:
         uploader = self.uploaders[split]
         uploader.publish_ready()
         if uploader.progress.finished:
+            self.processor.progress[split] = uploader.progress  # read by an earlier run, and not published by it
             return
         self.processor.hooks.admit = self._admitted
         if self.processor.row_schema.has_audio:

@@ -15,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +97,8 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         one is durable would have to unpack the archive again."""
         last = self.progress.get(self.get_available_splits()[-1])
         if last is not None and last.finished and self.config.access.unpack_archives:
-            remove_spool(self._spool(self._release()))
+            with suppress(SourceError):  # the archive may have been taken away since
+                remove_spool(self._spool(self._release()))
         super().close()
 
     def _clips(self, release: "_Release", index: TableIndex, split: str, position: Position) -> Iterator[RawClip]:

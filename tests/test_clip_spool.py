@@ -1,22 +1,30 @@
 """Clips unpacked once for all splits of an archive: the same clips, the archive read once, nothing left behind."""
 
+import errno
 import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from main import main
+from processors import describe
 from processors.base_processor import BaseProcessor
+from processors.mozilla_cv import MozillaCommonVoiceProcessor
+from tests.corpus_mirrors import write_files
 from tests.mirrors import Open, clips_of, opener
 from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
 from utils import clip_spool
 from utils.schema import RawClip
 from utils.state import Progress
 from utils.table_index import clear_indexes
+from utils.targets import Change, LocalTarget, Snapshot
 
+COMMIT = LocalTarget.commit
 SPLITS = ("test", "validation", "train")
 TABLES = {"test": "test.tsv", "validation": "dev.tsv", "train": "train.tsv"}
 
@@ -101,6 +109,31 @@ def test_an_unfinished_run_leaves_the_spool_to_its_resume(opened: Open) -> None:
     next(processor.process_split("train", Progress()))
     processor.close()
     assert spools(processor)
+
+
+def test_the_spool_goes_with_the_resume_of_a_run_that_had_read_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died while it published what it had read: the resume reads nothing, and leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "mirrors" / describe("MozillaCommonVoice").mirror, release())
+    of_run = ["MozillaCommonVoice", "--source-dir", "mirrors", "--output", "out", "--quiet"]
+    left = partial(tmp_path.rglob, "*.clips*")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(LocalTarget, "commit", fails_at_the_last_split)
+        dying.setattr(MozillaCommonVoiceProcessor, "close", BaseProcessor.close)  # killed, it does not come to that
+        assert main(["--fresh", *of_run]) != 0
+    assert list(left())
+
+    assert main(["--fresh", *of_run, "--resume"]) == 0
+    assert not list(left())
+
+
+def fails_at_the_last_split(target: LocalTarget, change: Change, since: Snapshot) -> Snapshot:
+    if any("/train/" in path for path in change.files):
+        raise OSError(errno.EIO, "the disk fails")
+    return COMMIT(target, change, since)
 
 
 def test_the_spool_outlives_the_run_that_made_it(opened: Open) -> None:

@@ -18,7 +18,7 @@ from utils.errors import UsageError
 from utils.hub_target import HubTarget
 from utils.removal import Removal, Wishes, plan_removal
 from utils.schema import ROW_SCHEMAS, speaker_id
-from utils.staging import forget_segment, read_segments
+from utils.staging import forget_segment, of_older_version, read_segments
 from utils.state import State
 from utils.targets import LocalTarget, Target
 from utils.verify_checks import SHOWN
@@ -105,8 +105,8 @@ def _forget_staged(options: Options, sources: Iterable[str], state: State | None
     """Delete what waits on this machine and was read before: it may hold what was taken out."""
     for name in (*sources, "built"):
         remove_tree(options.staging_dir / name)
-    for half in sorted(options.staging_dir.glob("*/*/segment.tmp")):
-        remove(half)
+    for unknown in sorted((*options.staging_dir.glob("*/*/segment.tmp"), *of_older_version(options.staging_dir))):
+        remove(unknown)
     for folder in sorted(options.staging_dir.glob("*/*")):
         for segment in read_segments(folder, lambda path, why: None):
             if state and segment.key.removed != state.list_of_removed:

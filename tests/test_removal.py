@@ -301,13 +301,14 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
     staged = list((machine / "data/staging").rglob("*.arrow"))
     assert staged
     (half := staged[0].with_name("segment.tmp")).write_bytes(b"of a run that was killed")
+    (older := staged[0].with_name("of-an-older-version.parquet")).write_bytes(b"PAR1")
     (built := staged[0].parents[2] / "built/data-train-x.parquet").parent.mkdir(exist_ok=True)
     built.write_bytes(b"of a run that was killed")
 
     removal(machine, remove_speakers=(ANN,))
 
     assert not list((machine / "data/staging").rglob("*.arrow"))
-    assert not half.exists()
+    assert not half.exists() and not older.exists()
     voices_run(machine, **small)
     speakers = Counter(row["speaker_id"] for row in published_rows(machine / "out").to_pylist())
     assert (speakers[ANN], speakers[BOB]) == (0, sum(voices.count("b") for voices in SPOKEN.values()))

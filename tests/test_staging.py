@@ -299,6 +299,17 @@ def test_what_an_older_version_staged_is_put_aside(tmp_path: Path) -> None:
     assert kept_aside(tmp_path) == ["Corpus-train-000000000002-000000000004-0123456789abcdef.parquet"]
 
 
+def test_what_an_older_version_staged_goes_where_clips_were_taken_out(tmp_path: Path) -> None:
+    """They may be in it, and are not to be kept."""
+    removed = replace(KEY, removed="a list")
+    stage(tmp_path, "kk", key=removed)
+    (tmp_path / "Corpus/train/000000000002-000000000004-0123456789abcdef.parquet").write_bytes(b"PAR1")
+
+    assert staging(tmp_path, key=removed).segments[-1].progress.read == 2
+    assert names(tmp_path) == ["000000000000-000000000002.arrow"]
+    assert kept_aside(tmp_path) == []
+
+
 def test_the_index_of_rows_is_had_without_their_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for at every checkpoint, of segments of many megabytes."""
     filled = staging(tmp_path)

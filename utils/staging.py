@@ -63,7 +63,7 @@ _NOT_OF_ROW = {"audio", "_ordinal", "_audio_bytes", "_progress", FINGERPRINT_COL
 def staged_schema(rows: RowSchema, with_fingerprints: bool = False) -> pa.Schema:
     """The columns of a segment: those that are published, the audio last, and ours.
 
-    `_audio_bytes` is the payload of whatever kind; the name is that of segments that an older version has staged.
+    `_audio_bytes` is the payload of whatever kind.
     """
     return pa.schema(
         [
@@ -184,7 +184,10 @@ class Staging:
         self.segments = ()
         remove(self.folder / "segment.tmp")
         for older in sorted(self.folder.glob(f"*{_ENDING_BEFORE}")):
-            self._put_aside(older, "an older version has staged it")
+            if self.key.removed:  # what was taken out may be in it
+                remove(older)
+            else:
+                self._put_aside(older, "an older version has staged it")
         for segment in read_segments(self.folder, self._put_aside):
             if segment.key != self.key and replace(segment.key, removed=self.key.removed) == self.key:
                 forget_segment(segment)
@@ -307,6 +310,11 @@ def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
             if error.errno is not None:
                 raise
             damaged(path, f"it is damaged ({shown(error)})")
+
+
+def of_older_version(folder: Path) -> list[Path]:
+    """The segments below a staging folder that an older version has staged: what is in them is not known."""
+    return list(folder.glob(f"*/*/*{_ENDING_BEFORE}"))
 
 
 def forget_segment(segment: Segment) -> None:

@@ -122,7 +122,10 @@ def _books(state: State, rows: RowSchema | None = None) -> list[tuple[str, str, 
 
 def _sources_table(state: State) -> list[str]:
     everything = _books(state, SPEECH)
-    books = [one for one in everything if one[2].published or one[2].rejected] or everything
+    with_clips = {name for name, _, one in everything if one.published or one.rejected}
+    books = [
+        (name, split, one) for name, split, one in everything if one.published or one.rejected or name not in with_clips
+    ]
     if not books:
         return []
     rows = [(escaped(name), escaped(split), [split_books]) for name, split, split_books in books]

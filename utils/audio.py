@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import soxr
 import xxhash
 
-from utils.audio_clip import Clip, Samples, blocks, identify
+from utils.audio_clip import FULL_SCALE_INT16, Clip, Decoded, Samples, as_floats, blocks, identify
 from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
 from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
@@ -89,7 +89,7 @@ def audio_fingerprint(data: bytes) -> Fingerprint:
     with identify(data, None) as clip:
         head = _Head(clip.sample_rate_hz)
         for block in blocks(clip):
-            head.take(_average(block))
+            head.take(_average(as_floats(block)).copy())
         return head.fingerprint()
 
 
@@ -102,63 +102,69 @@ def _is_large(clip: Clip, options: AudioOptions) -> bool:
 
 def _standard(clip: Clip, options: AudioOptions, head: "_Head | None") -> StandardAudio:
     """The clip with its channels averaged; or, where the average turns out hollow, its loudest channel."""
-    levels = _Levels(clip.channels)
+    levels = _Levels(clip.channels) if clip.channels > 1 else None
     mono = _Mono(clip, options.sample_rate_hz, _averages(clip, levels), lambda: _averages(clip, None))
-    if (channel := levels.channel_to_take()) is not None:
+    if levels and (channel := levels.channel_to_take()) is not None:
         del mono  # its samples, before there are others
         mono = _Mono(clip, options.sample_rate_hz, _channel(clip, channel), lambda: _channel(clip, channel))
     return _published(mono, options, head)
 
 
-def _averages(clip: Clip, levels: "_Levels | None") -> Iterator[Samples]:
-    for block in blocks(clip):
+def _averages(clip: Clip, levels: "_Levels | None") -> Iterator[Decoded]:
+    if clip.channels == 1:
+        yield from _channel(clip, 0)
+        return
+    for block in map(as_floats, blocks(clip)):
         mono = _average(block)
-        if levels and clip.channels > 1:
+        if levels:
             levels.add(block, mono)
         yield mono
 
 
-def _channel(clip: Clip, channel: int) -> Iterator[Samples]:
-    return (np.ascontiguousarray(block[:, channel]) for block in blocks(clip))
+def _channel(clip: Clip, channel: int) -> Iterator[Decoded]:
+    for block in blocks(clip):
+        one: Any = np.ascontiguousarray(block[:, channel])
+        yield one
 
 
 class _Mono:
     """The samples of a clip in one channel at the target rate, measured; to be had again as `chunks`."""
 
     def __init__(
-        self, clip: Clip, rate_hz: int, first: Iterator[Samples], again: Callable[[], Iterator[Samples]]
+        self, clip: Clip, rate_hz: int, first: Iterator[Decoded], again: Callable[[], Iterator[Decoded]]
     ) -> None:
         self.frames = 0
         self.highest, self.lowest, self.energy = -math.inf, math.inf, 0.0
         self._rates_hz = clip.sample_rate_hz, rate_hz
         self._again = again
         self._most_kept = (MOST_HELD_BYTES - len(clip.content)) // _HELD_BYTES_A_SAMPLE
-        self._kept: list[Samples] | None = []
+        self._kept: list[Decoded] | None = []
         for chunk in _resampled(first, *self._rates_hz):
             self._take(chunk)
 
-    def _take(self, chunk: Samples) -> None:
+    def _take(self, chunk: Decoded) -> None:
+        unit = _unit(chunk)
         self.frames += len(chunk)
-        self.highest = max(self.highest, float(chunk.max()))
-        self.lowest = min(self.lowest, float(chunk.min()))
+        self.highest = max(self.highest, float(chunk.max()) * unit)
+        self.lowest = min(self.lowest, float(chunk.min()) * unit)
         self.energy += _energy(chunk)
         if self._kept is not None and self.frames <= self._most_kept:
             self._kept.append(chunk)
         else:
             self._kept = None
 
-    def chunks(self) -> Iterator[Samples]:
+    def chunks(self) -> Iterator[Decoded]:
         return _resampled(self._again(), *self._rates_hz) if self._kept is None else iter(self._kept)
 
 
-def _resampled(mono: Iterable[Samples], source_rate_hz: int, target_rate_hz: int) -> Iterator[Samples]:
+def _resampled(mono: Iterable[Decoded], source_rate_hz: int, target_rate_hz: int) -> Iterator[Decoded]:
     """By soxr's high quality: 136 dB of signal to noise, aliases under -135 dB."""
     if source_rate_hz == target_rate_hz:
         yield from mono
         return
     stream = _resamplers.between(source_rate_hz, target_rate_hz)
     for block in mono:
-        if len(chunk := stream.resample_chunk(block)):
+        if len(chunk := stream.resample_chunk(as_floats(block))):
             yield chunk
     if len(chunk := stream.resample_chunk(np.empty(0, np.float32), last=True)):
         yield chunk
@@ -223,11 +229,11 @@ def _as_it_is(data: bytes, clip: Clip, head: "_Head | None") -> StandardAudio:
         detail = "it can be read only after it is mended, but clips are to be kept as they are"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
     levels, hasher = _Levels(clip.channels), xxhash.xxh3_128()
-    for block in blocks(clip):
+    for block in map(as_floats, blocks(clip)):
         average = _average(block)
         levels.add(block, average)
         if head:
-            head.take(average)
+            head.take(average.copy())
         hasher.update(_rounded(np.clip(block, -1.0, FULL_SCALE), np.float32(32768)).data)
     _check_loud_enough(levels.rms())
     duration_s, found = levels.frames / clip.sample_rate_hz, head.fingerprint() if head else None
@@ -303,15 +309,22 @@ def _average(block: Samples) -> Samples:
     return mono * np.float32(1 / block.shape[1])
 
 
-def _energy(samples: Samples) -> float:
-    squares = pass_through(len(samples), np.float64, "squares")
-    return float(np.square(samples, out=squares, dtype=np.float64).sum())
+def _unit(samples: Decoded) -> float:
+    """What 1 stands for, where full scale is 1.0."""
+    return 1 / FULL_SCALE_INT16 if samples.dtype == np.int16 else 1.0
 
 
-def _rounded(samples: Samples, scale: np.float32) -> Pcm:
+def _energy(samples: Decoded) -> float:
+    """The sum of squares, in double precision."""
+    wide = pass_through(len(samples), np.float64, "wide")
+    np.copyto(wide, samples)
+    return float(wide @ wide) * _unit(samples) ** 2
+
+
+def _rounded(samples: Decoded, scale: np.float32) -> Pcm:
     """Scaled and rounded to the nearest 16-bit number; no dither."""
     scaled = pass_through(samples.size, np.float32, "scaled").reshape(samples.shape)
-    np.multiply(samples, scale, out=scaled)
+    np.multiply(samples, scale * np.float32(_unit(samples)), out=scaled)
     np.rint(scaled, out=scaled)
     pcm: Pcm = pass_through(samples.size, "<i2", "pcm").reshape(samples.shape)
     np.copyto(pcm, scaled, casting="unsafe")

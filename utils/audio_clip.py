@@ -24,6 +24,7 @@ from utils.audio_av import (
 from utils.audio_file import MemoryFile, SequentialFile
 from utils.audio_mpeg import find_first_frame, readable_in_full, scan_mpeg
 from utils.audio_probe import AudioRejected, checked_container, describe_foreign, is_known_format
+from utils.audio_wav import PlainWav, read_plain_wav
 from utils.schema import RejectReason
 from utils.scratch import kept_samples, pass_through
 
@@ -72,6 +73,9 @@ _ENDINGS: Final = {
 """The formats that we accept. libsndfile knows others by so little magic that it takes chance bytes for them."""
 
 Samples: TypeAlias = NDArray[np.float32]
+Decoded: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
+"""Samples as they come: of 16 bit as integers, which is quicker and takes half the memory. See `as_floats`."""
+FULL_SCALE_INT16: Final = 32768
 
 
 class OpenedFile:
@@ -121,6 +125,8 @@ class Clip:
     """What the source's table says."""
     foreign: ForeignHeader | None = None
     """Of a clip that libsndfile can't read, and PyAV does."""
+    plain: NDArray[np.int16] | None = None
+    """The samples, (frames, channels), of a clip that needs no decoder."""
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +145,8 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
     """Open the clip once to learn what it is. Refuses what is broken or too long before anything is decoded."""
     if not data:
         raise AudioRejected(RejectReason.EMPTY, "the file has no bytes")
+    if plain := read_plain_wav(data):
+        return _plain(data, plain, declared_duration_s)
     if kind := foreign_kind(data):
         return _foreign(data, kind, declared_duration_s)
     content = checked_container(data)
@@ -158,13 +166,36 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
         raise AudioRejected(RejectReason.UNDECODABLE, _message(error)) from None
 
 
+def _plain(data: bytes, wav: PlainWav, declared_duration_s: float | None) -> Clip:
+    (frames, channels), rate = wav.samples.shape, wav.sample_rate_hz
+    _check_is_speech("WAV", rate, channels)
+    _check_not_too_long(frames, rate, channels, "wav", by=" by its header")
+    return Clip(
+        content=data,
+        opened=None,
+        is_mended=False,
+        extension="wav",
+        sample_rate_hz=rate,
+        channels=channels,
+        is_16_bit=True,
+        promised_frames=frames,
+        declared_duration_s=declared_duration_s,
+        plain=wav.samples,
+    )
+
+
+def _check_is_speech(kind: str, rate_hz: int, channels: int) -> None:
+    if rate_hz not in SOURCE_RATES_HZ or channels > MOST_CHANNELS:
+        detail = f"no format of speech: {kind} at {rate_hz} Hz, {channels} channels"
+        raise AudioRejected(RejectReason.UNDECODABLE, detail)
+
+
 def _foreign(data: bytes, kind: str, declared_duration_s: float | None) -> Clip:
     if not is_installed():
         raise AudioRejected(RejectReason.UNDECODABLE, f"{foreign_name(kind)}, {HOW_TO_INSTALL}")
     header = read_foreign_header(data, kind)
     rate, channels = header.sample_rate_hz, header.channels
-    if rate not in SOURCE_RATES_HZ or channels > MOST_CHANNELS:
-        raise AudioRejected(RejectReason.UNDECODABLE, f"no format of speech: {kind} at {rate} Hz, {channels} channels")
+    _check_is_speech(kind, rate, channels)
     if header.promised_frames is not None:
         _check_not_too_long(header.promised_frames, rate, channels, kind, by=" by its header")
     return Clip(
@@ -181,8 +212,9 @@ def _foreign(data: bytes, kind: str, declared_duration_s: float | None) -> Clip:
     )
 
 
-def blocks(clip: Clip) -> Iterator[Samples]:
-    """The clip's samples, (frames, channels), from front to back; none is NaN or infinite.
+def blocks(clip: Clip) -> Iterator[Decoded]:
+    """The clip's samples, (frames, channels), from front to back; none is NaN or infinite. They are good until the
+    thread's next clip.
 
     The clip is known to be whole and of a good length only when the last block has been taken: all
     refusals for its length are raised here, after it.
@@ -239,9 +271,10 @@ def _described(
 ) -> Clip:
     header = opened.sound
     extension, rate = _ENDINGS.get(header.format), header.samplerate
-    if extension is None or rate not in SOURCE_RATES_HZ or header.channels > MOST_CHANNELS:
+    if extension is None:
         detail = f"no format of speech: {header.format} at {rate} Hz, {header.channels} channels"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
+    _check_is_speech(header.format, rate, header.channels)
     extension = "opus" if header.subtype == "OPUS" else extension
     if promised_frames is not None:
         _check_not_too_long(promised_frames, rate, header.channels, extension, by=" by its header")
@@ -272,19 +305,32 @@ def _checked_mpeg(content: bytes, reader_frames: int) -> tuple[bytes, int | None
     return readable_in_full(content, scan, reader_frames), least_samples
 
 
-def _decoded_blocks(clip: Clip) -> Iterator[Samples]:
-    """Whatever libsndfile gives. 16-bit samples are read as integers: three times as fast, and the same numbers."""
+def as_floats(block: Decoded) -> Samples:
+    """Samples with full scale at 1.0, whatever they were decoded as; good until the next block's."""
+    if block.dtype != np.int16:
+        return block  # type: ignore[return-value]
+    room = pass_through(block.size, np.float32, "floats").reshape(block.shape)
+    floats: Samples = np.multiply(block, np.float32(1 / FULL_SCALE_INT16), out=room)
+    return floats
+
+
+def _decoded_blocks(clip: Clip) -> Iterator[Decoded]:
+    """Whatever the decoder gives. 16-bit samples are read as integers: three times as fast, and the same numbers."""
+    block_frames = max(1, BLOCK_SAMPLES // clip.channels)
+    if clip.plain is not None:
+        for first in range(0, len(clip.plain), block_frames):
+            yield clip.plain[first : first + block_frames]
+        return
     if clip.foreign is not None:
         yield from foreign_blocks(clip.content, clip.extension, clip.foreign)
         return
-    block_frames = max(1, BLOCK_SAMPLES // clip.channels)
     with clip.take_opened() as opened:
         sound = opened.sound
         left = sound.frames  # asking for more than that is an error to some decoders
         while left > 0:
             count = min(left, block_frames)
             size = count * clip.channels
-            room = pass_through(size, np.int16, "16 bit") if clip.is_16_bit else kept_samples(size)
+            room = kept_samples((size + 1) // 2).view(np.int16)[:size] if clip.is_16_bit else kept_samples(size)
             try:
                 block = sound.read(count, always_2d=True, out=room.reshape(count, clip.channels))
             except soundfile.LibsndfileError as error:
@@ -294,12 +340,7 @@ def _decoded_blocks(clip: Clip) -> Iterator[Samples]:
             if not len(block):
                 return
             left -= len(block)
-            yield _as_floats(block) if clip.is_16_bit else block
-
-
-def _as_floats(block: NDArray[np.int16]) -> Samples:
-    floats: Samples = np.multiply(block, np.float32(1 / 32768), out=kept_samples(block.size).reshape(block.shape))
-    return floats
+            yield block
 
 
 def _check_length(clip: Clip, decoded: int) -> None:

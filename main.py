@@ -57,8 +57,9 @@ def execute_again(
     # Else numpy's sums of squares keep threads of their own on all cores waiting.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.app import execute
-    from utils.memory import spare_collections
+    from utils.memory import spare_collections, spare_pandas
 
+    spare_pandas()
     spare_collections()
     return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
 

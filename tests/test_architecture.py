@@ -153,6 +153,15 @@ def test_starting_is_cheap() -> None:
     assert not {name for name in LATE if name in loaded}
 
 
+def test_a_run_does_not_load_pandas() -> None:
+    """pyarrow loads it for the first array, where it is installed; who asks for it later still gets it."""
+    first = "import pyarrow as pa; from utils.memory import spare_pandas; spare_pandas(); a = pa.array(['a'])"
+
+    assert "pandas" in imported_by("import pyarrow as pa; a = pa.array(['a'])")
+    assert "pandas" not in imported_by(first)
+    assert "pandas" in imported_by(f"{first}; a.to_pandas()")
+
+
 @pytest.mark.parametrize("arguments", [["--list"], ["--fresh", "--append"], ["--fresh", "GigaSpech2"]])
 def test_an_answer_without_work_loads_nothing_for_it(arguments: list[str]) -> None:
     """`--list` and a wrong command line don't wait for Arrow; nor does `--help`, which argparse answers before."""

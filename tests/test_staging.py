@@ -317,6 +317,7 @@ def test_the_index_of_rows_is_had_without_their_audio(tmp_path: Path, monkeypatc
         filled.add(step)
     filled.close(step.progress)
     (segment,) = filled.segments
+    (found,) = read_segments(filled.folder, pytest.fail)
     read: list[int] = []
 
     class Watched(io.FileIO):
@@ -331,6 +332,8 @@ def test_the_index_of_rows_is_had_without_their_audio(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(pa, "OSFile", Watched)
     assert segment.rows_index["_audio_bytes"].to_pylist() == [100_000] * 20
+    assert not read, "of a segment of its own a run knows it"
+    assert found.rows_index == segment.rows_index
     assert 0 < sum(read) < 100_000
 
 

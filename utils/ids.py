@@ -86,6 +86,10 @@ class IdSet(MutableSet[str]):
         else:
             self._add_range(number, number)
 
+    def add_numbers(self, first: int, last: int) -> None:
+        """Add the IDs with the numbers `first` to `last`."""
+        self._add_range(first, last)
+
     def discard(self, value: str) -> None:
         number = number_of(value, self._prefix)
         if number is None:

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -76,14 +77,16 @@ def next_cut(
         if not segment.rows or segment.progress.read <= done.read:
             continue  # passing over known clips leaves thousands of segments without a row
         index = segment.rows_index
-        rows = zip(index["_ordinal"].to_pylist(), index["_audio_bytes"].to_pylist(), index["_progress"], strict=True)
-        for ordinal, size, progress in rows:
-            if ordinal <= done.read:
-                continue
-            sizes.append(size)
-            total += size
-            if len(sizes) >= limits.max_rows or total >= limits.max_bytes:
-                return Cut(done.read, Progress(**json.loads(progress.as_py())), tuple(sizes))
+        first = int(np.searchsorted(index["_ordinal"].to_numpy(), done.read, "right"))
+        more = index["_audio_bytes"].to_numpy()[first:]
+        ends = total + np.cumsum(more)
+        # As soon as it has so many rows, or so many bytes.
+        closing = min(limits.max_rows - len(sizes) - 1, int(np.searchsorted(ends, limits.max_bytes)))
+        sizes += more[: closing + 1].tolist()
+        if closing < len(more):
+            progress = index["_progress"][first + closing].as_py()
+            return Cut(done.read, Progress(**json.loads(progress)), tuple(sizes))
+        total += int(more.sum())
     last = segments[-1].progress if segments else done
     if (last.finished and not done.finished) or (flush and last.read > done.read):
         return Cut(done.read, last, tuple(sizes))
@@ -140,10 +143,10 @@ def _write_shard(
     ids, duration_s, digest = IdSet(prefix=rows.id_prefix), 0.0, hashlib.sha256()
     with NewFile(path, on_write=digest.update) as new, pq.ParquetWriter(new, schema, **shard_options(schema)) as writer:
         for group in _regroup(_staged_rows(cut, segments), group_sizes(cut.row_sizes)):
-            named = _with_ids(group, next_id, rows)
+            carried = group["ID"].to_pylist()
+            named = _with_ids(group, carried, next_id, rows)
+            _note_ids(ids, carried, next_id)
             next_id += group.num_rows
-            for sample_id in named["ID"].to_pylist():
-                ids.add(sample_id)
             if rows.has_audio:
                 duration_s += sum(named["length"].to_pylist())
             # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
@@ -214,9 +217,20 @@ def _regroup(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Ta
         pending, have = [merged.slice(size)], have - size
 
 
-def _with_ids(group: pa.Table, next_id: int, rows: RowSchema) -> pa.Table:
+def _note_ids(ids: IdSet, carried: Sequence[str], next_id: int) -> None:
+    """Add the IDs of rows that carry these ("": it is given one here)."""
+    if not any(carried):
+        ids.add_numbers(next_id, next_id + len(carried) - 1)
+        return
+    for at, own in enumerate(carried):
+        if own:
+            ids.add(own)
+        else:
+            ids.add_numbers(next_id + at, next_id + at)
+
+
+def _with_ids(group: pa.Table, carried: Sequence[str], next_id: int, rows: RowSchema) -> pa.Table:
     """The rows with their IDs (given here unless they carry their own), the audio's path named after them."""
-    carried = group["ID"].to_pylist()
     ids = [own or id_of(next_id + at, rows.id_prefix) for at, own in enumerate(carried)]
     with_id = group.set_column(group.schema.get_field_index("ID"), "ID", pa.array(ids, pa.string()))
     if not rows.has_audio:
@@ -231,6 +245,8 @@ def _with_ids(group: pa.Table, next_id: int, rows: RowSchema) -> pa.Table:
 
 def audio_file_name(sample_id: str) -> str:
     """An ID as a file name: IDs that somebody else chose never become paths."""
+    if sample_id.isalnum():
+        return sample_id[:100]
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in sample_id)[:100]
 
 

@@ -54,6 +54,8 @@ _OWN_COLUMNS = {"ID", "source_id", "_ordinal", "_audio_bytes", "_progress"}
 """What is asked of every segment."""
 
 
+_INDEX = ["_ordinal", "_audio_bytes", "_progress"]
+"""What is to be known of all rows to cut them into parts."""
 FINGERPRINT_COLUMN = "_fingerprint"
 """What finds the same recording again (`utils/fingerprint.py`), where near duplicates are looked for."""
 _NOT_OF_ROW = {"audio", "_ordinal", "_audio_bytes", "_progress", FINGERPRINT_COLUMN}
@@ -115,6 +117,8 @@ class Segment:
     progress: Progress
     """After the last clip read."""
     rejects: tuple[StagedReject, ...] = field(repr=False)
+    written_index: pa.Table | None = field(default=None, repr=False, compare=False)
+    """`rows_index` of a segment of this run."""
 
     @cached_property
     def size_bytes(self) -> int:
@@ -123,7 +127,7 @@ class Segment:
     @cached_property
     def rows_index(self) -> pa.Table:
         """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
-        return self.columns(["_ordinal", "_audio_bytes", "_progress"])
+        return self.columns(_INDEX) if self.written_index is None else self.written_index
 
     @property
     def seek_points(self) -> list[SeekPoint]:
@@ -239,7 +243,7 @@ class Staging:
         final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{pending.digest}{ENDING}"
         rename(pending.path, final)
         fsync_folder(final.parent)
-        self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects)))
+        self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects), pending.index()))
         self._open = None
         self._progress = progress
 
@@ -409,6 +413,7 @@ class _OpenSegment:
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._of_row = [name for name in self._schema.names if name not in _NOT_OF_ROW]
         self._rows = self._bytes = self._rows_written = 0
+        self._indexes: list[pa.RecordBatch] = []
 
     @property
     def digest(self) -> str:
@@ -442,7 +447,9 @@ class _OpenSegment:
 
     def _write_rows(self) -> None:
         if self._rows:
-            self._writer.write_batch(self._batch())
+            batch = self._batch()
+            self._writer.write_batch(batch)
+            self._indexes.append(batch.select(_INDEX))
             self._rows_written += self._rows
             for values in self._columns.values():
                 values.clear()
@@ -459,6 +466,10 @@ class _OpenSegment:
         if name != "audio" or self._audio is None:
             return pa.array(values, kind)
         return pa.StructArray.from_arrays([self._audio.as_array(), pa.array(values, pa.string())], fields=list(kind))
+
+    def index(self) -> pa.Table:
+        """Of the rows that are written: `Segment.rows_index`."""
+        return pa.Table.from_batches(self._indexes, pa.schema([self._schema.field(name) for name in _INDEX]))
 
     def add_seek_points(self, text: bytes) -> None:
         self._behind_the_rows[SEEK_POINTS_KEY] = text

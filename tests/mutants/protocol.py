@@ -39,9 +39,8 @@ MUTANTS = (
         PROTOCOL,
         "A shard closes where a segment ends, so that its bytes depend on where a run stopped.",
         "utils/shards.py",
-        "            if len(sizes) >= limits.max_rows or total >= limits.max_bytes:\n",
-        "            at_border = ordinal == segment.progress.read\n"
-        "            if at_border or len(sizes) >= limits.max_rows or total >= limits.max_bytes:\n",
+        "        closing = min(limits.max_rows - len(sizes) - 1, ",
+        "        closing = min(len(more) - 1, limits.max_rows - len(sizes) - 1, ",
         (_SAME_BYTES,),
         quick=True,
     ),

@@ -152,7 +152,8 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
         "--num-workers",
         type=_positive,
         metavar="N",
-        help="threads that convert clips (the number of cores); the dataset is the same with any number",
+        help="threads that convert clips (the number of cores); the dataset is the same with any number. With 1 the "
+        "same thread reads and builds, too, where nothing is waited for: the least CPU",
     )
     group.add_argument(
         "--no-overlap",

@@ -42,6 +42,29 @@ def test_any_number_of_workers_publishes_the_same_bytes(plain: Path, machine: Pa
     assert not list((machine / "data/staging").rglob("*.arrow"))
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(1, set()), (2, {"read ahead", "publish"})])
+def test_one_worker_with_files_at_hand_does_all(machine: Path, workers: int, threads: set[str]) -> None:
+    """No other thread, where nothing is waited for: turns between threads take CPU and win no time."""
+    seen = Threads()
+    with watching(seen):
+        small_run(machine, overlap=True, num_workers=workers)
+
+    assert seen.names & {"read ahead", "publish"} == threads
+
+
+class Threads:
+    """Those that there are whenever something is written."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def before(self, effect: Effect) -> None:
+        self.names |= {thread.name for thread in threading.enumerate()}
+
+    def after(self, effect: Effect) -> None:
+        """Nothing."""
+
+
 @pytest.mark.parametrize("at", [1, 4, 9])
 def test_a_stopped_run_goes_on_to_the_same_bytes(plain: Path, machine: Path, at: int) -> None:
     """Stopped once so many segments were made, wherever publishing was then; resumed with another number of workers."""

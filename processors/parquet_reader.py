@@ -214,8 +214,8 @@ class _Shard:
         audio = rows.column(self._audio)
         if not self._audio_parts:
             return audio, None
-        path = _readable(pc.struct_field(audio, "path")) if "path" in self._audio_parts else None
-        return pc.struct_field(audio, "bytes"), path
+        parts = _parts_of(audio)
+        return parts["bytes"], _readable(parts["path"]) if "path" in parts else None
 
     def _key(self, own: str, path: str) -> str:
         if own:
@@ -231,7 +231,7 @@ class _Shard:
             return True
         batches = self._file.batches([group], [f"{self._audio}.path"], most_rows=1)
         first = [
-            _text(_readable(pc.struct_field(batch.column(self._audio), "path")))
+            _text(_readable(_parts_of(batch.column(self._audio))["path"]))
             for batch in islice(batches, _NAMES_LOOKED_AT)
         ]
         return len(first) < 2 or len(set(first)) > 1
@@ -282,13 +282,18 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
+def _parts_of(struct: pa.StructArray) -> dict[str, pa.Array]:
+    """Its children by name, each null where the struct is."""
+    return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
+
+
 def _readable(column: pa.Array) -> pa.Array:
     """The column with its text as bytes: pyarrow would raise at the first string that is not UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.large_binary())
-    return column
+    if pa.types.is_string(column.type):
+        return column.view(pa.binary())
+    return column.view(pa.large_binary()) if pa.types.is_large_string(column.type) else column
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,7 @@ from processors.reading import (
     stem_of,
     too_large,
 )
+from processors.tar_headers import TarHeader
 from utils.gzip_stream import GzipPlace, GzipStream, NotThere
 from utils.schema import Position, RawClip
 from utils.seek_points import SeekPoint, SeekPoints
@@ -238,7 +239,12 @@ class TarGz:
         with self._headers_explained, self._blocks.headers(MAX_HEADER_BYTES):
             if self._tar is None:
                 # Names must be valid Unicode: they become source ids.
-                self._tar = tarfile.TarFile(fileobj=self._blocks, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
+                self._tar = tarfile.TarFile(
+                    fileobj=self._blocks,  # type: ignore[arg-type]
+                    tarinfo=TarHeader,
+                    encoding="utf-8",
+                    errors="replace",
+                )
                 self._check_entered()
             member = self._tar.next()
             self._find_points(member)

@@ -196,3 +196,20 @@ def test_source_without_splits_is_not_finished() -> None:
     """Nothing known is not everything done."""
     assert not begun().sources["Corpus"].finished
     assert State("generation").split("Nobody", "train") == SplitState()
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        {"index": 3},
+        {"index": 3, "file": 'คลัง "1"\\\n.parquet', "row": 0},
+        {"index": 2**70, "is_new": True, "part": None, "share": 0.5, "names": ["ก", 1], "more": {"a": {}}},
+        {"ชื่อ\t": "\ud800"},
+    ],
+)
+def test_progress_with_a_row_is_what_it_was(position: dict[str, object]) -> None:
+    """Written with every row by our own hand; read as JSON."""
+    progress = Progress(position, read=4, kept=1, rejected=1, unselected=1, known=1, finished=True)
+
+    assert Progress(**json.loads(progress.as_json())) == progress
+    assert '"is_new":true' in Progress({"is_new": True}).as_json()

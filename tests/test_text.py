@@ -179,3 +179,17 @@ def test_a_split_sara_am_needs_no_long_way(raw, monkeypatch):
     """Whatever stands first of its sign and the tone mark."""
     monkeypatch.setattr(text_module, "_mend_thai", lambda: pytest.fail("it was mended the long way"))
     assert normalize_transcript(raw) == "น้ำ"
+
+
+@pytest.mark.parametrize("text", ["สวัสดีครับ", "น้ำแข็งใสๆ ก็ได้นะ 2 แก้ว", "สิทธิ์ ABC (ฤดูร้อน) ฿5 ฯลฯ", "", "OK!"])
+def test_what_is_normal_by_its_looks_is_not_looked_at_twice(text, monkeypatch):
+    """Most transcripts need no change."""
+    monkeypatch.setattr(text_module, "_tidy", lambda text: pytest.fail("it was tidied"))
+    assert normalize_transcript(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", [" ก", "ก ", "ก  ข", "ก\u00a0ข", "ก\u200bข", "ก\nข", "ก่\u0e38", "e\u0301", "\u0e01\u0e4d\u0e32"]
+)
+def test_what_is_not_normal_does_not_look_so(text):
+    assert not text_module._NORMAL.fullmatch(text)

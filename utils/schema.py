@@ -171,7 +171,9 @@ def speaker_name(speaker: str | None) -> str | None:
 
     Without spaces around it, and a number without a point: a table with gaps makes 7 a 7.0 in one split alone.
     """
-    name = unicodedata.normalize("NFC", (speaker or "").strip())
+    if not speaker:
+        return None
+    name = unicodedata.normalize("NFC", speaker.strip())
     if name.casefold() in _NOBODY:
         return None
     number = _WHOLE_NUMBER.fullmatch(name)

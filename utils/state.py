@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from utils.errors import TargetRefused
@@ -34,6 +35,8 @@ MAX_OWN_RANGES = 64
 
 _compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 """As `json.dumps` with these separators, which makes an encoder for each call."""
+_quoted: Final = lru_cache(256)(_compact)
+"""Of texts that come with clip after clip: the names of files, and what numbers are called."""
 
 _OTHER_VERSION = "The target's state was written by another version of this program. Use that one."
 
@@ -72,10 +75,15 @@ class Progress:
     def as_json(self) -> str:
         """What `Progress(**json.loads(...))` takes; asked for with every row, so without the detour of `asdict`."""
         books = f'"read":{self.read},"kept":{self.kept},"rejected":{self.rejected},"unselected":{self.unselected}'
-        position = _compact(self.position)
-        return (
-            f'{{"position":{position},{books},"known":{self.known},"finished":{"true" if self.finished else "false"}}}'
-        )
+        position = ",".join([f"{_quoted(name)}:{_value(value)}" for name, value in self.position.items()])
+        finished = "true" if self.finished else "false"
+        return f'{{"position":{{{position}}},{books},"known":{self.known},"finished":{finished}}}'
+
+
+def _value(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    return _quoted(value) if type(value) is str else _compact(value)
 
 
 @dataclass(frozen=True, slots=True)

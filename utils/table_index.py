@@ -31,6 +31,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE entry (row INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL);
 """
 
+_UNDER_KEY = "SELECT row, key, value FROM entry WHERE key = ? AND tbl = ? ORDER BY row LIMIT ?"
+
 
 class Row(NamedTuple):
     """A row of a table. `number` is stable, grows in table order, and may skip."""
@@ -86,17 +88,15 @@ class TableIndex:
 
     def get(self, table: str, key: str) -> Row | None:
         """The first row of a table under `key`; None where there is none."""
-        return next(self.every(table, key, 1), None)
+        try:
+            found = self._db.execute(_UNDER_KEY, (key, self._numbers[table], 1)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._removed(error) from error
+        return None if found is None else Row(*found)
 
     def every(self, table: str, key: str, most: int = -1) -> Iterator[Row]:
         """The rows of a table under `key`, in its order; the first `most` of them where that is not negative."""
-        found = self._query(
-            "SELECT row, key, value FROM entry WHERE key = ? AND tbl = ? ORDER BY row LIMIT ?",
-            key,
-            self._numbers[table],
-            most,
-        )
-        return map(Row._make, found)
+        return map(Row._make, self._query(_UNDER_KEY, key, self._numbers[table], most))
 
     def rows(self, table: str, first: int = 0, skip: int = 0) -> Iterator[Row]:
         """The rows of a table in its order, from row number `first` on, without the first `skip` of them."""
@@ -126,12 +126,15 @@ class TableIndex:
         try:
             yield from self._db.execute(statement, parameters)
         except sqlite3.DatabaseError as error:
-            self._db.close()
-            remove(self._path)
-            raise SourceError(
-                f"The transcript index {self._path} is damaged ({error}) and was removed. What was read before is "
-                "safe. Run again with --resume: the index is made anew."
-            ) from error
+            raise self._removed(error) from error
+
+    def _removed(self, error: sqlite3.DatabaseError) -> SourceError:
+        self._db.close()
+        remove(self._path)
+        return SourceError(
+            f"The transcript index {self._path} is damaged ({error}) and was removed. What was read before is "
+            "safe. Run again with --resume: the index is made anew."
+        )
 
 
 def _open_sound(path: Path, identity: str, tables: Sequence[str]) -> TableIndex | None:

@@ -39,14 +39,15 @@ _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _THAI: Final = re.compile("[\u0e01-\u0e5b]")
 _RUN_OF_MARKS: Final = re.compile(f"[ \u0e30-\u0e3a\u0e45\u0e47-\u0e4e]{{{LONGEST_RUN_OF_MARKS + 1}}}")
-_WELL_SPELT: Final = re.compile(
-    "(?:"
+_SYLLABLE: Final = (
     "[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e31\u0e34-\u0e39\u0e47]?[\u0e48-\u0e4c]?(?:\u0e32\u0e30?|[\u0e30\u0e33])?"
-    "|[^\u0e01-\u0e2e\u0e30-\u0e3a\u0e40-\u0e45\u0e47-\u0e4e]"
-    ")*+"
 )
-"""Each syllable's signs once and in order: a vowel in front, a consonant, a sign above or below, a tone mark, a vowel
-behind; or what is no sign. No rule of pythainlp finds anything to mend there, and each of its forty looks costs."""
+"""Its signs once and in order: a vowel in front, a consonant, a sign above or below, a tone mark, a vowel behind."""
+_WELL_SPELT: Final = re.compile(f"(?:{_SYLLABLE}|[^\u0e01-\u0e2e\u0e30-\u0e3a\u0e40-\u0e45\u0e47-\u0e4e])*+")
+"""Syllables, or what is no sign. No rule of pythainlp finds anything to mend there, and each of its forty looks
+costs."""
+_NORMAL: Final = re.compile(f"(?! )(?:{_SYLLABLE}|[\u0e2f\u0e3f\u0e46\u0e4f-\u0e5b!-~]| (?! |\\Z))*+")
+"""Syllables, other Thai characters, ASCII, single spaces: in its normal form already, as most transcripts are."""
 _SPLIT_SARA_AM: Final = re.compile("\u0e4d([\u0e48-\u0e4b]?)\u0e32")
 """Typed as nikhahit and sara aa, as one sentence in four of some corpora has it. Where all else is well spelt, to join
 them is all that pythainlp does."""
@@ -61,6 +62,8 @@ def normalize_transcript(text: str) -> str:
     the invisible characters and the white space - which is final too, as every pass begins with that. So is
     a text that is too long, or has too many marks in a row, to be anybody's words.
     """
+    if _NORMAL.fullmatch(text) and len(text) <= LONGEST_MENDED:
+        return text
     tidied = _tidy(text)
     if not _THAI.search(tidied) or len(tidied) > LONGEST_MENDED:
         return tidied

@@ -33,8 +33,9 @@ DATA = (
     "utils.staging:_OpenSegment._write_rows",
     "utils.split_uploader:build_part",
     "utils.ledger:Ledger.with_files",
+    "utils.staging:Staging.drop_published",
 )
-"""Called by those above, but the work of every pipeline."""
+"""Called by those above, but the work of every pipeline that stages: its rows written, read, hashed and deleted."""
 
 
 class Clocks:

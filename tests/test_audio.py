@@ -737,3 +737,39 @@ def test_no_file_is_left_open(kind):
             with pytest.raises(AudioRejected):
                 standardize_audio(broken, AudioOptions())
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("kind", ["wav-float", "wav-double"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 70_000, -1])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate_hz", [RATE, 22_050])
+def test_one_sample_that_is_no_number_is_enough(kind, bad, at, channels, rate_hz):
+    """Wherever it stands, in one channel of two, resampled or not, kept as it is or not."""
+    samples = np.random.default_rng(0).normal(0, 0.1, (140_000, channels))
+    samples[at, -1] = bad
+    data = encoded(samples, kind=kind, rate=rate_hz)
+
+    assert rejected(data).reason == "not_finite"
+    assert rejected(data, KEPT_AS_IT_IS).reason == "not_finite"
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100, 48_000])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_frames_looked_at_together_are_as_many_as_one_by_one(rate, mode, monkeypatch):
+    """Whole, cut anywhere near the end, with a damaged header or bytes between."""
+    data = encoded(speech(12.0, rate), rate, "mp3", bitrate_mode=mode)
+    chance = np.random.default_rng(1)
+    variants = [data, *(data[:-cut] for cut in range(1, 40)), data + b"TAG" + bytes(125)]
+    for at in chance.integers(0, len(data), 60).tolist():
+        variants += [
+            data[:at] + b"\0" + data[at + 1 :],
+            data[:at] + b"\xff\xfb" + data[at:],
+            data[:at] + data[at + 7 :],
+        ]
+    together = [scan_mpeg(variant) for variant in variants]
+
+    monkeypatch.setattr("utils.audio_mpeg.MOST_AT_ONCE", 1)
+
+    assert together == [scan_mpeg(variant) for variant in variants]
+    assert together[0].frames > 200

@@ -191,8 +191,7 @@ _resamplers = _Resamplers()
 
 
 def _published(mono: _Mono, options: AudioOptions, head: "_Head | None") -> StandardAudio:
-    if not math.isfinite(mono.highest - mono.lowest):
-        raise AudioRejected(RejectReason.NOT_FINITE, "its samples are too large for 32-bit floats")
+    _check_finite(mono.energy)
     rms = math.sqrt(mono.energy / mono.frames)
     _check_loud_enough(rms)
     scale = np.float32(32768 * _gain(rms, mono.highest, mono.lowest, options))
@@ -234,10 +233,18 @@ def _as_it_is(data: bytes, clip: Clip, head: "_Head | None") -> StandardAudio:
         levels.add(block, average)
         if head:
             head.take(average.copy())
-        hasher.update(_rounded(np.clip(block, -1.0, FULL_SCALE), np.float32(32768)).data)
+        with np.errstate(invalid="ignore"):  # of NaN, which is refused below
+            hasher.update(_rounded(np.clip(block, -1.0, FULL_SCALE), np.float32(32768)).data)
+    _check_finite(levels.energy())
     _check_loud_enough(levels.rms())
     duration_s, found = levels.frames / clip.sample_rate_hz, head.fingerprint() if head else None
     return StandardAudio(data, clip.extension, duration_s, hasher.hexdigest(), found)
+
+
+def _check_finite(energy: float) -> None:
+    """Of 32-bit floats it is finite if all of them are: their squares are summed in double precision."""
+    if not math.isfinite(energy):
+        raise AudioRejected(RejectReason.NOT_FINITE, "it has samples that are NaN, infinite or too large")
 
 
 def _check_loud_enough(rms: float) -> None:
@@ -290,6 +297,10 @@ class _Levels:
         loudest = int(self._channels.argmax())
         is_hollow = self._average <= self._channels[loudest] * 10 ** (-HOLLOW_AVERAGE_DB / 10)
         return loudest if is_hollow and self._channels[loudest] > 0 else None
+
+    def energy(self) -> float:
+        """Of all channels and their average."""
+        return float(self._channels.sum()) + self._average
 
     def rms(self) -> float:
         """Of what stands for the clip: the average, or the loudest channel."""

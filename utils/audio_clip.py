@@ -213,8 +213,8 @@ def _foreign(data: bytes, kind: str, declared_duration_s: float | None) -> Clip:
 
 
 def blocks(clip: Clip) -> Iterator[Decoded]:
-    """The clip's samples, (frames, channels), from front to back; none is NaN or infinite. They are good until the
-    thread's next clip.
+    """The clip's samples, (frames, channels), from front to back. They are good until the thread's next clip, and may
+    be NaN or infinite where they are floats: that shows in their energy, which is measured in any case.
 
     The clip is known to be whole and of a good length only when the last block has been taken: all
     refusals for its length are raised here, after it.
@@ -223,8 +223,6 @@ def blocks(clip: Clip) -> Iterator[Decoded]:
     for block in _decoded_blocks(clip):
         decoded += len(block)
         _check_not_too_long(decoded, clip.sample_rate_hz, clip.channels, clip.extension)
-        if not clip.is_16_bit and not np.isfinite(block).all():
-            raise AudioRejected(RejectReason.NOT_FINITE, "it has samples that are NaN or infinite")
         yield block
     _check_length(clip, decoded)
 
@@ -270,22 +268,22 @@ def _described(
     content: bytes, opened: OpenedFile, is_mended: bool, promised_frames: int | None, declared_duration_s: float | None
 ) -> Clip:
     header = opened.sound
-    extension, rate = _ENDINGS.get(header.format), header.samplerate
+    kind, subtype, rate, channels = header.format, header.subtype, header.samplerate, header.channels  # asked for once
+    extension = "opus" if subtype == "OPUS" else _ENDINGS.get(kind)
     if extension is None:
-        detail = f"no format of speech: {header.format} at {rate} Hz, {header.channels} channels"
+        detail = f"no format of speech: {kind} at {rate} Hz, {channels} channels"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
-    _check_is_speech(header.format, rate, header.channels)
-    extension = "opus" if header.subtype == "OPUS" else extension
+    _check_is_speech(kind, rate, channels)
     if promised_frames is not None:
-        _check_not_too_long(promised_frames, rate, header.channels, extension, by=" by its header")
+        _check_not_too_long(promised_frames, rate, channels, extension, by=" by its header")
     return Clip(
         content=content,
         opened=opened,
         is_mended=is_mended,
         extension=extension,
         sample_rate_hz=rate,
-        channels=header.channels,
-        is_16_bit=header.subtype == "PCM_16",
+        channels=channels,
+        is_16_bit=subtype == "PCM_16",
         promised_frames=promised_frames,
         declared_duration_s=declared_duration_s,
     )

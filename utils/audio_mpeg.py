@@ -50,6 +50,10 @@ class MpegScan:
         return self.frames * self.samples_per_frame
 
 
+MOST_AT_ONCE: Final = 128
+"""Frames that are looked at together: of a file in which no two are alike it must not be all that are left."""
+
+
 def scan_mpeg(data: bytes) -> MpegScan | None:
     """Walk all frames of an MPEG audio file; None where no frame is found (a free bit rate is not read)."""
     first = find_first_frame(data, chain=2)
@@ -125,11 +129,15 @@ def _walk(data: bytes, at: int) -> tuple[int, bool]:
     kind = _kind(data, at)
     lengths, header = _frame_lengths(kind), _header_pattern(kind)
     frames, end = 0, len(data)
+    before = b""
     while at < end:
-        length = lengths.get(data[at : at + 3])
+        head = data[at : at + 3]
+        length = lengths.get(head)
         if length is not None:
-            frames += 1
-            at += length
+            alike = _alike(data, at, length) if head == before else 1
+            frames += alike
+            at += alike * length
+            before = head
         elif data[at] == 0xFF and end - at < HEADER_BYTES:
             return frames, True
         elif found := header.search(data, at + 1):
@@ -137,6 +145,16 @@ def _walk(data: bytes, at: int) -> tuple[int, bool]:
         else:
             return frames, data.find(b"\xff", max(at + 1, end - HEADER_BYTES + 1)) >= 0
     return frames, at > end
+
+
+def _alike(data: bytes, at: int, length: int) -> int:
+    """How many frames from here on have this one's length and first three bytes, up to `MOST_AT_ONCE`: of a constant
+    bit rate most have."""
+    alike = MOST_AT_ONCE
+    for place in range(at, at + 3):
+        bytes_there = data[place : place + MOST_AT_ONCE * length : length]
+        alike = min(alike, len(bytes_there) - len(bytes_there.lstrip(bytes_there[:1])))
+    return alike
 
 
 def _chain_length(data: bytes, at: int, wanted: int) -> int:

@@ -104,6 +104,8 @@ class Goal:
     """What is reached may be at most what is wanted (else at least)."""
     is_part: bool = False
     """Shown in percent."""
+    of_the_limit: float | None = None
+    """What bare C calls reach, which nobody passes; where that says something."""
 
     @property
     def is_met(self) -> bool:
@@ -119,6 +121,7 @@ class Goal:
             self.what,
             shown(self.reached),
             f"{bound} {shown(self.wanted)}",
+            "" if self.of_the_limit is None else shown(self.of_the_limit),
             "met" if self.is_met else "NOT MET",
         )
 
@@ -126,7 +129,7 @@ class Goal:
 def goals(measured: Measured) -> list[Goal]:
     """What can be said of the goals from what was measured."""
     found, shape = [], measured.shape
-    ours, two = (measured.find(name, "wav") for name in ("ours", "ours, 2 workers"))
+    ours, two, limit = (measured.find(name, "wav") for name in ("ours", "ours, 2 workers", "limit"))
     for audio_format in ("wav", "flac"):
         mine, theirs = measured.find("ours", audio_format), measured.find("limit", audio_format)
         if mine and theirs:
@@ -147,7 +150,8 @@ def goals(measured: Measured) -> list[Goal]:
                 rival = measured.find(runs.contender.rival, "wav")
                 assert rival is not None
                 what = f"CPU, {name} to {rival.contender.name}"
-                found.append(Goal(what, ratio(runs.cpu_us(), rival.cpu_us()), wanted.get(name, 1.0)))
+                best = ratio(runs.cpu_us(), limit.cpu_us()) if limit and rival is ours else None
+                found.append(Goal(what, ratio(runs.cpu_us(), rival.cpu_us()), wanted.get(name, 1.0), of_the_limit=best))
     if ours and two and shape.is_decoding_most:
         found.append(Goal("two workers against one, wall", ratio(ours.wall_us(), two.wall_us()), LEAST_OF_TWO_WORKERS))
     if ours:
@@ -157,5 +161,5 @@ def goals(measured: Measured) -> list[Goal]:
 
 
 def goals_table(all_measured: Iterable[Measured]) -> str:
-    head = ("shape", "what", "reached", "goal", "")
+    head = ("shape", "what", "reached", "goal", "the limit's", "")
     return markdown([head, *(goal.row(one.shape.name) for one in all_measured for goal in goals(one))])

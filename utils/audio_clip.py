@@ -269,10 +269,11 @@ def _described(
 ) -> Clip:
     header = opened.sound
     kind, subtype, rate, channels = header.format, header.subtype, header.samplerate, header.channels  # asked for once
-    extension = "opus" if subtype == "OPUS" else _ENDINGS.get(kind)
+    extension = _ENDINGS.get(kind)
     if extension is None:
         detail = f"no format of speech: {kind} at {rate} Hz, {channels} channels"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
+    extension = "opus" if subtype == "OPUS" else extension
     _check_is_speech(kind, rate, channels)
     if promised_frames is not None:
         _check_not_too_long(promised_frames, rate, channels, extension, by=" by its header")

@@ -43,11 +43,14 @@ _SYLLABLE: Final = (
     "[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e31\u0e34-\u0e39\u0e47]?[\u0e48-\u0e4c]?(?:\u0e32\u0e30?|[\u0e30\u0e33])?"
 )
 """Its signs once and in order: a vowel in front, a consonant, a sign above or below, a tone mark, a vowel behind."""
-_WELL_SPELT: Final = re.compile(f"(?:{_SYLLABLE}|[^\u0e01-\u0e2e\u0e30-\u0e3a\u0e40-\u0e45\u0e47-\u0e4e])*+")
+_WELL_SPELT: Final = re.compile(f"(?:{_SYLLABLE}|[^\u0e01-\u0e2e\u0e30-\u0e3a\u0e40-\u0e45\u0e47-\u0e4e])*")
 """Syllables, or what is no sign. No rule of pythainlp finds anything to mend there, and each of its forty looks
 costs."""
-_NORMAL: Final = re.compile(f"(?! )(?:{_SYLLABLE}|[\u0e2f\u0e3f\u0e46\u0e4f-\u0e5b!-~]| (?! |\\Z))*+")
-"""Syllables, other Thai characters, ASCII, single spaces: in its normal form already, as most transcripts are."""
+_NORMAL: Final = re.compile(f"(?! )(?:{_SYLLABLE}|[\u0e2f\u0e3f\u0e46\u0e4f-\u0e5b!-~]| (?! |\\Z))*")
+"""Syllables, other Thai characters, ASCII, single spaces: in its normal form already, as most transcripts are.
+
+Neither repeats possessively: Python before 3.11.5 then keeps what it should have given back. It takes no longer, as
+there is one way to read a text so."""
 _SPLIT_SARA_AM: Final = re.compile("\u0e4d([\u0e48-\u0e4b]?)\u0e32")
 """Typed as nikhahit and sara aa, as one sentence in four of some corpora has it. Where all else is well spelt, to join
 them is all that pythainlp does."""

@@ -3,8 +3,10 @@
 A worker that died is known by its last line: the input after it is a failure, and the next worker goes on behind that.
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,14 +92,21 @@ def _batch(seed: int, name: str, first: int, end: int) -> Tally:
 def _work(seed: int, tally: Tally, first: int, end: int) -> int:
     """Let a worker do what it can of a batch; returns the input to go on with."""
     command = [sys.executable, "-m", "benchmarks.fuzzing.worker", str(seed), tally.target, str(first), str(end)]
-    worker = subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
-    )
-    try:
-        out, err = worker.communicate(timeout=_STUCK_S)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        out, err = worker.communicate()
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:  # a worker that is killed leaves its own behind in it
+        worker = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        try:
+            out, err = worker.communicate(timeout=_STUCK_S)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            out, err = worker.communicate()
     for line in _lines(out):
         number, ending, cpu_ms, mb, detail = line
         tally.take(number, ending, cpu_ms, mb, detail)

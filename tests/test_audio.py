@@ -273,6 +273,17 @@ def test_many_threads_make_the_same_bytes_as_one():
     assert together == alone * 8
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_a_spoiled_clip_leaves_no_trace_in_the_next(bad):
+    """A thread uses one resampler for clip after clip; what it remembers of a refused one must be gone."""
+    good, spoiled = speech(rate=48_000), speech(rate=48_000)
+    spoiled[-1_000:] = bad
+    expected = standardize_audio(encoded(good, 48_000), AudioOptions())
+
+    rejected(encoded(spoiled, 48_000, "wav-float"))
+    assert standardize_audio(encoded(good, 48_000), AudioOptions()) == expected
+
+
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "opus"])
 def test_systems_without_anonymous_files_make_the_same_bytes(kind, monkeypatch):
     """Where `os.memfd_create` is missing (macOS, Windows) the results and the rejects are the same."""

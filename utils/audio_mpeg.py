@@ -52,6 +52,9 @@ class MpegScan:
 
 MOST_AT_ONCE: Final = 128
 """Frames that are looked at together: of a file in which no two are alike it must not be all that are left."""
+ENOUGH_IN_A_ROW: Final = 4
+"""Frames that are like the one before them, for a look at all that follow to be worth its time: of a variable bit rate
+two or three in a row are."""
 
 
 def scan_mpeg(data: bytes) -> MpegScan | None:
@@ -127,23 +130,24 @@ def _xing_frame(model: bytes, frame_count: int) -> bytes:
 def _walk(data: bytes, at: int) -> tuple[int, bool]:
     """(frames from here on, whether the last is cut short). Damaged headers and tags are searched through."""
     kind = _kind(data, at)
-    lengths, header = _frame_lengths(kind), _header_pattern(kind)
+    length_of, header = _frame_lengths(kind).get, _header_pattern(kind)
     frames, end = 0, len(data)
-    before = b""
+    before, in_a_row = b"", 0
     while at < end:
         head = data[at : at + 3]
-        length = lengths.get(head)
-        if length is not None:
-            alike = _alike(data, at, length) if head == before else 1
-            frames += alike
-            at += alike * length
-            before = head
-        elif data[at] == 0xFF and end - at < HEADER_BYTES:
-            return frames, True
-        elif found := header.search(data, at + 1):
+        length = length_of(head)
+        if length is None:
+            if data[at] == 0xFF and end - at < HEADER_BYTES:
+                return frames, True
+            found = header.search(data, at + 1)
+            if not found:
+                return frames, data.find(b"\xff", max(at + 1, end - HEADER_BYTES + 1)) >= 0
             at = found.start()
-        else:
-            return frames, data.find(b"\xff", max(at + 1, end - HEADER_BYTES + 1)) >= 0
+            continue
+        before, in_a_row = head, in_a_row + 1 if head == before else 0
+        alike = _alike(data, at, length) if in_a_row >= ENOUGH_IN_A_ROW else 1
+        frames += alike
+        at += alike * length
     return frames, at > end
 
 

@@ -250,25 +250,28 @@ def _behind_junk(data: bytes, problem: str) -> bytes:
 def _opened(content: bytes, is_mended: bool, declared_duration_s: float | None) -> Clip:
     opened = OpenedFile(content)
     try:
-        promised_frames: int | None = opened.sound.frames
-        if opened.sound.format == "MP3":
-            complete, promised_frames = _checked_mpeg(content, opened.sound.frames)
+        kind, frames = opened.sound.format, opened.sound.frames
+        promised_frames = None if frames >= _UNKNOWN_FRAMES else frames
+        if kind == "MP3":
+            complete, promised_frames = _checked_mpeg(content, frames)
             if complete is not content:
                 opened.close()
                 content, opened = complete, OpenedFile(complete)
-        elif opened.sound.frames >= _UNKNOWN_FRAMES:
-            promised_frames = None
-        return _described(content, opened, is_mended, promised_frames, declared_duration_s)
+        return _described(content, opened, kind, is_mended, promised_frames, declared_duration_s)
     except BaseException:
         opened.close()
         raise
 
 
 def _described(
-    content: bytes, opened: OpenedFile, is_mended: bool, promised_frames: int | None, declared_duration_s: float | None
+    content: bytes,
+    opened: OpenedFile,
+    kind: str,
+    is_mended: bool,
+    promised_frames: int | None,
+    declared_duration_s: float | None,
 ) -> Clip:
-    header = opened.sound
-    kind, subtype, rate, channels = header.format, header.subtype, header.samplerate, header.channels  # asked for once
+    subtype, rate, channels = opened.sound.subtype, opened.sound.samplerate, opened.sound.channels  # asked for once
     extension = _ENDINGS.get(kind)
     if extension is None:
         detail = f"no format of speech: {kind} at {rate} Hz, {channels} channels"
@@ -331,15 +334,15 @@ def _decoded_blocks(clip: Clip) -> Iterator[Decoded]:
             size = count * clip.channels
             room = kept_samples((size + 1) // 2).view(np.int16)[:size] if clip.is_16_bit else kept_samples(size)
             try:
-                block = sound.read(count, always_2d=True, out=room.reshape(count, clip.channels))
+                read = sound.buffer_read_into(room, "int16" if clip.is_16_bit else "float32")
             except soundfile.LibsndfileError as error:
                 at_end = opened.position() >= len(clip.content)
                 reason = RejectReason.TRUNCATED if at_end else RejectReason.UNDECODABLE
                 raise AudioRejected(reason, _message(error)) from None
-            if not len(block):
+            if not read:
                 return
-            left -= len(block)
-            yield block
+            left -= read
+            yield room.reshape(count, clip.channels)[:read]
 
 
 def _check_length(clip: Clip, decoded: int) -> None:

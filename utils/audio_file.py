@@ -121,7 +121,7 @@ def flac_bytes(pcm: Iterable[Pcm], sample_rate_hz: int, frames: int) -> bytes:
             closefd=False,
         ) as sound:
             for chunk in pcm:
-                sound.write(chunk)
+                sound.buffer_write(chunk, "int16")
         return file.content()
 
 

@@ -137,12 +137,12 @@ def _dynamic(content: NDArray[np.uint8]) -> NDArray[np.int64]:
     words = np.lib.stride_tricks.as_strided(
         np.frombuffer(content[: count + _HEADER_BYTES].tobytes(), "<u8", 1), (count + 4,), (1,), writeable=False
     )
+    pairs = content[:count] | content[1 : count + 1].astype(np.uint16) << np.uint16(8)
     found = []
     for bit in range(8):
-        head = words[:count] >> np.uint64(bit)
         # Not the last block, codes of its own (0b10); at most 286 codes for bytes and lengths, 30 for distances.
-        offsets = np.flatnonzero((head & np.uint64(7)) == 4)
-        head = head[offsets]
+        offsets = np.flatnonzero(pairs & np.uint16(7 << bit) == np.uint16(4 << bit))
+        head = words[offsets] >> np.uint64(bit)
         fits = ((head >> np.uint64(3) & np.uint64(31)) < 30) & ((head >> np.uint64(8) & np.uint64(31)) < 30)
         offsets, head = offsets[fits], head[fits]
         lengths = words[offsets + (bit + 17) // 8] >> np.uint64((bit + 17) % 8)

@@ -48,7 +48,7 @@ class SeekPoint:
             raise ValueError("this is no seek point")
 
     def to_json(self) -> dict[str, Any]:
-        window = base64.b64encode(zlib.compress(self.place.window)).decode()
+        window = base64.b64encode(zlib.compress(self.place.window, 1)).decode()
         return {**asdict(self), "place": {**asdict(self.place), "window": window}}
 
     @classmethod

@@ -133,6 +133,8 @@ class SourceRun:
     def close(self) -> None:
         self.processor.close()
         self.seen.close()
+        for uploader in self.uploaders.values():
+            uploader.drop_ahead()
 
     def _admitted(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
         removed = self._publisher.removed

@@ -118,14 +118,17 @@ def opened(folder: Path, usage: Callable[[Path], Usage]) -> SplitUploader:
 def publish(folder: Path, usage: Callable[[Path], Usage]) -> None:
     """Publish eleven clips, a checkpoint every two; goes on from what is there."""
     uploader = opened(folder, usage)
-    uploader.publish_ready()
-    for step in steps("kkrkkukkkrk")[uploader.progress.read :]:
-        uploader.add_step(step)
-        if step.ordinal % 2 == 0:
-            uploader.make_durable(step.progress)
-            uploader.publish_ready()
-    uploader.make_durable(uploader.progress)
-    uploader.publish_ready(flush=True)
+    try:
+        uploader.publish_ready()
+        for step in steps("kkrkkukkkrk")[uploader.progress.read :]:
+            uploader.add_step(step)
+            if step.ordinal % 2 == 0:
+                uploader.make_durable(step.progress)
+                uploader.publish_ready()
+        uploader.make_durable(uploader.progress)
+        uploader.publish_ready(flush=True)
+    finally:
+        uploader.drop_ahead()
 
 
 def test_wherever_the_disk_fills_nothing_is_lost(tmp_path: Path) -> None:

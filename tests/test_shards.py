@@ -15,8 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import row, steps
-from utils.schema import REJECTED_SCHEMA, published_schema
-from utils.shards import ShardLimits, build_part, group_sizes, next_cut
+from utils.schema import REJECTED_SCHEMA, SPEECH, published_schema
+from utils.shard_writer import ShardWriter
+from utils.shards import ShardLimits, begin_shard, build_part, next_cut
 from utils.staging import Staging, StagingKey
 from utils.state import Progress, SourceState, SplitState, State, Step
 from utils.streaming import StreamingUploader
@@ -67,31 +68,46 @@ def publish(
         folder, out = Path(name), Published({}, State("generation", 16_000, next_id=101))
         out.state = out.state.with_source("Corpus", SourceState("revision", {}, {}))
         staging, at, deaths = Staging(folder, KEY), 0, set(restarts)
+        ahead: ShardWriter | None = None
         staging.recover(out.split.progress)
         while at < len(taken):
             if at in deaths:
                 deaths.remove(at)
-                staging = Staging(folder, KEY)
+                staging, ahead = Staging(folder, KEY), None
                 at = staging.recover(out.split.progress).read
                 continue
             staging.add(taken[at])
             at += 1
             if at in set(borders):
                 staging.close(taken[at - 1].progress)
-                _publish_ready(staging, out, limits, folder)
+                ahead = _publish_ready(staging, out, limits, folder, ahead=ahead)
         last = taken[-1].progress if taken else Progress()
         staging.close(replace(last, finished=finished))
-        _publish_ready(staging, out, limits, folder, flush)
+        _publish_ready(staging, out, limits, folder, flush, ahead)
         return out
 
 
-def _publish_ready(staging: Staging, out: Published, limits: ShardLimits, folder: Path, flush: bool = False) -> None:
+def _publish_ready(
+    staging: Staging,
+    out: Published,
+    limits: ShardLimits,
+    folder: Path,
+    flush: bool = False,
+    ahead: ShardWriter | None = None,
+) -> ShardWriter | None:
+    """Publish what is staged in full; returns the next shard, with what is staged of it."""
     while cut := next_cut(staging.segments, out.split, limits, flush):
-        built = build_part(cut, staging.segments, out.split, out.state.next_id, 16_000, folder / "built")
+        built = build_part(cut, staging.segments, out.split, out.state.next_id, 16_000, folder / "built", SPEECH, ahead)
+        ahead = None
         assert not set(built.files) & set(out.files)
         out.files.update({path: local.read_bytes() for path, local in built.files.items()})
         out.state = out.state.after(built.part)
         staging.drop_published(out.split.progress)
+    if not staging.segments:
+        return None
+    with ahead or begin_shard(staging.segments, out.split, out.state.next_id, 16_000, folder / "built") as shard:
+        shard.take(staging.segments, staging.segments[-1].progress.read)
+    return shard
 
 
 def data(number: int) -> str:
@@ -274,11 +290,53 @@ def test_a_clip_is_read_without_its_row_group() -> None:
     assert sum(read) < 3_000_000 < len(shard) / 6
 
 
-def test_long_clips_make_shorter_row_groups() -> None:
-    """A row group holds at most 32 MB of audio, or one longer clip."""
-    assert group_sizes([10_000_000] * 10) == [4, 4, 2]
-    assert group_sizes([1, 50_000_000, 1, 1]) == [2, 2]
-    assert group_sizes([]) == []
+@pytest.mark.parametrize(
+    ("sizes", "groups"), [([10_000_000] * 10, [4, 4, 2]), ([1, 50_000_000, 1, 1], [2, 2]), ([1] * 250, [100, 100, 50])]
+)
+def test_row_groups_hold_100_rows_or_32_mb(tmp_path: Path, sizes: list[int], groups: list[int]) -> None:
+    """Of audio, or one longer clip; wherever segments end."""
+    staging = Staging(tmp_path, KEY)
+    staging.recover(Progress())
+    progress = Progress()
+    for number, size in enumerate(sizes, start=1):
+        clip = row(number)
+        clip["audio"] = {"bytes": bytes(size), "path": "clip.flac"}
+        progress = progress.after({"index": number}, clip)
+        staging.add(Step(progress, clip))
+        if number % 3 == 0:
+            staging.close(progress)
+    staging.close(replace(progress, finished=True))
+
+    out = Published({}, State("generation", 16_000).with_source("Corpus", SourceState("revision", {}, {})))
+    _publish_ready(staging, out, ShardLimits(max_bytes=10**9), tmp_path)
+
+    metadata = pq.ParquetFile(pa.BufferReader(out.files[data(0)])).metadata
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == groups
+
+
+def test_what_was_written_ahead_of_another_shard_is_dropped(tmp_path: Path) -> None:
+    """Of other IDs, or of more clips than the part has: the part is written anew, as if there had been none."""
+    taken = steps("kkkk")
+    staging = Staging(tmp_path, KEY)
+    staging.recover(Progress())
+    for step in taken:
+        staging.add(step)
+    staging.close(replace(taken[-1].progress, finished=True))
+    segments, split = staging.segments, SplitState()
+
+    def built(next_id: int, limits: ShardLimits, ahead: ShardWriter | None = None) -> bytes:
+        cut = next_cut(segments, split, limits)
+        part = build_part(cut, segments, split, next_id, 16_000, tmp_path / "built", SPEECH, ahead)
+        return part.files[data(0)].read_bytes()
+
+    def ahead(next_id: int) -> ShardWriter:
+        shard = begin_shard(segments, split, next_id, 16_000, tmp_path / "built")
+        shard.take(segments, 4)
+        return shard
+
+    assert built(7, MANY, ahead(7)) == built(7, MANY)
+    assert built(7, MANY, ahead(1)) == built(7, MANY)
+    assert built(7, ShardLimits(max_rows=2), ahead(7)) == built(7, ShardLimits(max_rows=2))
 
 
 def test_source_that_goes_on_in_a_newer_revision_continues_the_numbers() -> None:

@@ -16,7 +16,8 @@ from utils.hash_index import Place
 from utils.ids import IdSet, Range, number_of
 from utils.repair_scan import Row, Scan, Scanner, audio_bytes, text_of
 from utils.schema import LANGUAGE, SPEECH, RowSchema, metadata_json, published_schema
-from utils.shards import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ShardLimits, audio_file_name, shard_options
+from utils.shard_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, audio_file_name, shard_options
+from utils.shards import ShardLimits
 from utils.state import part_name
 
 

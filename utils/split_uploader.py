@@ -2,7 +2,8 @@
 
 add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready: hands over to the committer
 committer: staged rows -> parts (utils/shards) -> commit (utils/publisher) -> then, and only then:
-the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted
+the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted;
+what is staged of the part behind them goes into its shard already (utils/shard_writer)
 """
 
 from collections import Counter
@@ -21,7 +22,8 @@ from utils.index_files import index_path, staged_entries, to_bytes
 from utils.publisher import Publisher
 from utils.schema import Reject
 from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
-from utils.shards import BuiltPart, Cut, ShardLimits, build_part, next_cut
+from utils.shard_writer import ShardWriter
+from utils.shards import BuiltPart, Cut, ShardLimits, begin_shard, build_part, next_cut
 from utils.staging import Segment, Staging, StagingKey
 from utils.state import Part, Progress, SplitState, Step
 from utils.upload_checkpoint import remember_uploaded
@@ -72,6 +74,8 @@ class SplitUploader:
         self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MOST_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
+        self._ahead: ShardWriter | None = None
+        """What is written of the next shard."""
         self.reject_reasons = self._staged_reasons()
         self.remember()
 
@@ -123,6 +127,27 @@ class SplitUploader:
             for part in built:
                 for local in part.files.values():
                     remove(local)
+        self._build_ahead()
+
+    def _build_ahead(self) -> None:
+        """Write what is staged of the next shard: were it left for the end, all cores but one would wait for it."""
+        state, segments = self.publisher.state, list(self.staging.segments)
+        if not any(segment.rows for segment in segments):
+            return
+        self._floor.check()
+        next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            ahead = begin_shard(segments, self._published, next_id, rate_hz, self._built_folder, self.row_schema)
+        with ahead:
+            ahead.take(segments, segments[-1].progress.read)
+        self._ahead = ahead
+
+    def drop_ahead(self) -> None:
+        """Drop what was written ahead: nothing more is published."""
+        if self._ahead is not None:
+            self._ahead.drop()
+            self._ahead = None
 
     def _build(self, flush: bool) -> list[BuiltPart]:
         """The parts of the next commit: those that are staged by now, as many as the target takes at once."""
@@ -134,7 +159,8 @@ class SplitUploader:
                 break
             self._floor.check()
             next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
-            part = build_part(cut, segments, published, next_id, rate_hz, self._built_folder, self.row_schema)
+            ahead, self._ahead = self._ahead, None
+            part = build_part(cut, segments, published, next_id, rate_hz, self._built_folder, self.row_schema, ahead)
             built.append(replace(part, unlisted=self._index_file(part.part, cut, segments)))
             state = state.after(part.part)
         return built

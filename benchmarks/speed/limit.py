@@ -34,7 +34,7 @@ from processors import describe
 from utils.audio import MAX_GAIN_DB, MAX_PEAK
 from utils.audio_file import FLAC_LEVEL
 from utils.schema import AUDIO_TYPE, published_schema
-from utils.shards import shard_options
+from utils.shard_writer import shard_options
 
 RATE_HZ = 16_000
 TARGET_DBFS = -20.0

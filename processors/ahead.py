@@ -19,6 +19,8 @@ R = TypeVar("R")
 BATCH_ITEMS: Final = 8
 """Handing over costs some 50 us, a short clip of WAV twice that."""
 BATCH_BYTES: Final = 1 << 20
+BATCHES_BEYOND_WORKERS: Final = 4
+"""At work or done and not yet taken: with fewer a worker may have nothing to do while the oldest batch takes long."""
 AHEAD_BYTES: Final = 16 << 20
 """What is read and not yet taken. One batch more, however large, may stand ready."""
 
@@ -136,7 +138,7 @@ def in_order(
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
             try:
-                yield from _pooled(ahead, prepare, pool, workers + 2)
+                yield from _pooled(ahead, prepare, pool, workers + BATCHES_BEYOND_WORKERS)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

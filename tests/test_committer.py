@@ -117,3 +117,49 @@ def test_waiting_while_there_is_too_much_ends_with_the_work() -> None:
         assert staged[-1] <= 1
         committer.wait()
         committer.wait_while(lambda: True)
+
+
+def test_what_comes_up_is_done_beside_a_job() -> None:
+    """In the thread that gave the job, until it is done; then its error comes out."""
+    done: list[int] = []
+    enough = threading.Event()
+
+    def job() -> None:
+        assert enough.wait(20)
+        stopping()
+
+    def meanwhile() -> None:
+        done.append(threading.get_ident())
+        if len(done) == 2:
+            enough.set()
+
+    with pytest.raises(Stopped, match="the Hub is away"):
+        Committer().beside(job, meanwhile)
+
+    assert set(done) == {threading.get_ident()}
+
+
+def test_a_job_is_waited_for_where_what_is_done_beside_it_fails() -> None:
+    """It is never left alone: it may land."""
+    failed, done = threading.Event(), threading.Event()
+
+    def job() -> None:
+        assert failed.wait(20)
+        done.set()
+
+    def meanwhile() -> None:
+        failed.set()
+        stopping()
+
+    with pytest.raises(Stopped):
+        Committer().beside(job, meanwhile)
+
+    assert done.is_set()
+
+
+def test_without_overlap_there_is_the_job_alone() -> None:
+    """In the same thread, with nothing beside it."""
+    done: list[int] = []
+    Committer(overlap=False).beside(lambda: done.append(threading.get_ident()), stopping)
+
+    assert done == [threading.get_ident()]

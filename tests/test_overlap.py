@@ -1,6 +1,7 @@
 """Reading, converting and publishing at the same time: the same dataset, byte for byte, as one after the other."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,36 +92,45 @@ class SegmentsClosed:
 
 
 class HeldBack:
-    """Lets the first commit wait until so many segments stand behind it; or gives up."""
+    """Lets the first commit to be uploaded wait until something has happened so many times beside it; or gives up."""
 
-    def __init__(self, segments: int) -> None:
-        self._enough = threading.Event()
-        self._wanted, self._seen = segments, 0
+    def __init__(self, counts: Callable[[Effect], bool], wanted: int) -> None:
+        self._counts, self._wanted, self._seen = counts, wanted, 0
+        self._enough, self._begun = threading.Event(), threading.Event()
         self.overlapped = False
 
     def before(self, effect: Effect) -> None:
-        if (
-            effect.path.name == "state.json"
-            and "out" in effect.path.parts
-            and threading.current_thread().name == "publish"
-        ):
+        is_commit = effect.path.name == "state.json" and "out" in effect.path.parts
+        if is_commit and threading.current_thread().name == "upload":
+            self._begun.set()
             self.overlapped = self.overlapped or self._enough.wait(20)
 
     def after(self, effect: Effect) -> None:
-        if effect.kind == "rename" and effect.path.suffix == ".arrow" and "staging" in effect.path.parts:
-            self._seen += 1
-            if self._seen >= self._wanted:
-                self._enough.set()
+        self._seen += self._begun.is_set() and self._counts(effect)
+        if self._seen >= self._wanted:
+            self._enough.set()
 
 
-def test_reading_goes_on_while_a_commit_waits(plain: Path, machine: Path) -> None:
-    """A slow target: segments are staged behind the commit that is under way."""
-    held = HeldBack(segments=8)
+def is_segment(effect: Effect) -> bool:
+    return effect.kind == "rename" and effect.path.suffix == ".arrow" and "staging" in effect.path.parts
+
+
+def is_write_into_a_shard(effect: Effect) -> bool:
+    return effect.kind == "create" and effect.path.parent.name == "built" and "data-" in effect.path.name
+
+
+@pytest.mark.parametrize(("counts", "wanted"), [(is_segment, 3), (is_write_into_a_shard, 1)])
+def test_reading_and_building_go_on_while_a_commit_waits(
+    machine: Path, counts: Callable[[Effect], bool], wanted: int
+) -> None:
+    """A slow target: segments are staged, and the next shard is written, behind the commit that is under way."""
+    held = HeldBack(counts, wanted)
     with watching(held):
-        small_run(machine, overlap=True, num_workers=2)
+        small_run(machine, overlap=True, num_workers=2, upload_batch_size=5)
+    small_run(plain_of_five := machine / "plain", source_dir=machine / "mirrors", upload_batch_size=5)
 
     assert held.overlapped
-    assert shards(machine) == shards(plain)
+    assert shards(machine) == shards(plain_of_five)
 
 
 def test_reading_waits_where_too_much_is_staged(plain: Path, machine: Path) -> None:

@@ -5,12 +5,16 @@ The network is waited for there, while the next clips are read and converted her
 
 import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future, wait
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from utils.errors import Interrupted
 
 Job = Callable[[], None]
+
+LOOKED_EVERY_S: Final = 0.05
+"""Whether there is something to do beside a job."""
 
 
 class Committer:
@@ -55,6 +59,23 @@ class Committer:
             self._thread = threading.Thread(target=self._work, name="publish", daemon=True)
             self._thread.start()
 
+    def beside(self, job: Job, meanwhile: Job) -> None:
+        """Do a job that waits for the network, and `meanwhile`, which does what has come up, again and again until it
+        is done. Raises what the job fails with. Without `overlap` there is the job alone."""
+        if not self._overlap:
+            job()
+            return
+        done: Future[None] = Future()
+        thread = threading.Thread(target=_do, args=(job, done), name="upload", daemon=True)
+        thread.start()
+        try:
+            while not done.done():
+                meanwhile()
+                wait([done], LOOKED_EVERY_S)
+        finally:
+            thread.join()
+        done.result()
+
     @property
     def has_failed(self) -> bool:
         """Whether going on makes no sense. A stop that was asked for does not count: whoever reads will hear of it."""
@@ -93,3 +114,11 @@ class Committer:
                 return None
             self._is_busy = True
             return self._jobs.pop(next(iter(self._jobs)))
+
+
+def _do(job: Job, done: "Future[None]") -> None:
+    try:
+        job()
+        done.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        done.set_exception(error)

@@ -3,13 +3,14 @@
 add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready: hands over to the committer
 committer: staged rows -> parts (utils/shards) -> commit (utils/publisher) -> then, and only then:
 the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted;
-what is staged of the part behind them goes into its shard already (utils/shard_writer)
+what is staged of the part behind goes into its shard already (utils/shard_writer), also while a commit is under way
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from weakref import WeakMethod
 
@@ -18,6 +19,7 @@ from utils.dedup import counted_as
 from utils.dedup_mode import Dedup, begun_with
 from utils.disk import DiskFloor
 from utils.durable import remove
+from utils.errors import Stopped
 from utils.index_files import index_path, staged_entries, to_bytes
 from utils.publisher import Publisher
 from utils.schema import Reject
@@ -25,7 +27,7 @@ from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, publishe
 from utils.shard_writer import ShardWriter
 from utils.shards import BuiltPart, Cut, ShardLimits, begin_shard, build_part, next_cut
 from utils.staging import Segment, Staging, StagingKey
-from utils.state import Part, Progress, SplitState, Step
+from utils.state import Part, Progress, SplitState, State, Step
 from utils.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256
@@ -120,27 +122,44 @@ class SplitUploader:
 
     def _publish(self, flush: bool) -> None:
         while built := self._build(flush):
-            hints = self._seek_file(built[-1].part.progress)
-            self.publisher.publish(built, hints)
+            self._commit(built)
             self.remember()
             self.staging.drop_published(self._published.progress)
             for part in built:
                 for local in part.files.values():
                     remove(local)
-        self._build_ahead()
+        self._build_ahead(self.publisher.state)
 
-    def _build_ahead(self) -> None:
-        """Write what is staged of the next shard: were it left for the end, all cores but one would wait for it."""
-        state, segments = self.publisher.state, list(self.staging.segments)
+    def _commit(self, built: Sequence[BuiltPart]) -> None:
+        """Publish; while the target is waited for, what is staged meanwhile goes into the next shard."""
+        hints = self._seek_file(built[-1].part.progress)
+        behind = reduce(State.after, (one.part for one in built), self.publisher.state)
+        looked_at = -1
+
+        def meanwhile() -> None:
+            nonlocal looked_at
+            if looked_at != self.staging.closed:
+                looked_at = self.staging.closed
+                with suppress(Stopped, OSError):  # comes again behind the commit, which has to be remembered first
+                    self._build_ahead(behind)
+
+        self._committer.beside(lambda: self.publisher.publish(built, hints), meanwhile)
+
+    def _build_ahead(self, state: State) -> None:
+        """Write what is staged of the shard that follows `state`: were it left for the end, all cores but one would
+        wait for it."""
+        published = state.split(self.source, self.split)
+        segments = [segment for segment in self.staging.segments if segment.progress.read > published.progress.read]
         if not any(segment.rows for segment in segments):
             return
         self._floor.check()
+        cut = next_cut(segments, published, self._limits)
         next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
         ahead, self._ahead = self._ahead, None
         if ahead is None:
-            ahead = begin_shard(segments, self._published, next_id, rate_hz, self._built_folder, self.row_schema)
+            ahead = begin_shard(segments, published, next_id, rate_hz, self._built_folder, self.row_schema)
         with ahead:
-            ahead.take(segments, segments[-1].progress.read)
+            ahead.take(segments, (cut or segments[-1]).progress.read)
         self._ahead = ahead
 
     def drop_ahead(self) -> None:

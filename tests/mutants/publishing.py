@@ -14,10 +14,10 @@ MUTANTS = (
         1,
         "The uploaded-IDs checkpoint is written before the commit.",
         "utils/split_uploader.py",
-        "            self.publisher.publish(built, hints)\n",
+        "            self._commit(built)\n",
         "            planned = self.publisher.state.after(built[0].part)\n"
         "            remember_uploaded(self.checkpoint_path, planned, self.split, self.publisher.target.name)\n"
-        "            self.publisher.publish(built, hints)\n",
+        "            self._commit(built)\n",
         (_FAILS, _ORDER),
         quick=True,
     ),
@@ -26,9 +26,8 @@ MUTANTS = (
         1,
         "Segments are deleted before the commit.",
         "utils/split_uploader.py",
-        "            self.publisher.publish(built, hints)\n",
-        "            self.staging.drop_published(built[-1].part.progress)\n"
-        "            self.publisher.publish(built, hints)\n",
+        "            self._commit(built)\n",
+        "            self.staging.drop_published(built[-1].part.progress)\n            self._commit(built)\n",
         (_FAILS, _ORDER),
     ),
     Mutant(

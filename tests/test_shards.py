@@ -3,7 +3,7 @@
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import row, steps
-from utils.schema import REJECTED_SCHEMA, SPEECH, published_schema
+from utils.schema import REJECTED_SCHEMA, published_schema
 from utils.shard_writer import ShardWriter
 from utils.shards import ShardLimits, begin_shard, build_part, next_cut
-from utils.staging import Staging, StagingKey
+from utils.staging import Segment, Staging, StagingKey
 from utils.state import Progress, SourceState, SplitState, State, Step
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
@@ -97,7 +97,7 @@ def _publish_ready(
 ) -> ShardWriter | None:
     """Publish what is staged in full; returns the next shard, with what is staged of it."""
     while cut := next_cut(staging.segments, out.split, limits, flush):
-        built = build_part(cut, staging.segments, out.split, out.state.next_id, 16_000, folder / "built", SPEECH, ahead)
+        built = build_part(cut, staging.segments, out.state, folder / "built", ahead)
         ahead = None
         assert not set(built.files) & set(out.files)
         out.files.update({path: local.read_bytes() for path, local in built.files.items()})
@@ -105,9 +105,25 @@ def _publish_ready(
         staging.drop_published(out.split.progress)
     if not staging.segments:
         return None
-    with ahead or begin_shard(staging.segments, out.split, out.state.next_id, 16_000, folder / "built") as shard:
+    with ahead or begin_shard(staging.segments, out.state, folder / "built") as shard:
         shard.take(staging.segments, staging.segments[-1].progress.read)
     return shard
+
+
+def staged(folder: Path, taken: list[Step]) -> Sequence[Segment]:
+    """The segments of a split with these steps, in one go to its end."""
+    staging = Staging(folder, KEY)
+    staging.recover(Progress())
+    for step in taken:
+        staging.add(step)
+    staging.close(replace(taken[-1].progress, finished=True))
+    return staging.segments
+
+
+def begun(next_id: int, split: SplitState | None = None) -> State:
+    """A state whose next row is `S<next_id>`, with so much published of the split."""
+    source = SourceState("revision", {}, {}, {"train": split or SplitState()})
+    return State("generation", 16_000, next_id=next_id).with_source("Corpus", source)
 
 
 def data(number: int) -> str:
@@ -316,21 +332,15 @@ def test_row_groups_hold_100_rows_or_32_mb(tmp_path: Path, sizes: list[int], gro
 
 def test_what_was_written_ahead_of_another_shard_is_dropped(tmp_path: Path) -> None:
     """Of other IDs, or of more clips than the part has: the part is written anew, as if there had been none."""
-    taken = steps("kkkk")
-    staging = Staging(tmp_path, KEY)
-    staging.recover(Progress())
-    for step in taken:
-        staging.add(step)
-    staging.close(replace(taken[-1].progress, finished=True))
-    segments, split = staging.segments, SplitState()
+    segments, split = staged(tmp_path, steps("kkkk")), SplitState()
 
     def built(next_id: int, limits: ShardLimits, ahead: ShardWriter | None = None) -> bytes:
         cut = next_cut(segments, split, limits)
-        part = build_part(cut, segments, split, next_id, 16_000, tmp_path / "built", SPEECH, ahead)
+        part = build_part(cut, segments, begun(next_id), tmp_path / "built", ahead)
         return part.files[data(0)].read_bytes()
 
     def ahead(next_id: int) -> ShardWriter:
-        shard = begin_shard(segments, split, next_id, 16_000, tmp_path / "built")
+        shard = begin_shard(segments, begun(next_id), tmp_path / "built")
         shard.take(segments, 4)
         return shard
 
@@ -349,7 +359,7 @@ def test_source_that_goes_on_in_a_newer_revision_continues_the_numbers() -> None
             staging.add(step)
         staging.close(replace(step.progress, finished=True))
         cut = next_cut(staging.segments, split, MANY)
-        built = build_part(cut, staging.segments, split, 10, 16_000, Path(name) / "built")
+        built = build_part(cut, staging.segments, begun(10, split), Path(name) / "built")
 
     assert list(built.files) == [data(3)]
     assert built.part.ids == ((10, 10),)
@@ -377,14 +387,10 @@ def test_built_files_of_a_dead_run_do_not_pile_up(tmp_path: Path) -> None:
 def test_reject_at_the_border_is_published_once(tmp_path: Path) -> None:
     """A part that ended at a reject (it was flushed) has it; the next part, cut from the same segment, has not."""
     taken = steps("kkrk")
-    staging = Staging(tmp_path, KEY)
-    staging.recover(Progress())
-    for step in taken:
-        staging.add(step)
-    staging.close(replace(taken[-1].progress, finished=True))
+    segments = staged(tmp_path, taken)
     split = SplitState(progress=taken[2].progress, parts=1, published=2)
 
-    built = build_part(next_cut(staging.segments, split, MANY), staging.segments, split, 3, 16_000, tmp_path / "built")
+    built = build_part(next_cut(segments, split, MANY), segments, begun(3, split), tmp_path / "built")
 
     assert list(built.files) == [data(1)]
 

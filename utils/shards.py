@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.durable import NewFile, make_folder
-from utils.schema import REJECTED_FOLDER, REJECTED_SCHEMA, SPEECH, RowSchema
+from utils.schema import REJECTED_FOLDER, REJECTED_SCHEMA
 from utils.shard_writer import NOTHING_WRITTEN, ShardWriter
 from utils.staging import Segment, StagingKey
-from utils.state import Part, Progress, SplitState, part_name
+from utils.state import Part, Progress, SplitState, State, part_name
 
 
 @dataclass(frozen=True)
@@ -80,48 +80,38 @@ def next_cut(
     return None
 
 
-def begin_shard(
-    segments: Sequence[Segment],
-    published: SplitState,
-    next_id: int,
-    sample_rate_hz: int | None,
-    folder: Path,
-    rows: RowSchema = SPEECH,
-) -> ShardWriter:
-    """The shard of the next part, to be written ahead: of rows that no cut holds yet, all will be in it."""
-    path = _local_path(folder, rows.folder, segments[0].key, published.parts)
-    return ShardWriter(path, published.progress.read, next_id, sample_rate_hz, rows)
+def begin_shard(segments: Sequence[Segment], state: State, folder: Path) -> ShardWriter:
+    """The shard of the part that extends `state`, to be written ahead: rows that no cut holds yet will all be in it."""
+    key = segments[0].key
+    published, rows = state.split(key.source, key.split), state.sources[key.source].row_schema
+    path = _local_path(folder, rows.folder, key, published.parts)
+    return ShardWriter(path, published.progress.read, state.next_id_of(rows), state.sample_rate_hz, rows)
 
 
 def build_part(
-    cut: Cut,
-    segments: Sequence[Segment],
-    published: SplitState,
-    next_id: int,
-    sample_rate_hz: int | None,
-    folder: Path,
-    rows: RowSchema = SPEECH,
-    ahead: ShardWriter | None = None,
+    cut: Cut, segments: Sequence[Segment], state: State, folder: Path, ahead: ShardWriter | None = None
 ) -> BuiltPart:
-    """Write the part's files into `folder` and describe it. `segments` hold all its clips.
+    """Write the files of the part that extends `state` into `folder` and describe it. `segments` hold all its clips.
 
     `ahead` is what is written of its shard already; where it is another's it is dropped.
     """
     key = segments[0].key
-    shard, rejected = (_local_path(folder, kind, key, published.parts) for kind in (rows.folder, REJECTED_FOLDER))
-    if ahead and (ahead.begin != (cut.first_ordinal, next_id) or ahead.end > cut.progress.read or not cut.rows):
+    number, rows = state.split(key.source, key.split).parts, state.sources[key.source].row_schema
+    shard, rejected = (_local_path(folder, kind, key, number) for kind in (rows.folder, REJECTED_FOLDER))
+    begin = cut.first_ordinal, state.next_id_of(rows)
+    if ahead and (ahead.begin != begin or ahead.end > cut.progress.read or not cut.rows):
         ahead.drop()
         ahead = None
     written = NOTHING_WRITTEN
     if cut.rows:
-        with ahead or begin_shard(segments, published, next_id, sample_rate_hz, folder, rows) as writer:
+        with ahead or begin_shard(segments, state, folder) as writer:
             writer.take(segments, cut.progress.read)
             written = writer.finish()
     has_rejects = _write_rejects(rejected, cut, segments)
     part = Part(
         source=key.source,
         split=key.split,
-        number=published.parts,
+        number=number,
         progress=cut.progress,
         rows=cut.rows,
         ids=written.ids,

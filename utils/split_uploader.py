@@ -154,11 +154,8 @@ class SplitUploader:
             return
         self._floor.check()
         cut = next_cut(segments, published, self._limits)
-        next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
         ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            ahead = begin_shard(segments, published, next_id, rate_hz, self._built_folder, self.row_schema)
-        with ahead:
+        with ahead or begin_shard(segments, state, self._built_folder) as ahead:
             ahead.take(segments, (cut or segments[-1]).progress.read)
         self._ahead = ahead
 
@@ -177,9 +174,8 @@ class SplitUploader:
             if (cut := next_cut(segments, published, self._limits, flush)) is None:
                 break
             self._floor.check()
-            next_id, rate_hz = state.next_id_of(self.row_schema), state.sample_rate_hz
             ahead, self._ahead = self._ahead, None
-            part = build_part(cut, segments, published, next_id, rate_hz, self._built_folder, self.row_schema, ahead)
+            part = build_part(cut, segments, state, self._built_folder, ahead)
             built.append(replace(part, unlisted=self._index_file(part.part, cut, segments)))
             state = state.after(part.part)
         return built

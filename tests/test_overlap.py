@@ -44,26 +44,21 @@ def test_any_number_of_workers_publishes_the_same_bytes(plain: Path, machine: Pa
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, set()), (2, {"read ahead", "publish"})])
-def test_one_worker_with_files_at_hand_does_all(machine: Path, workers: int, threads: set[str]) -> None:
+def test_one_worker_with_files_at_hand_does_all(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, workers: int, threads: set[str]
+) -> None:
     """No other thread, where nothing is waited for: turns between threads take CPU and win no time."""
-    seen = Threads()
-    with watching(seen):
-        small_run(machine, overlap=True, num_workers=workers)
+    started: set[str] = set()
+    start = threading.Thread.start
 
-    assert seen.names & {"read ahead", "publish"} == threads
+    def note_and_start(thread: threading.Thread) -> None:
+        started.add(thread.name)
+        start(thread)
 
+    monkeypatch.setattr(threading.Thread, "start", note_and_start)
+    small_run(machine, overlap=True, num_workers=workers)
 
-class Threads:
-    """Those that there are whenever something is written."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def before(self, effect: Effect) -> None:
-        self.names |= {thread.name for thread in threading.enumerate()}
-
-    def after(self, effect: Effect) -> None:
-        """Nothing."""
+    assert started & {"read ahead", "publish"} == threads
 
 
 @pytest.mark.parametrize("at", [1, 4, 9])

@@ -24,6 +24,8 @@ from tests.hub.faults import FaultBook, Rule
 from tests.hub.ledger import Ledger, Seen
 
 _CHUNK_BYTES = 1 << 18
+_CATCH_UP_S = 0.05
+"""A connection that was late may be quicker than its rate for so long; idle time buys no more."""
 _STOP_WAIT_S = 10.0
 _MESSAGES = {
     409: "Another commit is in progress. Please try again.",
@@ -148,9 +150,12 @@ class HubHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: HubHttp
+    _due_s: float
+    """When the rate allows the next bytes; on the clock of time.monotonic."""
 
     def respond(self) -> None:
         """Serve one request, faults included."""
+        self._due_s = time.monotonic()
         step = self.server.step_of(self.command, self.path)
         if step == "control":
             self._send(self.server.control(self._read_request(to_disk=False)), None)
@@ -279,8 +284,12 @@ class HubHandler(BaseHTTPRequestHandler):
         raise ClientGone
 
     def _pace(self, size: int) -> None:
-        if self.server.throttle_bytes_per_s is not None:
-            time.sleep(size / self.server.throttle_bytes_per_s)
+        """Hold the connection to its rate: by the clock, so that the time that sending takes is not added to it."""
+        if self.server.throttle_bytes_per_s is None:
+            return
+        now = time.monotonic()
+        self._due_s = max(self._due_s, now - _CATCH_UP_S) + size / self.server.throttle_bytes_per_s
+        time.sleep(max(self._due_s - now, 0))
 
     # -- sending ----------------------------------------------------------------------------------------
 
@@ -304,10 +313,10 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def _write(self, answer: Answer, start: int, end: int, seen: Seen | None) -> None:
         for chunk in _chunks(answer.body, start, end):
+            self._pace(len(chunk))
             if seen is not None:
                 seen.body_bytes_sent += len(chunk)  # first, so that whoever has the bytes finds them counted
             self.wfile.write(chunk)
-            self._pace(len(chunk))
 
     def _break_off(self, rule: Rule) -> None:
         """Stop in the middle of a body; returns only where the rest is to follow."""

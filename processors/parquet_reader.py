@@ -9,7 +9,7 @@ page (pyarrow's writer puts 1,024 rows into one, `datasets` 100).
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,7 +32,7 @@ from utils.errors import SourceError
 from utils.parquet_file import ParquetFile, TooMuchAtOnce
 from utils.schema import Position, RawClip
 from utils.shown import shown
-from utils.sources import SourceFiles
+from utils.sources import SourceFiles, one_by_one
 
 _DAMAGE = (pa.ArrowException, ValueError, OverflowError)
 """The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""
@@ -64,9 +64,7 @@ def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, pos
     first_group = number_in(position, "row_group") if seeking else 0
     to_pass = number_in(position, "row") if seeking else read
     label_of = _labels(names)
-    for name, following in zip_longest(names[first_file:], names[first_file + 1 :]):
-        if following:
-            files.expect(following)
+    for name in one_by_one(files, names[first_file:]):
         with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
             shard = _Shard(file, name, columns)
             if seeking and not shard.has(first_group, to_pass):

@@ -20,7 +20,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
 from typing import BinaryIO, Self, TypeAlias, TypeVar, cast
 
 import xxhash
@@ -42,7 +41,7 @@ from utils.gzip_stream import GzipPlace, GzipStream, NotThere
 from utils.schema import Position, RawClip
 from utils.seek_points import SeekPoint, SeekPoints
 from utils.shown import shown
-from utils.sources import SourceFiles
+from utils.sources import SourceFiles, one_by_one
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +86,7 @@ def read_tars(
     first = file_in(position, archives) if seeking else 0
     at: Position = {"index": number_in(position, "index"), "member": number_in(position, "member") if seeking else 0}
     to_pass = 0 if seeking else at["index"]
-    for archive, following in zip_longest(archives[first:], archives[first + 1 :]):
-        if following:
-            files.expect(following)
+    for archive in one_by_one(files, archives[first:]):
         read = partial(_read_tar, files, archive, to_pass, transcript_of, raise_if_stopped, points)
         point = points.before(at["index"], archive, at["member"])
         at["index"], number, to_pass = yield from entering(read, at, point)

@@ -1,4 +1,4 @@
-"""A source's next file is downloaded while one is read: one ahead, and nothing depends on it."""
+"""A source's next files are downloaded while one is read, and nothing depends on it."""
 
 import shutil
 import threading
@@ -70,6 +70,31 @@ def test_a_file_that_is_being_fetched_is_waited_for(files: SourceFiles, hub: Hub
     files.expect(SECOND)
 
     assert read(files, FIRST) == PARTS[FIRST]
+    assert read(files, SECOND) == PARTS[SECOND]
+    assert len(downloads(hub)) == 2
+
+
+def test_the_file_behind_it_is_there_too(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
+    """Nobody has to ask for the next one first: the line is not idle until then."""
+    files.expect(SECOND, THIRD)
+
+    with files.open(FIRST):
+        wait_until(lambda: cached(tmp_path, SECOND) and cached(tmp_path, THIRD))
+
+    assert len(downloads(hub)) == 3
+
+
+def test_what_is_fetched_ahead_takes_no_room_of_what_is_read_before(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a cache for two files the third is not downloaded in place of the second, which would come twice then."""
+    files = open_source(REPO, REPO, access(tmp_path / "cache", fetch_ahead=True, max_cache_bytes=700_000), None)
+    files.expect(SECOND, THIRD)
+
+    with caplog.at_level("DEBUG", "utils.prefetch"), files.open(FIRST):
+        wait_until(lambda: f"{THIRD} is not fetched" in caplog.text or cached(tmp_path, THIRD))
+        assert not cached(tmp_path, THIRD)
+    files.close()
     assert read(files, SECOND) == PARTS[SECOND]
     assert len(downloads(hub)) == 2
 

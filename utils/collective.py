@@ -8,7 +8,6 @@ So a download goes on where it stopped, in this run or another, and an address t
 revision is the archive's checksum: it is pinned, and what was downloaded is held against it.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -79,7 +78,7 @@ class CollectiveFiles:
                 f"The Mozilla Data Collective has another file of {slug} now than the one that was first read. What is "
                 "published is safe. Give the archive of then with --source-dir, or begin anew with --fresh."
             )
-        if _parted(archive.checksum)[0] is None:
+        if _parted(archive.checksum) is None:
             log.warning("%s: its checksum is of a form that we don't know; only its size is verified", slug)
         self._meter = ByteMeter()
         self._cache = FileCache(access.cache_dir, access.max_cache_bytes, self._meter)
@@ -91,7 +90,7 @@ class CollectiveFiles:
             size_bytes=archive.size_bytes,
             patience=access.patience,
             stop_requested=access.stop_requested,
-            checksum=archive.checksum,
+            given_checksum=archive.checksum,
             address=_Address(self._api, archive),
         )
 
@@ -106,7 +105,7 @@ class CollectiveFiles:
         index_of(name, self.names(), self._file.repo_id)
         return self._file.open(self._meter) if self._streaming else self._cache.open(self._file)
 
-    def expect(self, name: str) -> None:
+    def expect(self, *names: str) -> None:
         """There is no other file to fetch meanwhile."""
 
     def close(self) -> None:
@@ -121,18 +120,13 @@ class CollectiveFiles:
 class CollectiveFile(RemoteFile):
     """An archive of the Collective; its address is asked for when the first byte is needed."""
 
-    checksum: str
+    given_checksum: str
+    """As the Collective writes it."""
     address: "_Address"
 
-    def is_whole(self, path: Path) -> bool:
-        """Whether a download is the archive: its size, and its checksum where we know what that is."""
-        if path.stat().st_size != self.size_bytes:
-            return False
-        algorithm, digest = _parted(self.checksum)
-        if algorithm is None:
-            return True
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, algorithm).hexdigest() == digest
+    @property
+    def checksum(self) -> tuple[str, str] | None:
+        return _parted(self.given_checksum)
 
     def explained(self, error: Exception) -> SourceError:
         return _explained(error, self.name)
@@ -242,11 +236,11 @@ def _archive(told: Mapping[str, Any]) -> Archive:
     return Archive(name, size_bytes, checksum)
 
 
-def _parted(checksum: str) -> tuple[str | None, str]:
-    """(what kind of checksum it is, None where that can't be told; its digest)."""
+def _parted(checksum: str) -> tuple[str, str] | None:
+    """What kind of checksum it is, which its length tells, and its digest; None where it is of none that we know."""
     digest = checksum.rpartition(":")[2].strip().lower()
-    is_hex = re.fullmatch("[0-9a-f]+", digest) is not None
-    return (_ALGORITHMS.get(len(digest)) if is_hex else None), digest
+    algorithm = _ALGORITHMS.get(len(digest)) if re.fullmatch("[0-9a-f]+", digest) else None
+    return (algorithm, digest) if algorithm else None
 
 
 def _senseless() -> SourceError:

@@ -1,4 +1,4 @@
-"""The file that is read next is downloaded while one is being read: one ahead, by a thread of its own."""
+"""The files that are read next are downloaded while one is being read, one after the other, by a thread of its own."""
 
 import logging
 import threading
@@ -14,20 +14,20 @@ _ENDS_WITHIN_S: Final = 5.0
 
 
 class Prefetcher:
-    """Has one file at a time fetched ahead: the one that was last asked for."""
+    """Has files fetched ahead, one at a time: those that were last asked for."""
 
     def __init__(self, fetch: Callable[[str, Callable[[], bool]], None]) -> None:
         """`fetch(name, is_to_end)` gets one file. What it fails with is left to whoever opens that file."""
         self._fetch = fetch
-        self._wanted: str | None = None
+        self._wanted: tuple[str, ...] = ()
         self._is_closed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def expect(self, name: str) -> None:
-        """Fetch this file, and forget one that was asked for before and not begun."""
+    def expect(self, *names: str) -> None:
+        """Fetch these files in their order, and forget what was asked for before and not begun."""
         with self._changed:
-            self._wanted = name
+            self._wanted = names
             self._changed.notify_all()
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
@@ -50,7 +50,10 @@ class Prefetcher:
 
     def _next(self) -> str | None:
         with self._changed:
-            while self._wanted is None and not self._is_closed:
+            while not self._wanted and not self._is_closed:
                 self._changed.wait()
-            name, self._wanted = self._wanted, None
-            return None if self._is_closed else name
+            if self._is_closed:
+                return None
+            name, *later = self._wanted
+            self._wanted = tuple(later)
+            return name

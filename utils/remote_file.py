@@ -6,13 +6,11 @@ is asked for twice. Both ways to read a source on the Hub stand on it: the cache
 disk, `RangeReader` makes a seekable file of them.
 """
 
-import hashlib
 import io
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from utils import hub
@@ -75,14 +73,10 @@ class RemoteFile:
                 if not hub.wait_before_retry(error, waits, self.stop_requested):
                     raise self.explained(error) from error
 
-    def is_whole(self, path: Path) -> bool:
-        """Whether a download is this file: its size, and its SHA-256 where that is known."""
-        if path.stat().st_size != self.size_bytes:
-            return False
-        if self.sha256 is None:
-            return True
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest() == self.sha256
+    @property
+    def checksum(self) -> tuple[str, str] | None:
+        """An algorithm's name and what it says of the content, hex; None where that is not known."""
+        return ("sha256", self.sha256) if self.sha256 else None
 
     def explained(self, error: Exception) -> SourceError:
         """What a network error means to a person."""

@@ -11,11 +11,12 @@ takes a file that this run or another one is using. The time of change is the ti
 
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ class FileCache:
         Raises SourceError where it can't be had or the bound is too small for it, Stopped where the
         disk is, Interrupted where a stop is requested meanwhile.
         """
-        path = self._revision_folder(file) / file.name
+        path = self._path(file)
         with self._disk_errors(file):
             while True:
                 opened = _open_shared(path, file.size_bytes, self.meter)
@@ -66,19 +67,22 @@ class FileCache:
                     return opened
                 self._download(file, path)
 
-    def fetch_ahead(self, file: RemoteFile) -> None:
+    def fetch_ahead(self, file: RemoteFile, spared: Sequence[RemoteFile] = ()) -> None:
         """Download a file that is not there yet, where that leaves the disk room enough for all else.
 
-        Raises as `open` does.
+        None of `spared` is deleted for it. Raises as `open` does.
         """
-        path = self._revision_folder(file) / file.name
+        path = self._path(file)
         with self._disk_errors(file):
             if not path.exists() and self._leaves_room(file.size_bytes):
-                self._download(file, path)
+                self._download(file, path, {self._path(other) for other in spared})
 
     def _leaves_room(self, needed_bytes: int) -> bool:
         """Whether the disk keeps some to spare."""
         return shutil.disk_usage(self.folder).free >= needed_bytes + AHEAD_SPARE_DISK_BYTES
+
+    def _path(self, file: RemoteFile) -> Path:
+        return self._revision_folder(file) / file.name
 
     def _revision_folder(self, file: RemoteFile) -> Path:
         return self.folder / file.repo_id / file.revision
@@ -95,7 +99,7 @@ class FileCache:
                 "which needs none, and run again with --resume."
             ) from error
 
-    def _download(self, file: RemoteFile, path: Path) -> None:
+    def _download(self, file: RemoteFile, path: Path, spared: Container[Path] = ()) -> None:
         if file.size_bytes > self.max_bytes:
             raise SourceError(_too_large(file, self.max_bytes))
         partial = self._revision_folder(file) / PARTIAL / file.name
@@ -108,21 +112,23 @@ class FileCache:
             _lock_alone(out, file)
             # Another run may have finished the same file, or given it up, while we waited for the lock.
             if _still_named(out, partial) and not path.exists():
-                self._fill(file, partial, out)
+                self._fill(file, partial, out, spared)
                 publish_file(partial, path)
 
-    def _fill(self, file: RemoteFile, partial: Path, out: BinaryIO) -> None:
+    def _fill(self, file: RemoteFile, partial: Path, out: BinaryIO, spared: Container[Path]) -> None:
         """Bring a partial file to its full length and verify it. A damaged one is emptied and begun anew, once."""
         for begin_at in (min(os.fstat(out.fileno()).st_size, file.size_bytes), 0):
             with step("truncate", partial):
                 out.truncate(begin_at)
-            self._make_room(file, file.size_bytes - begin_at)
+            self._make_room(file, file.size_bytes - begin_at, spared)
             log.info("downloading %s/%s from byte %d of %d", file.repo_id, file.name, begin_at, file.size_bytes)
+            check = _Check(file.checksum, partial)
             for piece in file.stream(begin_at, file.size_bytes):
                 out.write(piece)
+                check.take(piece)
                 if file.stop_requested():
                     raise Interrupted(f"Stopped on request, while downloading {file.name}; what is here is kept.")
-            if file.is_whole(partial):
+            if check.is_passed:
                 return
         remove(partial)
         raise SourceError(
@@ -130,11 +136,11 @@ class FileCache:
             "Run again with --resume; if it stays so, report it on the dataset's page."
         )
 
-    def _make_room(self, file: RemoteFile, needed_bytes: int) -> None:
+    def _make_room(self, file: RemoteFile, needed_bytes: int, spared: Container[Path]) -> None:
         """Delete files that were not used for longest, until `needed_bytes` more fit the bound and the disk."""
         cached = sorted(_cached_files(self.folder))
         used = sum(size_bytes for _, size_bytes, _ in cached)
-        for _, _, path in cached:
+        for path in (path for _, _, path in cached if path not in spared):
             if used + needed_bytes <= self.max_bytes and self._fits_disk(needed_bytes):
                 return
             used -= _delete_if_unused(path)
@@ -145,6 +151,27 @@ class FileCache:
 
     def _fits_disk(self, needed_bytes: int) -> bool:
         return shutil.disk_usage(self.folder).free >= needed_bytes + SPARE_DISK_BYTES
+
+
+class _Check:
+    """Whether a download is what the source says it is, told while it comes: its checksum, where that is known.
+
+    (Its length is: `RemoteFile.stream` ends with the last byte.)
+    """
+
+    def __init__(self, checksum: tuple[str, str] | None, begun: Path) -> None:
+        """`begun`: what is here already."""
+        self._wanted = checksum[1] if checksum else None
+        digest = self._digest = hashlib.new(checksum[0] if checksum else "sha256", usedforsecurity=False)
+        with begun.open("rb") as content:
+            hashlib.file_digest(content, lambda: digest)
+
+    def take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+
+    @property
+    def is_passed(self) -> bool:
+        return self._wanted in (None, self._digest.hexdigest())
 
 
 def clear_cache(folder: Path) -> int:

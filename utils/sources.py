@@ -69,8 +69,8 @@ class SourceFiles(Protocol):
     def open(self, name: str) -> BinaryIO:
         """A file opened for reading, seekable; to be closed. SourceError where it can't be read."""
 
-    def expect(self, name: str) -> None:
-        """Tell which file is going to be opened behind the next one: it may be fetched while that one is read."""
+    def expect(self, *names: str) -> None:
+        """Tell which files are going to be opened behind the next one: they may be fetched while that one is read."""
 
     def close(self) -> None:
         """Fetch nothing more. Files that are open stay so."""
@@ -136,8 +136,8 @@ class MirrorFiles:
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
-    def expect(self, name: str) -> None:
-        """It is here."""
+    def expect(self, *names: str) -> None:
+        """They are here."""
 
     def close(self) -> None:
         """Nothing is fetched."""
@@ -176,7 +176,9 @@ class HubFiles:
         self._files = self._ask(self._list, "list of files")
         self._names = tuple(sorted(self._files))
         self._prefetcher = Prefetcher(self._fetch_ahead)
-        self._expected: str | None = None
+        self._expected: tuple[str, ...] = ()
+        self._ahead: tuple[str, ...] = ()
+        """Those that are being fetched."""
 
     def names(self) -> Sequence[str]:
         return self._names
@@ -187,21 +189,22 @@ class HubFiles:
     def open(self, name: str) -> BinaryIO:
         file = self._file(name)
         opened = file.open(self._meter) if self._access.streaming else self._cache.open(file)
-        if self._expected:  # only now: the file that is waited for has the line for itself
-            self._prefetcher.expect(self._expected)
-            self._expected = None
+        if self._expected:  # only now: a file that is waited for has the line for itself
+            self._ahead, self._expected = self._expected, ()
+            self._prefetcher.expect(*self._ahead)
         return opened
 
-    def expect(self, name: str) -> None:
+    def expect(self, *names: str) -> None:
         if self._access.fetch_ahead and not self._access.streaming:
-            self._expected = name
+            self._expected = names
 
     def close(self) -> None:
         self._prefetcher.close()
 
     def _fetch_ahead(self, name: str, is_to_end: Callable[[], bool]) -> None:
         self._cache.fetch_ahead(
-            replace(self._file(name), stop_requested=lambda: is_to_end() or self._access.stop_requested())
+            replace(self._file(name), stop_requested=lambda: is_to_end() or self._access.stop_requested()),
+            spared=[self._file(other) for other in self._ahead],
         )
 
     @property
@@ -244,6 +247,16 @@ def _is_plain(name: str) -> bool:
     """Neither hidden nor (as `../x` would) outside the folder that the file is cached in."""
     path = PurePosixPath(name)
     return not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
+
+
+def one_by_one(files: SourceFiles, names: Sequence[str]) -> Iterator[str]:
+    """The names in their order; before each, those behind it are expected.
+
+    Two: where the download of one ends before it is asked for, the line must not be idle.
+    """
+    for following, name in enumerate(names, start=1):
+        files.expect(*names[following : following + 2])
+        yield name
 
 
 def index_of(name: str, names: Sequence[str], place: str) -> int:

@@ -57,7 +57,7 @@ class _Files:
     def size_bytes(self, name: str) -> int:
         return self._sizes[self._known(name)]
 
-    def expect(self, name: str) -> None:
+    def expect(self, *names: str) -> None:
         """Nothing is fetched ahead."""
 
     def close(self) -> None:

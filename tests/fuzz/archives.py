@@ -73,7 +73,7 @@ class MemoryFiles:
         content = self._files[name]
         return io.BytesIO(content) if isinstance(content, bytes) else content()
 
-    def expect(self, name: str) -> None:
+    def expect(self, *names: str) -> None:
         """All files are here."""
 
     def close(self) -> None:

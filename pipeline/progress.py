@@ -1,7 +1,7 @@
 """The progress bar of a split: clips, audio hours, rejects, MB published. None where the output is no terminal."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,18 +14,22 @@ from utils.state import Step
 class SplitBar:
     """A bar for one split; use as a context manager."""
 
-    def __init__(self, name: str, done: int, total: int | None, shown: bool, rows: RowSchema = SPEECH) -> None:
+    def __init__(
+        self, name: str, done: int, count: Callable[[], int | None], shown: bool, rows: RowSchema = SPEECH
+    ) -> None:
+        """`count` tells how many there are in all. Asked for only where a bar is shown: it may have to read for it."""
+        is_shown = shown and sys.stderr.isatty()
         self._row_schema = rows
         self._seconds = 0.0
         self._bar = tqdm(
             desc=name,
             initial=done,
-            total=total,
+            total=count() if is_shown else None,
             unit=f" {rows.unit}",
             unit_scale=False,
             dynamic_ncols=True,
             leave=False,
-            disable=not (shown and sys.stderr.isatty()),
+            disable=not is_shown,
         )
 
     def __enter__(self) -> "SplitBar":

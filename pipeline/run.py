@@ -298,10 +298,10 @@ class _Run:
 
     def _read(self, source: SourceRun, split: str) -> None:
         uploader = source.uploaders[split]
-        total = source.processor.expected_clips(split)
+        count = partial(source.processor.expected_clips, split)
         shown = not self._options.quiet
         rows = source.processor.row_schema
-        with SplitBar(f"{source.name}/{split}", uploader.progress.read, total, shown, rows) as bar:
+        with SplitBar(f"{source.name}/{split}", uploader.progress.read, count, shown, rows) as bar:
             source.read_split(split, lambda step: bar.add(step, self._publisher.bytes_published))
 
     def _report(self, checkpoint: GivenCheckpoint, source: SourceRun | None) -> None:

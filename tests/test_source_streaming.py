@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from processors.parquet_reader import read_parquet
+from processors.source_spec import Columns
 from tests.hub_server import HubServer
 from tests.hub_sources import (
     ARCHIVE,
@@ -69,7 +71,7 @@ def test_streaming_reads_a_file_once_and_writes_nothing(
 
 
 def test_a_large_file_is_asked_for_in_growing_windows(hub: HubServer, streaming: SourceAccess) -> None:
-    """A jump costs little, reading on few requests: windows double."""
+    """A jump costs little, reading on few requests: windows grow."""
     with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
         while file.read(100_000):
             pass
@@ -130,6 +132,25 @@ def test_one_row_group_is_read_without_the_others(hub: HubServer, tmp_path: Path
 
     assert group["audio"].to_pylist() == audio[150:160]
     assert bytes_sent(hub) < 3_000_000
+
+
+def test_columns_in_turns_do_not_end_each_others_requests(
+    hub: HubServer, tmp_path: Path, streaming: SourceAccess
+) -> None:
+    """Text that lies behind the audio of each row group is read between its rows; the audio goes on coming."""
+    rows = [{"audio": {"bytes": noise(number, 100_000), "path": f"{number}.wav"}, "text": "ก"} for number in range(300)]
+    path = tmp_path / "source/train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=50, compression="none", use_dictionary=False)
+    hub.add_dataset(REPO, tmp_path / "source")
+    source = open_source(REPO, REPO, streaming, None)
+
+    clips = list(read_parquet(source, ["train.parquet"], Columns(("audio",), ("text",)), {"index": 0}))
+
+    assert [clip.audio for clip in clips] == [row["audio"]["bytes"] for row in rows]  # type: ignore[index]
+    assert [clip.key for clip in clips] == [str(number) for number in range(300)]
+    assert bytes_sent(hub) < 1.05 * path.stat().st_size
+    assert source.bytes_read < 1.05 * path.stat().st_size
+    assert len(downloads(hub)) <= 11  # its end, whether paths are names, the text of 6 row groups, 3 windows of audio
 
 
 @pytest.mark.parametrize("action", ["reset_body", "cut_body", "lost_before", "status"])

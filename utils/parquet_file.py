@@ -40,6 +40,11 @@ MAX_HEADER_BYTES: Final = 16 * 2**20
 AT_ONCE_BYTES: Final = 64 * 1000**2
 """Unpacked: what pages may hold that are read for several rows at a time."""
 
+END_BYTES: Final = 2**16
+"""Of a remote file, read at once: as many as Arrow asks for first."""
+HELD_BYTES: Final = 2 * 2**20
+"""Of small columns of a remote file, of the row groups that are being read."""
+
 _BUFFER_BYTES: Final = 2**20
 """How much of a column is read at a time. Without a size Arrow loads a row group's whole column."""
 _TAIL_BYTES: Final = 8
@@ -57,8 +62,9 @@ class ParquetFile:
     def __init__(self, stream: BinaryIO) -> None:
         self._size_bytes = stream.seek(0, os.SEEK_END)
         self._unpacked_bytes = 0
-        self._groups = _checked_groups(stream, self._size_bytes)
         self._file = _WatchedFile(stream, self._size_bytes)
+        self._file.hold_end()
+        self._groups = _checked_groups(self._file, self._size_bytes)
         self._parquet = pq.ParquetFile(self._file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         self.schema = self._parquet.schema_arrow
         leaves = len(self._parquet.schema)
@@ -95,6 +101,7 @@ class ParquetFile:
         TooMuchAtOnce before more is unpacked for one batch than is good.
         """
         chunks = self._chunks_of(groups, columns)
+        self._file.hold(chunks)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
         self._file.watch(chunks, AT_ONCE_BYTES if is_bounded and rows > 1 else None)
         for batch in self._parquet.iter_batches(
@@ -108,7 +115,9 @@ class ParquetFile:
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
-        self._file.watch(self._chunks_of([group], columns))
+        chunks = self._chunks_of([group], columns)
+        self._file.hold(chunks)
+        self._file.watch(chunks)
         return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
 
     def _chunks_of(self, groups: Iterable[int], columns: Sequence[str]) -> list[ColumnChunk]:
@@ -123,7 +132,7 @@ class ParquetFile:
         return [of_group[number] for of_group in with_rows for number in wanted]
 
 
-def _checked_groups(stream: BinaryIO, size_bytes: int) -> tuple[RowGroup, ...]:
+def _checked_groups(stream: "_WatchedFile", size_bytes: int) -> tuple[RowGroup, ...]:
     """The row groups by the footer, which is not too large and claims no more than the file can hold."""
     stream.seek(max(0, size_bytes - _TAIL_BYTES))
     footer_bytes = int.from_bytes(stream.read(_TAIL_BYTES)[:4], "little")
@@ -163,11 +172,32 @@ class _WatchedFile(io.RawIOBase):
     def __init__(self, stream: BinaryIO, size_bytes: int) -> None:
         self._stream = stream
         self._size_bytes = size_bytes
+        self._at = 0
+        self._held: list[tuple[int, bytes]] = []
+        """(where in the file, content)."""
         self._starts: list[int] = []
         self._chunks: list[_Pages] = []
         self.unpacked_bytes = 0
         """Of the pages that were read, since this was set to 0."""
         self._most_bytes: int | None = None
+
+    def hold_end(self) -> None:
+        """Where the file is remote: have its last bytes in memory. We and Arrow look for the footer there, in steps."""
+        self._hold([(max(0, self._size_bytes - END_BYTES), self._size_bytes)] if self._size_bytes else [])
+
+    def hold(self, chunks: Sequence[ColumnChunk]) -> None:
+        """Where the file is remote: have the small ones of these in memory, and nothing else.
+
+        Arrow reads columns in turns. A small one that lies behind a large one would otherwise end the request that
+        brings the large one, and what that has on its way would come twice.
+        """
+        self._hold([(start, end) for start, end in _small_ranges(chunks) if end <= self._size_bytes])
+
+    def _hold(self, ranges: Iterable[tuple[int, int]]) -> None:
+        read_aside = getattr(self._stream, "read_aside", None)
+        if read_aside is not None:
+            self._held = []  # before there are others
+            self._held = [(start, read_aside(start, end)) for start, end in ranges]
 
     def watch(self, chunks: Sequence[ColumnChunk], most_bytes: int | None = None) -> None:
         """Follow these column chunks from now on, and no others. They do not overlap.
@@ -186,9 +216,8 @@ class _WatchedFile(io.RawIOBase):
 
     def _dictionary_bytes(self, chunk: ColumnChunk) -> int:
         """The size of the dictionary that a column chunk begins with; 0 where it begins with anything else."""
-        self._stream.seek(chunk.first_page)
         try:
-            page = read_page_header(self._stream.read(_HEADER_BYTES), 0)
+            page = read_page_header(self._bytes_at(chunk.first_page, min(_HEADER_BYTES, chunk.size_bytes)), 0)
         except (IndexError, NotThrift):  # a dictionary's is short, and has no statistics
             return 0
         return page.unpacked_bytes if page.is_dictionary else 0
@@ -200,19 +229,44 @@ class _WatchedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._stream.tell()
+        return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
+        self._at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size_bytes}[whence] + offset
+        return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        at = self._stream.tell()
-        content = self._stream.read(size)
+        at = self._at
+        content = self._bytes_at(at, size if size >= 0 else self._size_bytes - at)
+        self._at += len(content)
         if (number := bisect_right(self._starts, at) - 1) >= 0:
             self.unpacked_bytes += self._chunks[number].follow(at, content)
             if self._most_bytes is not None and self.unpacked_bytes > self._most_bytes:
                 raise TooMuchAtOnce
         return content
+
+    def _bytes_at(self, at: int, size: int) -> bytes:
+        for start, held in self._held:
+            if start <= at and at + size <= start + len(held):
+                return held[at - start : at - start + size]
+        if self._stream.tell() != at:
+            self._stream.seek(at)
+        return self._stream.read(size)
+
+
+def _small_ranges(chunks: Sequence[ColumnChunk]) -> list[tuple[int, int]]:
+    """(start, end) of what the small column chunks take of the file; neighbours together, `HELD_BYTES` in all."""
+    ranges: list[tuple[int, int]] = []
+    left = HELD_BYTES
+    for chunk in sorted(chunks, key=lambda chunk: chunk.first_page):
+        start, end = chunk.first_page, chunk.first_page + chunk.size_bytes
+        if chunk.size_bytes > left:
+            continue
+        left -= chunk.size_bytes
+        if ranges and ranges[-1][1] == start:
+            start, _ = ranges.pop()
+        ranges.append((start, end))
+    return ranges
 
 
 class _Pages:

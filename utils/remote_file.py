@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from utils import hub
 from utils.byte_meter import ByteMeter
@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 2**20
 FIRST_WINDOW_BYTES = 2**20
+WINDOW_GROWTH = 8
 LARGEST_WINDOW_BYTES = 256 * 2**20
-"""Reading on doubles what the next request asks for, so a jump costs little and a terabyte few requests.
+"""Reading on has the next request ask for more, so a jump costs little, and a large file few requests: until the first
+byte of each has come the line is idle.
 
 A window is not held in memory: its bytes wait in the connection until they are read.
 """
@@ -52,9 +54,9 @@ class RemoteFile:
     patience: hub.Patience = field(default_factory=hub.Patience)
     stop_requested: Callable[[], bool] = hub.never
 
-    def open(self, meter: ByteMeter | None = None) -> BinaryIO:
+    def open(self, meter: ByteMeter | None = None) -> "RemoteStream":
         """A seekable file whose bytes come from the network as they are read; a few MB of memory at most."""
-        return io.BufferedReader(RangeReader(self, meter or ByteMeter()), BUFFER_BYTES)
+        return RemoteStream(self, meter or ByteMeter())
 
     def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
         """The bytes of [start, end), in pieces as they come.
@@ -112,6 +114,21 @@ class RemoteFile:
         with get_session().stream("GET", url, headers=headers) as answer:
             hf_raise_for_status(answer)
             yield answer
+
+
+class RemoteStream(io.BufferedReader):
+    """A remote file, open for reading."""
+
+    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+        super().__init__(RangeReader(file, meter), BUFFER_BYTES)
+        self._file = file
+        self._meter = meter
+
+    def read_aside(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end), by a request of their own: what is read on from elsewhere goes on coming."""
+        content = b"".join(self._file.stream(start, end))
+        self._meter.bytes_read += len(content)
+        return content
 
 
 class RangeReader(io.RawIOBase):
@@ -178,7 +195,8 @@ class RangeReader(io.RawIOBase):
 
     def _begin_window(self, wanted: int) -> None:
         read_on = self._position == self._window_end > 0
-        self._window_bytes = min(self._window_bytes * 2, LARGEST_WINDOW_BYTES) if read_on else FIRST_WINDOW_BYTES
+        grown = min(self._window_bytes * WINDOW_GROWTH, LARGEST_WINDOW_BYTES)
+        self._window_bytes = grown if read_on else FIRST_WINDOW_BYTES
         self._window_end = min(self._position + max(self._window_bytes, wanted), self._file.size_bytes)
         self._stream.close()
         self._stream = self._file.stream(self._position, self._window_end)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from processors.reading import (
     MAX_CLIP_BYTES,
     MAX_TEXT_BYTES,
+    base_name_of,
     behind_the_end,
     damage_explained,
     file_in,
@@ -109,7 +110,7 @@ class _Cells:
 
 
 def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
-    name = PurePosixPath(cells.path).name or place
+    name = base_name_of(cells.path) or place
     return RawClip(
         key=cells.key or place,
         position=after,

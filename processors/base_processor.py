@@ -144,7 +144,7 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
         self.files.names()
 
     def expected_clips(self, split: str) -> int | None:
-        """How many clips `read` yields from the start of a split, where that is cheap to tell; for the ETA."""
+        """How many clips `read` yields from the start of a split, about, where that is cheap to tell; for the ETA."""
         return None
 
     @classmethod

@@ -74,6 +74,10 @@ class HubServer(Inspected):
         self._place.cdn = f"http://localhost:{self.port}" if host == "127.0.0.1" else self.endpoint
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
+    def throttle(self, bytes_per_s: float | None) -> None:
+        """From now on slow every connection's bodies down to this; None: no more."""
+        self._http.throttle_bytes_per_s = bytes_per_s
+
     def __enter__(self) -> Self:
         """Begin to serve."""
         self._thread.start()

@@ -66,7 +66,7 @@ def test_the_next_file_is_there_when_it_is_opened(files: SourceFiles, hub: HubSe
 
 def test_a_file_that_is_being_fetched_is_waited_for(files: SourceFiles, hub: HubServer) -> None:
     """Two who want the same file download it once."""
-    hub.throttle_bytes_per_s = 1_000_000
+    hub.throttle(1_000_000)
     files.expect(SECOND)
 
     assert read(files, FIRST) == PARTS[FIRST]
@@ -87,16 +87,41 @@ def test_the_file_behind_it_is_there_too(files: SourceFiles, hub: HubServer, tmp
 def test_what_is_fetched_ahead_takes_no_room_of_what_is_read_before(
     hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a cache for two files the third is not downloaded in place of the second, which would come twice then."""
+    """In a cache for two files the third is not downloaded in place of the second, which would come twice then.
+
+    Nor is anything else deleted for it: that would not make room enough.
+    """
+    hub.add_dataset(REPO, make_source(tmp_path / "source", {"small.txt": noise(9, 50_000), **PARTS}))
     files = open_source(REPO, REPO, access(tmp_path / "cache", fetch_ahead=True, max_cache_bytes=700_000), None)
+    read(files, "small.txt")
     files.expect(SECOND, THIRD)
 
     with caplog.at_level("DEBUG", "utils.prefetch"), files.open(FIRST):
         wait_until(lambda: f"{THIRD} is not fetched" in caplog.text or cached(tmp_path, THIRD))
         assert not cached(tmp_path, THIRD)
     files.close()
+    assert cached(tmp_path, "small.txt")
     assert read(files, SECOND) == PARTS[SECOND]
-    assert len(downloads(hub)) == 2
+    assert len(downloads(hub)) == 3
+
+
+def test_behind_a_file_that_can_not_be_fetched_ahead_nothing_is(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That one comes first: a smaller one behind it would take its room, and the run would end."""
+    sizes = {FIRST: 600_000, SECOND: 800_000, THIRD: 400_000}
+    parts = {name: noise(0, size) for name, size in sizes.items()}
+    hub.add_dataset("me/unequal", make_source(tmp_path / "unequal", parts))
+    way = access(tmp_path / "cache", fetch_ahead=True, max_cache_bytes=1_000_000)
+    files = open_source("me/unequal", "me/unequal", way, None)
+    files.expect(SECOND, THIRD)
+
+    with caplog.at_level("DEBUG", "utils.prefetch"), files.open(FIRST):
+        wait_until(lambda: f"{SECOND} is not fetched" in caplog.text)
+        threading.Event().wait(0.3)
+        assert not cached(tmp_path, THIRD)
+    assert read(files, SECOND) == parts[SECOND]
+    files.close()
 
 
 def test_what_fails_ahead_is_met_by_whoever_opens_the_file(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
@@ -112,7 +137,7 @@ def test_what_fails_ahead_is_met_by_whoever_opens_the_file(files: SourceFiles, h
 def test_closing_ends_a_download_and_keeps_what_came(files: SourceFiles, hub: HubServer, tmp_path: Path) -> None:
     files.expect(SECOND)
     assert read(files, FIRST) == PARTS[FIRST]
-    hub.throttle_bytes_per_s = 200_000
+    hub.throttle(200_000)
 
     files.close()
 
@@ -152,12 +177,13 @@ def test_only_the_last_wish_counts() -> None:
     began, go_on = threading.Event(), threading.Event()
     fetched: list[str] = []
 
-    def fetch(name: str, is_to_end: Callable[[], bool]) -> None:
+    def fetch(name: str, is_to_end: Callable[[], bool]) -> bool:
         fetched.append(name)
         began.set()
         go_on.wait(30)
         if name == "b":
             raise SourceError("it is gone")
+        return True
 
     prefetcher = Prefetcher(fetch)
     prefetcher.expect("a")

@@ -13,7 +13,7 @@ import pytest
 
 from processors import parquet_reader
 from processors import tar_reader as tars
-from processors.parquet_reader import read_parquet
+from processors.parquet_reader import count_rows, read_parquet
 from processors.reading import file_in
 from processors.source_spec import Columns
 from tests.mirrors import Open, clips_of, opener
@@ -360,6 +360,31 @@ class WatchedFiles(MirrorFiles):
 
         with super().open(name) as file:
             return Watched(file.name)  # type: ignore[return-value]
+
+
+def test_rows_are_counted_by_some_footers_and_the_files_sizes(tmp_path: Path) -> None:
+    """Of many files only the first ones are opened; of few all of them, and then the number is exact."""
+    for number in range(30):
+        table = pa.table({"audio": [bytes(10_000)] * (20 + number % 2)})
+        pq.write_table(table, tmp_path / f"{number:02d}.parquet", compression="none", use_dictionary=False)
+    files = Opened(tmp_path)
+
+    assert count_rows(files, files.names()[:5]) == 20 + 21 + 20 + 21 + 20
+    assert count_rows(files, files.names()) == pytest.approx(15 * 41, rel=0.02)
+    assert len(files.opened) == 5 + 8
+    assert count_rows(files, []) == 0
+
+
+class Opened(MirrorFiles):
+    """Notes which files are opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.opened: list[str] = []
+
+    def open(self, name: str) -> BinaryIO:
+        self.opened.append(name)
+        return super().open(name)
 
 
 def test_a_large_row_group_is_read_from_any_row_without_being_loaded_whole(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.hub_sources import (
 )
 from utils.errors import Interrupted, SourceError
 from utils.hub import Patience
+from utils.parquet_thrift import ColumnChunk, RowGroup
 from utils.remote_file import RemoteFile
 from utils.sources import SourceAccess, open_source
 
@@ -151,6 +152,42 @@ def test_columns_in_turns_do_not_end_each_others_requests(
     assert bytes_sent(hub) < 1.05 * path.stat().st_size
     assert source.bytes_read < 1.05 * path.stat().st_size
     assert len(downloads(hub)) <= 11  # its end, whether paths are names, the text of 6 row groups, 3 windows of audio
+
+
+def test_small_row_groups_are_streamed_too(hub: HubServer, tmp_path: Path, streaming: SourceAccess) -> None:
+    """Groups that could be held whole: their audio comes in one go all the same, their small columns in one request."""
+    audio = {"audio": {"bytes": noise(0, 10_000), "path": "a.wav"}}
+    rows = [{**audio, **{f"text{number}": f"{row}" for number in range(6)}} for row in range(1000)]
+    path = tmp_path / "source/train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=50, compression="none", use_dictionary=False)
+    hub.add_dataset(REPO, tmp_path / "source")
+    source = open_source(REPO, REPO, streaming, None)
+    columns = Columns(("audio",), ("text0",), metadata=("text2", "text4"))
+
+    clips = list(read_parquet(source, ["train.parquet"], columns, {"index": 0}))
+
+    assert [clip.transcript for clip in clips] == [str(row) for row in range(1000)]
+    assert len(downloads(hub)) <= 1 + 1 + 20 + 3  # the end, the paths, what is small in each group, windows
+    assert bytes_sent(hub) < 1.05 * path.stat().st_size
+
+
+@pytest.mark.parametrize(("first_page", "size"), [(-1_000_000, 10), (-(10**12), 0), (4, -1), (4, 10**12), (10**12, 10)])
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_columns_outside_of_the_file_are_not_asked_for(
+    *, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_page: int, size: int, is_streamed: bool
+) -> None:
+    """A footer that lies about where its columns are is damage, before any byte of them is read."""
+    table = pa.table({"audio": [noise(0, 1000)], "text": ["ก"]})
+    pq.write_table(table, tmp_path / "source/train.parquet")
+    hub.add_dataset(REPO, tmp_path / "source")
+    source = open_source(REPO, REPO, access(tmp_path / "cache", streaming=is_streamed), None)
+    group = RowGroup(1, (ColumnChunk(4, 10), ColumnChunk(first_page, size)))
+    monkeypatch.setattr("utils.parquet_file.read_row_groups", lambda footer: (group,))
+
+    with pytest.raises(SourceError, match="outside of the file"):
+        list(read_parquet(source, ["train.parquet"], Columns(("audio",), ("text",)), {"index": 0}))
+
+    assert len(downloads(hub)) == 1
 
 
 @pytest.mark.parametrize("action", ["reset_body", "cut_body", "lost_before", "status"])

@@ -12,7 +12,7 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.parquet_thrift import ColumnChunk, NotThrift, PageHeader, RowGroup, read_page_header, read_row_groups
+from utils.remote_file import PASSED_OVER_BYTES, RemoteStream
 
 MAX_FOOTER_BYTES: Final = 2**20
 """Two thousand row groups of audio and text. Arrow takes up to 230 times as much memory."""
@@ -42,8 +43,10 @@ AT_ONCE_BYTES: Final = 64 * 1000**2
 
 END_BYTES: Final = 2**16
 """Of a remote file, read at once: as many as Arrow asks for first."""
-HELD_BYTES: Final = 2 * 2**20
+HELD_BYTES: Final = PASSED_OVER_BYTES
 """Of small columns of a remote file, of the row groups that are being read."""
+_BETWEEN_BYTES: Final = 2**16
+"""Between two of them: what is asked for with them rather than by a request more."""
 
 _BUFFER_BYTES: Final = 2**20
 """How much of a column is read at a time. Without a size Arrow loads a row group's whole column."""
@@ -149,7 +152,10 @@ def _checked_groups(stream: "_WatchedFile", size_bytes: int) -> tuple[RowGroup, 
     rows = sum(group.rows for group in groups)
     if min((group.rows for group in groups), default=0) < 0 or rows > MAX_ROWS_A_BYTE * size_bytes:
         raise pa.ArrowInvalid(f"it claims {rows:,} rows in {size_bytes:,} bytes")
-    _refuse_overlaps(_chunks(groups))
+    chunks = _chunks(groups)
+    if any(not 0 <= chunk.first_page <= chunk.first_page + chunk.size_bytes <= size_bytes for chunk in chunks):
+        raise pa.ArrowInvalid("a column lies outside of the file")
+    _refuse_overlaps(chunks)
     return groups
 
 
@@ -162,7 +168,7 @@ def _refuse_overlaps(chunks: list[ColumnChunk]) -> None:
     """Whose bytes are whose must be known to follow them; and many columns of the same bytes are many times as much."""
     in_order = sorted(chunks, key=lambda chunk: chunk.first_page)
     for before, after in pairwise(in_order):
-        if before.size_bytes < 0 or before.first_page + before.size_bytes > after.first_page:
+        if before.first_page + before.size_bytes > after.first_page:
             raise pa.ArrowInvalid("its columns overlap each other")
 
 
@@ -183,7 +189,7 @@ class _WatchedFile(io.RawIOBase):
 
     def hold_end(self) -> None:
         """Where the file is remote: have its last bytes in memory. We and Arrow look for the footer there, in steps."""
-        self._hold([(max(0, self._size_bytes - END_BYTES), self._size_bytes)] if self._size_bytes else [])
+        self._hold([(max(0, self._size_bytes - END_BYTES), self._size_bytes)])
 
     def hold(self, chunks: Sequence[ColumnChunk]) -> None:
         """Where the file is remote: have the small ones of these in memory, and nothing else.
@@ -191,13 +197,12 @@ class _WatchedFile(io.RawIOBase):
         Arrow reads columns in turns. A small one that lies behind a large one would otherwise end the request that
         brings the large one, and what that has on its way would come twice.
         """
-        self._hold([(start, end) for start, end in _small_ranges(chunks) if end <= self._size_bytes])
+        self._hold(_small_ranges(chunks))
 
     def _hold(self, ranges: Iterable[tuple[int, int]]) -> None:
-        read_aside = getattr(self._stream, "read_aside", None)
-        if read_aside is not None:
+        if isinstance(self._stream, RemoteStream):
             self._held = []  # before there are others
-            self._held = [(start, read_aside(start, end)) for start, end in ranges]
+            self._held = [(start, self._stream.read_aside(start, end)) for start, end in ranges]
 
     def watch(self, chunks: Sequence[ColumnChunk], most_bytes: int | None = None) -> None:
         """Follow these column chunks from now on, and no others. They do not overlap.
@@ -255,15 +260,16 @@ class _WatchedFile(io.RawIOBase):
 
 
 def _small_ranges(chunks: Sequence[ColumnChunk]) -> list[tuple[int, int]]:
-    """(start, end) of what the small column chunks take of the file; neighbours together, `HELD_BYTES` in all."""
+    """(start, end) of what all column chunks but the largest take of the file, the small ones first: as many as are
+    held. Neighbours come together, with what little is between them."""
+    by_size = sorted(chunks, key=lambda chunk: chunk.size_bytes)
+    small = by_size[:-1] if len(chunks) > 1 else by_size
+    sums = accumulate(chunk.size_bytes for chunk in small)
+    held = [chunk for chunk, so_far in zip(small, sums, strict=True) if so_far <= HELD_BYTES]
     ranges: list[tuple[int, int]] = []
-    left = HELD_BYTES
-    for chunk in sorted(chunks, key=lambda chunk: chunk.first_page):
+    for chunk in sorted(held, key=lambda chunk: chunk.first_page):
         start, end = chunk.first_page, chunk.first_page + chunk.size_bytes
-        if chunk.size_bytes > left:
-            continue
-        left -= chunk.size_bytes
-        if ranges and ranges[-1][1] == start:
+        if ranges and start - ranges[-1][1] <= _BETWEEN_BYTES:
             start, _ = ranges.pop()
         ranges.append((start, end))
     return ranges

@@ -16,8 +16,12 @@ _ENDS_WITHIN_S: Final = 5.0
 class Prefetcher:
     """Has files fetched ahead, one at a time: those that were last asked for."""
 
-    def __init__(self, fetch: Callable[[str, Callable[[], bool]], None]) -> None:
-        """`fetch(name, is_to_end)` gets one file. What it fails with is left to whoever opens that file."""
+    def __init__(self, fetch: Callable[[str, Callable[[], bool]], bool]) -> None:
+        """`fetch(name, is_to_end)` gets one file, and says whether it is there now.
+
+        What it fails with is left to whoever opens that file. Those behind it are not fetched then: that one has to
+        come first, and they would take its room and its line.
+        """
         self._fetch = fetch
         self._wanted: tuple[str, ...] = ()
         self._is_closed = False
@@ -42,18 +46,19 @@ class Prefetcher:
             self._thread.join(_ENDS_WITHIN_S)
 
     def _work(self) -> None:
-        while (name := self._next()) is not None:
+        while names := self._next():
             try:
-                self._fetch(name, lambda: self._is_closed)
+                is_there = self._fetch(names[0], lambda: self._is_closed)
             except IngestError as error:
-                log.debug("%s is not fetched ahead: %s", name, error)
+                log.debug("%s is not fetched ahead: %s", names[0], error)
+                is_there = False
+            with self._changed:
+                if self._wanted is names:
+                    self._wanted = names[1:] if is_there else ()
 
-    def _next(self) -> str | None:
+    def _next(self) -> tuple[str, ...]:
+        """What is wanted, once there is something; nothing once this is closed."""
         with self._changed:
             while not self._wanted and not self._is_closed:
                 self._changed.wait()
-            if self._is_closed:
-                return None
-            name, *later = self._wanted
-            self._wanted = tuple(later)
-            return name
+            return () if self._is_closed else self._wanted

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 2**20
 FIRST_WINDOW_BYTES = 2**20
+PASSED_OVER_BYTES = 2 * 2**20
+"""Who jumps no further ahead has what is between read and dropped: a new request takes as long."""
 WINDOW_GROWTH = 8
 LARGEST_WINDOW_BYTES = 256 * 2**20
 """Reading on has the next request ask for more, so a jump costs little, and a large file few requests: until the first
@@ -64,6 +66,8 @@ class RemoteFile:
         Raises SourceError where the Hub refuses, or can't be reached for longer than our patience
         lasts; Interrupted where a stop is requested while we wait for it.
         """
+        if start < 0:
+            raise ValueError(f"a file has no byte {start}")
         waits = self.patience.waits()
         while start < end:
             try:
@@ -96,8 +100,11 @@ class RemoteFile:
                 position += len(piece)
                 if wanted:
                     yield wanted
-                if position >= end:
+                if position >= end and answer.status_code != 206:
                     return
+        # What was asked for as a part is read to its end: its connection can serve the next request.
+        if position >= end:
+            return
         raise httpx2.RemoteProtocolError(f"the answer ended at byte {position} of {end}")
 
     @contextmanager
@@ -187,7 +194,7 @@ class RangeReader(io.RawIOBase):
                 self._rest = self._rest[skip:]
                 return
             ahead = self._position - self._received
-            if not (0 <= ahead <= FIRST_WINDOW_BYTES and self._position < self._window_end):
+            if not (0 <= ahead <= PASSED_OVER_BYTES and self._position < self._window_end):
                 self._begin_window(wanted)
             self._rest = memoryview(next(self._stream))
             self._received += len(self._rest)

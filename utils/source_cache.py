@@ -67,15 +67,16 @@ class FileCache:
                     return opened
                 self._download(file, path)
 
-    def fetch_ahead(self, file: RemoteFile, spared: Sequence[RemoteFile] = ()) -> None:
+    def fetch_ahead(self, file: RemoteFile, spared: Sequence[RemoteFile] = ()) -> bool:
         """Download a file that is not there yet, where that leaves the disk room enough for all else.
 
-        None of `spared` is deleted for it. Raises as `open` does.
+        Returns whether it is there now. None of `spared` is deleted for it. Raises as `open` does.
         """
         path = self._path(file)
         with self._disk_errors(file):
             if not path.exists() and self._leaves_room(file.size_bytes):
                 self._download(file, path, {self._path(other) for other in spared})
+            return path.exists()
 
     def _leaves_room(self, needed_bytes: int) -> bool:
         """Whether the disk keeps some to spare."""
@@ -140,11 +141,14 @@ class FileCache:
         """Delete files that were not used for longest, until `needed_bytes` more fit the bound and the disk."""
         cached = sorted(_cached_files(self.folder))
         used = sum(size_bytes for _, size_bytes, _ in cached)
-        for path in (path for _, _, path in cached if path not in spared):
+        unused = [(size, path) for _, size, path in cached if path not in spared and _is_unused(path)]
+        if used - sum(size for size, _ in unused) + needed_bytes > self.max_bytes:
+            raise SourceError(_too_large(file, self.max_bytes))
+        for _, path in unused:
             if used + needed_bytes <= self.max_bytes and self._fits_disk(needed_bytes):
                 return
             used -= _delete_if_unused(path)
-        if used + needed_bytes > self.max_bytes:
+        if used + needed_bytes > self.max_bytes:  # another run has begun to read one
             raise SourceError(_too_large(file, self.max_bytes))
         if not self._fits_disk(needed_bytes):
             raise Stopped(_disk_full(file, self.folder))
@@ -162,16 +166,19 @@ class _Check:
     def __init__(self, checksum: tuple[str, str] | None, begun: Path) -> None:
         """`begun`: what is here already."""
         self._wanted = checksum[1] if checksum else None
-        digest = self._digest = hashlib.new(checksum[0] if checksum else "sha256", usedforsecurity=False)
-        with begun.open("rb") as content:
-            hashlib.file_digest(content, lambda: digest)
+        self._digest = None
+        if checksum:
+            digest = self._digest = hashlib.new(checksum[0], usedforsecurity=False)
+            with begun.open("rb") as content:
+                hashlib.file_digest(content, lambda: digest)
 
     def take(self, piece: bytes) -> None:
-        self._digest.update(piece)
+        if self._digest:
+            self._digest.update(piece)
 
     @property
     def is_passed(self) -> bool:
-        return self._wanted in (None, self._digest.hexdigest())
+        return self._digest is None or self._digest.hexdigest() == self._wanted
 
 
 def clear_cache(folder: Path) -> int:
@@ -219,6 +226,15 @@ def _open_shared(path: Path, size_bytes: int, meter: ByteMeter) -> BinaryIO | No
     opened.close()  # deleted before we had the lock, or cut short by something that is not us
     remove(path)
     return None
+
+
+def _is_unused(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _delete_if_unused(path: Path) -> int:

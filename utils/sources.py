@@ -201,8 +201,8 @@ class HubFiles:
     def close(self) -> None:
         self._prefetcher.close()
 
-    def _fetch_ahead(self, name: str, is_to_end: Callable[[], bool]) -> None:
-        self._cache.fetch_ahead(
+    def _fetch_ahead(self, name: str, is_to_end: Callable[[], bool]) -> bool:
+        return self._cache.fetch_ahead(
             replace(self._file(name), stop_requested=lambda: is_to_end() or self._access.stop_requested()),
             spared=[self._file(other) for other in self._ahead],
         )

@@ -6,6 +6,7 @@ import random
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -251,15 +252,19 @@ def test_a_stop_is_heard_while_waiting_for_the_hub(hub: HubServer, streaming: So
         file.read()
 
 
-def test_a_server_without_ranges_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for a part, it sends the whole: only the part is taken."""
+@pytest.mark.parametrize(("status", "first"), [(200, 0), (206, 70_000)])
+def test_a_server_that_sends_more_than_it_was_asked_for_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, status: int, first: int
+) -> None:
+    """Asked for a part, it sends the whole, or all from there on: only the part is taken."""
 
     class WholeFiles(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "100000")
+            self.send_response(status)
+            self.send_header("Content-Length", str(900_000 - first))
             self.end_headers()
-            self.wfile.write(noise(3, 100_000))
+            with suppress(ConnectionError):
+                self.wfile.write(noise(3, 900_000)[first:])
 
         def log_message(self, *_: object) -> None:
             """Say nothing on the terminal."""
@@ -268,7 +273,7 @@ def test_a_server_without_ranges_is_read_all_the_same(monkeypatch: pytest.Monkey
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
 
-        part = b"".join(RemoteFile(REPO, "main", "a.tsv", 100_000).stream(70_000, 90_000))
+        part = b"".join(RemoteFile(REPO, "main", "a.tsv", 900_000).stream(70_000, 90_000))
         server.shutdown()
 
-    assert part == noise(3, 100_000)[70_000:90_000]
+    assert part == noise(3, 900_000)[70_000:90_000]

@@ -100,10 +100,10 @@ class RemoteFile:
                 position += len(piece)
                 if wanted:
                     yield wanted
-                if position >= end and answer.status_code != 206:
+                if position > end or (position == end and answer.status_code != 206):
                     return
-        # What was asked for as a part is read to its end: its connection can serve the next request.
-        if position >= end:
+        # What was asked for as a part was read to its end: its connection can serve the next request.
+        if position == end:
             return
         raise httpx2.RemoteProtocolError(f"the answer ended at byte {position} of {end}")
 

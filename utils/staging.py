@@ -122,7 +122,10 @@ class Segment:
 
     @cached_property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:  # the thread that publishes has just deleted it
+            return 0
 
     @cached_property
     def rows_index(self) -> pa.Table:

@@ -80,6 +80,16 @@ def test_rows_rejects_and_progress_survive_reopening(tmp_path: Path) -> None:
     assert found.segments[0].source_ids() == [f"Corpus/train/{number}" for number in (1, 2, 5, 3)]
 
 
+def test_a_segment_that_was_deleted_meanwhile_takes_no_room(tmp_path: Path) -> None:
+    """The thread that publishes deletes segments while another one counts what is staged."""
+    stage(tmp_path, "kkr", "rk")
+    found = staging(tmp_path)
+
+    found.segments[0].path.unlink()
+
+    assert found.size_bytes == found.segments[1].path.stat().st_size
+
+
 def test_recovery_goes_on_after_the_last_segment(tmp_path: Path) -> None:
     """The progress to read on from is that of the last closed segment."""
     taken = stage(tmp_path, "kkruk", "rkn")

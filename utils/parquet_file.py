@@ -118,9 +118,7 @@ class ParquetFile:
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
-        chunks = self._chunks_of([group], columns)
-        self._file.hold(chunks)
-        self._file.watch(chunks)
+        self._file.watch(self._chunks_of([group], columns))
         return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
 
     def _chunks_of(self, groups: Iterable[int], columns: Sequence[str]) -> list[ColumnChunk]:

@@ -40,6 +40,8 @@ AHEAD_SPARE_DISK_BYTES = 8 * 1000**3
 _GB = 1000**3
 _LOCK_POLL_S = 0.2
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_USE = (BlockingIOError, FileNotFoundError)
+"""What locking a file raises that somebody uses, or that another run has given its name or deleted."""
 
 
 @dataclass(frozen=True)
@@ -229,25 +231,27 @@ def _open_shared(path: Path, size_bytes: int, meter: ByteMeter) -> BinaryIO | No
 
 
 def _is_unused(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except (BlockingIOError, FileNotFoundError):
-        return False
+    with suppress(*_IN_USE), _held_alone(path):
+        return True
+    return False
 
 
 def _delete_if_unused(path: Path) -> int:
     """Delete a file unless somebody has it locked; returns the bytes freed."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            size_bytes = os.fstat(file.fileno()).st_size
-            remove(path)
-    except (BlockingIOError, FileNotFoundError):  # in use, or deleted by another run
-        return 0
-    log.info("deleted %s from the cache", path)
-    return size_bytes
+    with suppress(*_IN_USE), _held_alone(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        remove(path)
+        log.info("deleted %s from the cache", path)
+        return size_bytes
+    return 0
+
+
+@contextmanager
+def _held_alone(path: Path) -> Iterator[BinaryIO]:
+    """The file, while nobody else reads or writes it. Raises one of `_IN_USE` where somebody does."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
 
 
 def _cached_files(folder: Path) -> Iterator[tuple[int, int, Path]]:

@@ -277,3 +277,9 @@ def test_a_server_that_sends_more_than_it_was_asked_for_is_read_all_the_same(
         server.shutdown()
 
     assert part == noise(3, 900_000)[70_000:90_000]
+
+
+def test_no_byte_before_the_first_is_asked_for() -> None:
+    """A file's footer may lie about where things are; a request for what no file has would never end."""
+    with pytest.raises(ValueError, match="no byte -1"):
+        next(RemoteFile(REPO, "main", "a.tsv", 900_000).stream(-1, 10))

@@ -20,7 +20,7 @@ from pipeline.options import Options
 from pipeline.progress import SplitBar
 from pipeline.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from processors import PAID, OwnSources, create, describe, source_name
-from processors.base_processor import ProcessorConfig, RunHooks, SourceInfo
+from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.committer import Committer
 from utils.dedup_mode import Dedup
@@ -298,7 +298,7 @@ class _Run:
 
     def _read(self, source: SourceRun, split: str) -> None:
         uploader = source.uploaders[split]
-        count = partial(source.processor.expected_clips, split)
+        count = partial(_expected_clips, source.processor, split)
         shown = not self._options.quiet
         rows = source.processor.row_schema
         with SplitBar(f"{source.name}/{split}", uploader.progress.read, count, shown, rows) as bar:
@@ -335,6 +335,13 @@ class _Run:
                 result.reasons[source.name, split] = uploader.reject_reasons
         unchanged = self._publisher.committed.sequence == self._sequence_before
         result.nothing_to_do = unchanged and not result.failures and not result.interrupted
+
+
+def _expected_clips(processor: BaseProcessor, split: str) -> int | None:
+    """For the bar, so only on a terminal: what can't be read is told when it is read, as anywhere else."""
+    with suppress(SourceError):
+        return processor.expected_clips(split)
+    return None
 
 
 def make_target(options: Options, token: str | None, stop: StopRequest) -> Target:

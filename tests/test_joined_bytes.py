@@ -1,47 +1,92 @@
 """Byte strings gathered in memory that is used again: what is in it is what was added."""
 
 import numpy as np
+import pyarrow as pa
+import pytest
 
-from utils.joined_bytes import ROOM_BYTES, JoinedBytes
+from utils import joined_bytes
+from utils.joined_bytes import MOST_FREE, ROOM_BYTES, JoinedBytes
+
+
+@pytest.fixture(autouse=True)
+def nothing_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests have left is not used."""
+    monkeypatch.setattr(joined_bytes, "_free", [])
+
+
+def joined(*values: bytes) -> JoinedBytes:
+    made = JoinedBytes()
+    for value in values:
+        made.add(value)
+    return made
+
+
+def address(array: pa.Array) -> int:
+    return int(array.buffers()[2].address)
 
 
 def test_what_was_added_comes_out_in_its_order() -> None:
     """Also nothing at all, and empty strings."""
-    joined = JoinedBytes()
-    assert joined.as_array().to_pylist() == []
+    made = JoinedBytes()
+    assert made.take().to_pylist() == []
     for value in (b"a", b"", b"bcd"):
-        joined.add(value)
-    assert joined.as_array().to_pylist() == [b"a", b"", b"bcd"]
+        made.add(value)
+    assert made.take().to_pylist() == [b"a", b"", b"bcd"]
 
 
-def test_cleared_it_begins_anew() -> None:
+def test_taken_it_begins_anew() -> None:
     """Nothing of what was there before comes out."""
-    joined = JoinedBytes()
-    joined.add(b"long ago")
-    joined.clear()
-    joined.add(b"now")
-    assert joined.as_array().to_pylist() == [b"now"]
+    made = joined(b"long ago")
+    made.take()
+    made.add(b"now")
+    assert made.take().to_pylist() == [b"now"]
+
+
+def test_what_somebody_has_stays_as_it_is() -> None:
+    """Were it only a slice of it, or made into another array."""
+    made = joined(b"first", b"second")
+    slice_of_it = made.take().slice(1)
+    made.add(b"third")
+    struct = pa.StructArray.from_arrays([made.take()], ["bytes"])
+    made.add(b"fourth")
+    assert made.take().to_pylist() == [b"fourth"]
+    assert slice_of_it.to_pylist() == [b"second"]
+    assert struct.to_pylist() == [{"bytes": b"third"}]
+
+
+def test_memory_is_used_again_when_nobody_has_it() -> None:
+    """New memory comes page by page, each cleared by the kernel."""
+    made = joined(b"first")
+    first = made.take()
+    where = address(first)
+    made.add(b"second")
+    second = made.take()
+    assert address(second) != where
+    del first
+    made.add(b"third")
+    assert address(made.take()) == where
+
+
+def test_only_so_much_is_kept() -> None:
+    """However many were in use at a time."""
+    taken = [joined(b"one").take() for _ in range(MOST_FREE + 2)]
+    del taken
+    assert len(joined_bytes._free) == MOST_FREE
 
 
 def test_a_very_long_one_fits_and_its_room_is_given_back() -> None:
     """One clip may be longer than a whole row group."""
-    joined = JoinedBytes()
-    joined.add(b"before")
     long = np.arange(ROOM_BYTES + 1, dtype=np.uint32).astype(np.uint8).tobytes()
-    joined.add(long)
-    assert joined.as_array().to_pylist() == [b"before", long]
-    joined.clear()
-    joined.add(b"after")
-    assert joined.as_array().to_pylist() == [b"after"]
-    assert len(joined._room) == ROOM_BYTES
+    made = joined(b"before", long)
+    assert made.take().to_pylist() == [b"before", long]
+    made.add(b"after")
+    assert made.take().to_pylist() == [b"after"]
+    assert all(len(room) == ROOM_BYTES for room in joined_bytes._free)
 
 
 def test_two_at_a_time_have_memory_of_their_own() -> None:
     """And so has one that takes over the memory of one that is gone, when a third comes."""
-    first = JoinedBytes()
-    first.add(b"first")
+    first = joined(b"first")
     del first
-    second, third = JoinedBytes(), JoinedBytes()
-    second.add(b"second")
-    third.add(b"third")
-    assert (second.as_array().to_pylist(), third.as_array().to_pylist()) == ([b"second"], [b"third"])
+    second, third = joined(b"second"), joined(b"third")
+    assert (second.take().to_pylist(), third.take().to_pylist()) == ([b"second"], [b"third"])

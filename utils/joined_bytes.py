@@ -1,5 +1,6 @@
 """Byte strings one after the other, as Arrow keeps a column of them, in memory that is used again and again."""
 
+import weakref
 from typing import Final
 
 import numpy as np
@@ -8,27 +9,24 @@ from numpy.typing import NDArray
 
 ROOM_BYTES: Final = 40 * 1000**2
 """A row group of audio and the clip that it ends with, unless that is a very long one."""
+MOST_FREE: Final = 2
+"""Rooms that are kept for later: while one is filled, what was in the other is still being written elsewhere."""
 
 _free: list[NDArray[np.uint8]] = []
-"""Room that nobody uses: of many that are filled in turns one is enough."""
+"""Room that nobody uses."""
 
 
 class JoinedBytes:
     """Bytes are copied once, when they are added; whoever made them can forget them."""
 
     def __init__(self) -> None:
-        try:
-            self._room = _free.pop()
-        except IndexError:
-            self._room = np.empty(ROOM_BYTES, np.uint8)
+        self._room: NDArray[np.uint8] | None = None
         self._ends = [0]
-
-    def __del__(self) -> None:
-        if not _free and len(self._room) == ROOM_BYTES:
-            _free.append(self._room)
 
     def add(self, value: bytes) -> None:
         """Add one more."""
+        if self._room is None:
+            self._room = _some_room()
         begin = self._ends[-1]
         end = begin + len(value)
         if end > len(self._room):
@@ -38,14 +36,25 @@ class JoinedBytes:
         self._room[begin:end] = np.frombuffer(value, np.uint8)
         self._ends.append(end)
 
-    def as_array(self) -> pa.Array:
-        """All of them, without a copy: good until the next `clear`."""
-        ends = pa.py_buffer(np.array(self._ends, np.int32))
-        joined = pa.py_buffer(self._room[: self._ends[-1]])
-        return pa.BinaryArray.from_buffers(pa.binary(), len(self._ends) - 1, [None, ends, joined])
+    def take(self) -> pa.Array:
+        """All of them, without a copy; what is added next begins a new one. Their memory is used again as soon as
+        nobody has the array, or a part of it, any more."""
+        room, ends = self._room, self._ends
+        self._room, self._ends = None, [0]
+        joined = np.empty(0, np.uint8) if room is None else room[: ends[-1]]
+        if room is not None and len(room) == ROOM_BYTES:
+            weakref.finalize(joined, _give_back, room).atexit = False
+        places = pa.py_buffer(np.array(ends, np.int32))
+        return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, [None, places, pa.py_buffer(joined)])
 
-    def clear(self) -> None:
-        """Begin anew in the same memory; less of it where a very long one had made it larger."""
-        self._ends = [0]
-        if len(self._room) > ROOM_BYTES:
-            self._room = np.empty(ROOM_BYTES, np.uint8)
+
+def _some_room() -> NDArray[np.uint8]:
+    try:
+        return _free.pop()
+    except IndexError:
+        return np.empty(ROOM_BYTES, np.uint8)
+
+
+def _give_back(room: NDArray[np.uint8]) -> None:
+    if len(_free) < MOST_FREE:
+        _free.append(room)

@@ -456,8 +456,6 @@ class _OpenSegment:
             self._rows_written += self._rows
             for values in self._columns.values():
                 values.clear()
-            if self._audio is not None:
-                self._audio.clear()
             self._rows = self._bytes = 0
 
     def _batch(self) -> pa.RecordBatch:
@@ -468,7 +466,7 @@ class _OpenSegment:
         values = self._columns[name]
         if name != "audio" or self._audio is None:
             return pa.array(values, kind)
-        return pa.StructArray.from_arrays([self._audio.as_array(), pa.array(values, pa.string())], fields=list(kind))
+        return pa.StructArray.from_arrays([self._audio.take(), pa.array(values, pa.string())], fields=list(kind))
 
     def index(self) -> pa.Table:
         """Of the rows that are written: `Segment.rows_index`."""

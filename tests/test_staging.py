@@ -396,6 +396,31 @@ def group_rows(folder: Path, split: str = "train") -> list[int]:
     return [table.num_rows for table in segment.batches()]
 
 
+@pytest.mark.parametrize(
+    ("after", "last", "expected"),
+    [
+        (0, 260, [100, 100, 50]),
+        (0, 101, [99]),
+        (101, 102, [1]),
+        (102, 203, [100]),
+        (150, 210, [52, 5]),
+        (102, 102, []),
+        (0, 2, []),
+        (260, 300, []),
+    ],
+)
+def test_some_rows_of_a_segment(tmp_path: Path, after: int, last: int, expected: list[int]) -> None:
+    """Those of the clips in between; a batch that has none of them is not read."""
+    stage(tmp_path, "rr" + "k" * 200 + "rrr" + "k" * 50 + "rrrrr")
+    (segment,) = read_segments(tmp_path / "Corpus" / "train", lambda path, why: pytest.fail(why))
+
+    tables = list(segment.batches_between(after, last))
+
+    ordinals = [ordinal for table in tables for ordinal in table["_ordinal"].to_pylist()]
+    assert ordinals == [one for one in [*range(3, 203), *range(206, 256)] if after < one <= last]
+    assert [table.num_rows for table in tables] == expected
+
+
 def test_reading_segments_changes_nothing(tmp_path: Path) -> None:
     """Looking (for a status report, say) is not recovering."""
     stage(tmp_path, "kk", "kk")

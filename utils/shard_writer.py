@@ -5,14 +5,13 @@ split is still being read: when the shard is full, or the split ends, only its l
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from utils.durable import NewFile, make_folder, remove
@@ -73,8 +72,10 @@ class ShardWriter:
 
     def take(self, segments: Sequence[Segment], last_ordinal: int) -> None:
         """Take the rows of all clips up to that one. `segments` hold them."""
-        for table in _staged_rows(segments, self.end, last_ordinal):
-            self._take(table)
+        for segment in segments:
+            if self.end < segment.progress.read and segment.first_ordinal < last_ordinal:
+                for rows in segment.batches_between(self.end, last_ordinal):
+                    self._take(rows)
         self.end = last_ordinal
 
     def finish(self) -> Written:
@@ -139,22 +140,6 @@ def shard_options(schema: pa.Schema) -> dict[str, Any]:
         "write_page_index": True,
         "write_batch_size": ROWS_AT_ONCE,
     }
-
-
-def _staged_rows(segments: Sequence[Segment], after: int, last: int) -> Iterator[pa.Table]:
-    """The staged rows of the clips behind `after`, up to `last`, in order, in tables of any size."""
-    for segment in segments:
-        if segment.progress.read <= after or segment.first_ordinal >= last:
-            continue
-        for table in segment.batches():
-            ordinals = table["_ordinal"]
-            if ordinals[0].as_py() > after and ordinals[-1].as_py() <= last:
-                yield table  # whole, as most are: choosing rows copies their audio
-                continue
-            inside = pc.and_(pc.greater(ordinals, after), pc.less_equal(ordinals, last))
-            chosen = table.filter(inside)
-            if chosen.num_rows:
-                yield chosen
 
 
 def _note_ids(ids: IdSet, carried: Sequence[str], next_id: int) -> None:

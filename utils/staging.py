@@ -25,6 +25,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -129,7 +130,8 @@ class Segment:
 
     @cached_property
     def rows_index(self) -> pa.Table:
-        """Ordinal, size and progress of each row; reads no payload. Kept: it is asked for at every checkpoint."""
+        """Ordinal, size and progress of each row, a chunk for each batch; reads no payload. Kept: it is asked for at
+        every checkpoint."""
         return self.columns(_INDEX) if self.written_index is None else self.written_index
 
     @property
@@ -149,6 +151,15 @@ class Segment:
         with _reader_of(self.path) as reader:
             for number in range(reader.num_record_batches - 1):
                 yield pa.Table.from_batches([reader.get_batch(number)])
+
+    def batches_between(self, after: int, last: int) -> Iterator[pa.Table]:
+        """The rows of the clips behind `after`, up to `last`, some at a time. Nothing else is read."""
+        ordinals = [chunk.to_numpy() for chunk in self.rows_index["_ordinal"].chunks]
+        with _reader_of(self.path) as reader:
+            for number, of_batch in enumerate(ordinals):
+                begin, end = (int(np.searchsorted(of_batch, ordinal, "right")) for ordinal in (after, last))
+                if begin < end:
+                    yield pa.Table.from_batches([reader.get_batch(number).slice(begin, end - begin)])
 
     def ids(self) -> list[str]:
         """The IDs that its rows carry ("" where they are given at build)."""

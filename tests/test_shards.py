@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import row, steps
+from utils.next_shard import NextShard
 from utils.schema import REJECTED_SCHEMA, published_schema
 from utils.shard_writer import ShardWriter
 from utils.shards import ShardLimits, begin_shard, build_part, next_cut
@@ -68,46 +69,37 @@ def publish(
         folder, out = Path(name), Published({}, State("generation", 16_000, next_id=101))
         out.state = out.state.with_source("Corpus", SourceState("revision", {}, {}))
         staging, at, deaths = Staging(folder, KEY), 0, set(restarts)
-        ahead: ShardWriter | None = None
+        ahead = NextShard(folder / "built", KEY, limits)
         staging.recover(out.split.progress)
         while at < len(taken):
             if at in deaths:
                 deaths.remove(at)
-                staging, ahead = Staging(folder, KEY), None
+                staging, ahead = Staging(folder, KEY), NextShard(folder / "built", KEY, limits)
                 at = staging.recover(out.split.progress).read
                 continue
             staging.add(taken[at])
             at += 1
             if at in set(borders):
                 staging.close(taken[at - 1].progress)
-                ahead = _publish_ready(staging, out, limits, folder, ahead=ahead)
+                _publish_ready(staging, out, limits, folder, ahead)
         last = taken[-1].progress if taken else Progress()
         staging.close(replace(last, finished=finished))
-        _publish_ready(staging, out, limits, folder, flush, ahead)
+        _publish_ready(staging, out, limits, folder, ahead, flush)
+        ahead.drop()
         return out
 
 
 def _publish_ready(
-    staging: Staging,
-    out: Published,
-    limits: ShardLimits,
-    folder: Path,
-    flush: bool = False,
-    ahead: ShardWriter | None = None,
-) -> ShardWriter | None:
-    """Publish what is staged in full; returns the next shard, with what is staged of it."""
+    staging: Staging, out: Published, limits: ShardLimits, folder: Path, ahead: NextShard, flush: bool = False
+) -> None:
+    """Publish what is staged in full; what is staged of the next shard goes into it."""
     while cut := next_cut(staging.segments, out.split, limits, flush):
-        built = build_part(cut, staging.segments, out.state, folder / "built", ahead)
-        ahead = None
+        built = build_part(cut, staging.segments, out.state, folder / "built", ahead.given_up())
         assert not set(built.files) & set(out.files)
         out.files.update({path: local.read_bytes() for path, local in built.files.items()})
         out.state = out.state.after(built.part)
         staging.drop_published(out.split.progress)
-    if not staging.segments:
-        return None
-    with ahead or begin_shard(staging.segments, out.state, folder / "built") as shard:
-        shard.take(staging.segments, staging.segments[-1].progress.read)
-    return shard
+    ahead.take_closed(staging.segments, out.state)
 
 
 def staged(folder: Path, taken: list[Step]) -> Sequence[Segment]:
@@ -324,7 +316,8 @@ def test_row_groups_hold_100_rows_or_32_mb(tmp_path: Path, sizes: list[int], gro
     staging.close(replace(progress, finished=True))
 
     out = Published({}, State("generation", 16_000).with_source("Corpus", SourceState("revision", {}, {})))
-    _publish_ready(staging, out, ShardLimits(max_bytes=10**9), tmp_path)
+    limits = ShardLimits(max_bytes=10**9)
+    _publish_ready(staging, out, limits, tmp_path, NextShard(tmp_path / "built", KEY, limits))
 
     metadata = pq.ParquetFile(pa.BufferReader(out.files[data(0)])).metadata
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == groups
@@ -340,7 +333,7 @@ def test_what_was_written_ahead_of_another_shard_is_dropped(tmp_path: Path) -> N
         return part.files[data(0)].read_bytes()
 
     def ahead(next_id: int) -> ShardWriter:
-        shard = begin_shard(segments, begun(next_id), tmp_path / "built")
+        shard = begin_shard(KEY, begun(next_id), tmp_path / "built")
         shard.take(segments, 4)
         return shard
 

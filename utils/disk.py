@@ -46,6 +46,9 @@ class DiskFloor:
                 )
 
 
+NO_FLOOR = DiskFloor()
+
+
 def default_floor_bytes(total_bytes: int) -> float:
     """2 GB; of a disk under 20 GB, a tenth, so that small ones can be used at all."""
     return min(DEFAULT_FLOOR_GB * GB, total_bytes / 10)

@@ -80,9 +80,8 @@ def next_cut(
     return None
 
 
-def begin_shard(segments: Sequence[Segment], state: State, folder: Path) -> ShardWriter:
+def begin_shard(key: StagingKey, state: State, folder: Path) -> ShardWriter:
     """The shard of the part that extends `state`, to be written ahead: rows that no cut holds yet will all be in it."""
-    key = segments[0].key
     published, rows = state.split(key.source, key.split), state.sources[key.source].row_schema
     path = _local_path(folder, rows.folder, key, published.parts)
     return ShardWriter(path, published.progress.read, state.next_id_of(rows), state.sample_rate_hz, rows)
@@ -104,7 +103,7 @@ def build_part(
         ahead = None
     written = NOTHING_WRITTEN
     if cut.rows:
-        with ahead or begin_shard(segments, state, folder) as writer:
+        with ahead or begin_shard(key, state, folder) as writer:
             writer.take(segments, cut.progress.read)
             written = writer.finish()
     has_rejects = _write_rejects(rejected, cut, segments)

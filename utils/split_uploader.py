@@ -17,15 +17,15 @@ from weakref import WeakMethod
 from utils.committer import Committer
 from utils.dedup import counted_as
 from utils.dedup_mode import Dedup, begun_with
-from utils.disk import DiskFloor
+from utils.disk import NO_FLOOR, DiskFloor
 from utils.durable import remove
 from utils.errors import Stopped
 from utils.index_files import index_path, staged_entries, to_bytes
+from utils.next_shard import NextShard
 from utils.publisher import Publisher
 from utils.schema import Reject
 from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
-from utils.shard_writer import ShardWriter
-from utils.shards import BuiltPart, Cut, ShardLimits, begin_shard, build_part, next_cut
+from utils.shards import BuiltPart, Cut, ShardLimits, build_part, next_cut
 from utils.staging import Segment, Staging, StagingKey
 from utils.state import Part, Progress, SplitState, State, Step
 from utils.upload_checkpoint import remember_uploaded
@@ -45,7 +45,7 @@ class SplitUploader:
         staging_folder: Path,
         checkpoint_path: Path,
         limits: ShardLimits,
-        floor: DiskFloor = DiskFloor(),  # noqa: B008 - a frozen value: no floor
+        floor: DiskFloor = NO_FLOOR,
         committer: Committer | None = None,
         max_staging_bytes: int = 2**62,
     ) -> None:
@@ -76,8 +76,7 @@ class SplitUploader:
         self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MOST_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
-        self._ahead: ShardWriter | None = None
-        """What is written of the next shard."""
+        self._next_shard = NextShard(self._built_folder, key, limits, floor)
         self.reject_reasons = self._staged_reasons()
         self.remember()
 
@@ -128,7 +127,7 @@ class SplitUploader:
             for part in built:
                 for local in part.files.values():
                     remove(local)
-        self._build_ahead(self.publisher.state)
+        self._next_shard.take_closed(self.staging.segments, self.publisher.state)
 
     def _commit(self, built: Sequence[BuiltPart]) -> None:
         """Publish; while the target is waited for, what is staged meanwhile goes into the next shard."""
@@ -141,29 +140,13 @@ class SplitUploader:
             if looked_at != self.staging.closed:
                 looked_at = self.staging.closed
                 with suppress(Stopped, OSError):  # comes again behind the commit, which has to be remembered first
-                    self._build_ahead(behind)
+                    self._next_shard.take_closed(self.staging.segments, behind)
 
         self._committer.beside(lambda: self.publisher.publish(built, hints), meanwhile)
 
-    def _build_ahead(self, state: State) -> None:
-        """Write what is staged of the shard that follows `state`: were it left for the end, all cores but one would
-        wait for it."""
-        published = state.split(self.source, self.split)
-        segments = [segment for segment in self.staging.segments if segment.progress.read > published.progress.read]
-        if not any(segment.rows for segment in segments):
-            return
-        self._floor.check()
-        cut = next_cut(segments, published, self._limits)
-        ahead, self._ahead = self._ahead, None
-        with ahead or begin_shard(segments, state, self._built_folder) as ahead:
-            ahead.take(segments, (cut or segments[-1]).progress.read)
-        self._ahead = ahead
-
     def drop_ahead(self) -> None:
         """Drop what was written ahead: nothing more is published."""
-        if self._ahead is not None:
-            self._ahead.drop()
-            self._ahead = None
+        self._next_shard.drop()
 
     def _build(self, flush: bool) -> list[BuiltPart]:
         """The parts of the next commit: those that are staged by now, as many as the target takes at once."""
@@ -174,8 +157,7 @@ class SplitUploader:
             if (cut := next_cut(segments, published, self._limits, flush)) is None:
                 break
             self._floor.check()
-            ahead, self._ahead = self._ahead, None
-            part = build_part(cut, segments, state, self._built_folder, ahead)
+            part = build_part(cut, segments, state, self._built_folder, self._next_shard.given_up())
             built.append(replace(part, unlisted=self._index_file(part.part, cut, segments)))
             state = state.after(part.part)
         return built

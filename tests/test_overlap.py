@@ -1,15 +1,17 @@
 """Reading, converting and publishing at the same time: the same dataset, byte for byte, as one after the other."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.small_runs import SOURCE, StopWhen, ids_of, small_run, watching, write_mirror
 from tests.support import tree
 from utils.durable import Effect
 from utils.errors import Stopped
+from utils.staging import Segment
 
 CLIPS = {"train": range(40), "validation": range(50, 53), "test": range(60, 64)}
 
@@ -31,6 +33,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(tmp_path: Path) -> Path:
     write_mirror(tmp_path / "mirrors", CLIPS)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that rows come to their shard from memory while their segment is still open."""
+    monkeypatch.setattr("utils.staging.BATCH_ROWS", 3)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -59,6 +67,27 @@ def test_one_worker_with_files_at_hand_does_all(
     small_run(machine, overlap=True, num_workers=workers)
 
     assert started & {"read ahead", "publish"} == threads
+
+
+def test_what_is_staged_goes_into_its_shard_from_memory(
+    plain: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is read again, wherever the segments end. (But where a shard ends.)"""
+    read_again: list[int] = []
+    from_disk = Segment.batches_between
+
+    def note_and_read(segment: Segment, after: int, last: int) -> Iterator[pa.Table]:
+        for rows in from_disk(segment, after, last):
+            read_again.append(rows.num_rows)
+            yield rows
+
+    monkeypatch.setattr(Segment, "batches_between", note_and_read)
+    small_run(machine, overlap=True, num_workers=1, checkpoint_interval=7, upload_batch_size=1000)
+    assert read_again == []
+
+    small_run(machine, overlap=True, num_workers=1, checkpoint_interval=7, output=machine / "another")
+    assert read_again != []
+    assert tree(machine / "another", "data", "rejected") == shards(plain)
 
 
 @pytest.mark.parametrize("at", [1, 4, 9])

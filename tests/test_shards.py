@@ -19,7 +19,7 @@ from utils.next_shard import NextShard
 from utils.schema import REJECTED_SCHEMA, published_schema
 from utils.shard_writer import ShardWriter
 from utils.shards import ShardLimits, begin_shard, build_part, next_cut
-from utils.staging import Segment, Staging, StagingKey
+from utils.staging import BATCH_ROWS, Segment, Staging, StagingKey
 from utils.state import Progress, SourceState, SplitState, State, Step
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
@@ -60,12 +60,17 @@ def publish(
     *,
     borders: Iterable[int] = (),
     restarts: Iterable[int] = (),
+    batch_rows: int = BATCH_ROWS,
+    missed: Iterable[int] = (),
+    late: Iterable[int] = (),
     finished: bool = True,
     flush: bool = False,
 ) -> Published:
     """Run the steps through staging and build. A checkpoint after each of `borders` (clip numbers), death before each
-    of `restarts`: what is not staged by then is read again."""
-    with tempfile.TemporaryDirectory() as name:
+    of `restarts`: what is not staged by then is read again. Rows come to the next shard from memory, `batch_rows` at a
+    time, but not where one of the clips `missed` is the last of them; where one of `late` is, when what is ready by
+    then is published."""
+    with tempfile.TemporaryDirectory() as name, patch("utils.staging.BATCH_ROWS", batch_rows):
         folder, out = Path(name), Published({}, State("generation", 16_000, next_id=101))
         out.state = out.state.with_source("Corpus", SourceState("revision", {}, {}))
         staging, at, deaths = Staging(folder, KEY), 0, set(restarts)
@@ -77,11 +82,17 @@ def publish(
                 staging, ahead = Staging(folder, KEY), NextShard(folder / "built", KEY, limits)
                 at = staging.recover(out.split.progress).read
                 continue
-            staging.add(taken[at])
+            fresh = staging.add(taken[at])
             at += 1
+            if fresh and fresh.last not in {*missed, *late}:
+                ahead.take_fresh(fresh, staging.segments, out.state)
             if at in set(borders):
-                staging.close(taken[at - 1].progress)
+                last_fresh = staging.close(taken[at - 1].progress)
+                if last_fresh and last_fresh.last not in set(missed):
+                    ahead.take_fresh(last_fresh, staging.segments, out.state)
                 _publish_ready(staging, out, limits, folder, ahead)
+            if fresh and fresh.last in set(late):
+                ahead.take_fresh(fresh, staging.segments, out.state)
         last = taken[-1].progress if taken else Progress()
         staging.close(replace(last, finished=finished))
         _publish_ready(staging, out, limits, folder, ahead, flush)
@@ -127,19 +138,47 @@ def rejected(number: int) -> str:
 
 
 clip_numbers = st.sets(st.integers(1, 24), max_size=8)
+NONE: set[int] = set()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(st.text("kkkrun", max_size=24), clip_numbers, clip_numbers, st.integers(1, 8), st.integers(1, 400))
-@example("kkkkkkkkkkkk", set(range(1, 13)), {2, 5, 12}, 4, 400)
-@example("kkkkrrrr", {4, 8}, {8}, 4, 400)
-@example("rrrr", {2}, {3}, 4, 400)
-def test_same_data_same_bytes(outcomes: str, borders: set[int], restarts: set[int], rows: int, size: int) -> None:
-    """Whatever the checkpoint interval and wherever a run died: the same files, byte for byte, and the same state."""
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(
+    st.text("kkkrun", max_size=24),
+    clip_numbers,
+    clip_numbers,
+    st.integers(1, 8),
+    st.integers(1, 400),
+    st.integers(1, 4),
+    clip_numbers,
+    clip_numbers,
+)
+@example("kkkkkkkkkkkk", set(range(1, 13)), {2, 5, 12}, 4, 400, 100, NONE, NONE)
+@example("kkkkrrrr", {4, 8}, {8}, 4, 400, 100, NONE, NONE)
+@example("rrrr", {2}, {3}, 4, 400, 100, NONE, NONE)
+@example("kkkkkkkk", {6}, NONE, 8, 4000, 1, {2}, NONE)  # the first of a segment is taken, the second never comes
+@example("kkkkkkkk", {6}, NONE, 8, 4000, 1, {1}, NONE)
+@example("kkkkkkkk", {2, 6}, NONE, 8, 4000, 2, {2}, NONE)
+@example("kkkkk", {1, 2}, NONE, 2, 4000, 1, NONE, {2})  # it comes when its part is published already
+@example("kkrrkkrr", {4, 8}, NONE, 4, 4000, 1, NONE, NONE)
+@example("rrkkrr", {2, 4}, NONE, 4, 4000, 1, NONE, NONE)
+def test_same_data_same_bytes(
+    outcomes: str,
+    borders: set[int],
+    restarts: set[int],
+    rows: int,
+    size: int,
+    batch_rows: int,
+    missed: set[int],
+    late: set[int],
+) -> None:
+    """Whatever the checkpoint interval, wherever a run died, and whichever rows came from memory: the same files, byte
+    for byte, and the same state."""
     taken, limits = steps(outcomes), ShardLimits(max_rows=rows, max_bytes=size)
 
     undisturbed = publish(taken, limits)
-    disturbed = publish(taken, limits, borders=borders, restarts=restarts)
+    disturbed = publish(
+        taken, limits, borders=borders, restarts=restarts, batch_rows=batch_rows, missed=missed, late=late
+    )
 
     assert list(disturbed.files) == list(undisturbed.files)
     assert disturbed.files == undisturbed.files
@@ -340,6 +379,15 @@ def test_what_was_written_ahead_of_another_shard_is_dropped(tmp_path: Path) -> N
     assert built(7, MANY, ahead(7)) == built(7, MANY)
     assert built(7, MANY, ahead(1)) == built(7, MANY)
     assert built(7, ShardLimits(max_rows=2), ahead(7)) == built(7, ShardLimits(max_rows=2))
+
+
+@pytest.mark.parametrize("limits", [ShardLimits(max_rows=4), ShardLimits(max_bytes=160)])
+def test_nothing_is_written_ahead_in_vain(limits: ShardLimits) -> None:
+    """Rows in memory that are enough for a shard, or too many, wait for their segment: no shard is dropped."""
+    with patch.object(ShardWriter, "drop", lambda shard: pytest.fail("written in vain")):
+        for batch_rows in (1, 2, 3):
+            out = publish(steps("k" * 20, size=40), limits, borders={7, 14}, batch_rows=batch_rows)
+            assert [len(out.table(path)) for path in out.files] == [4] * 5
 
 
 def test_source_that_goes_on_in_a_newer_revision_continues_the_numbers() -> None:

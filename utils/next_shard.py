@@ -1,6 +1,8 @@
 """The shard of a split's next part, written while the split is still read.
 
-Were it left for the end, all cores but one would wait for it.
+Were it left for the end, all cores but one would wait for it. What is taken while it is in memory need not be read
+again; until its segment is closed it is not durable, nor is the shard before its part is built, which is of closed
+segments alone.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 from utils.disk import NO_FLOOR, DiskFloor
 from utils.shard_writer import ShardWriter
 from utils.shards import ShardLimits, begin_shard, next_cut
-from utils.staging import Segment, StagingKey
+from utils.staging import FreshRows, Segment, StagingKey
 from utils.state import State
 
 
@@ -30,6 +32,25 @@ class NextShard:
         cut = next_cut(behind, published, self._limits)
         with self.given_up() or begin_shard(self._key, state, self._folder) as shard:
             shard.take(behind, (cut or behind[-1]).progress.read)
+        self._shard = shard
+
+    def take_fresh(self, fresh: FreshRows, segments: Sequence[Segment], state: State) -> None:
+        """Take rows that have just been staged, where all that comes before them is in and they don't fill the shard.
+
+        What is not taken comes with its segment. `segments` are closed, those before the rows' own among them.
+        """
+        shard, last = self._shard, state.split(self._key.source, self._key.split).progress.read
+        if shard is None:
+            is_missing = any(segment.has_rows_between(last, fresh.after) for segment in segments)
+            follows, rows, size = fresh.is_first and last <= fresh.after and not is_missing, 0, 0
+        else:
+            follows, rows, size = shard.end == fresh.after, shard.rows_taken, shard.bytes_taken
+        rows, size = rows + fresh.rows.num_rows, size + fresh.payload_bytes
+        if not follows or rows >= self._limits.max_rows or size >= self._limits.max_bytes:
+            return
+        self._floor.check()
+        with self.given_up() or begin_shard(self._key, state, self._folder) as shard:
+            shard.take_fresh(fresh)
         self._shard = shard
 
     def given_up(self) -> ShardWriter | None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from utils.durable import NewFile, make_folder, remove
 from utils.ids import IdSet, Range, id_of
 from utils.schema import RowSchema, published_schema
-from utils.staging import Segment
+from utils.staging import FreshRows, Segment
 
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2
@@ -51,6 +51,8 @@ class ShardWriter:
         self.begin = first_ordinal, next_id
         self.end = first_ordinal
         """The last clip that was taken; its rows may still wait for their group to be full."""
+        self.rows_taken = self.bytes_taken = 0
+        """Bytes of audio, or text."""
         self._next_id, self._rows = next_id, rows
         self._ids, self._duration_s, self._digest = IdSet(prefix=rows.id_prefix), 0.0, hashlib.sha256()
         self._schema = published_schema(sample_rate_hz, rows)
@@ -78,6 +80,11 @@ class ShardWriter:
                     self._take(rows)
         self.end = last_ordinal
 
+    def take_fresh(self, fresh: FreshRows) -> None:
+        """Take rows that follow the clips up to `end`."""
+        self._take(pa.Table.from_batches([fresh.rows]))
+        self.end = fresh.last
+
     def finish(self) -> Written:
         """Write what waits; the file is whole, and durable, when this returns."""
         if self._waiting_rows:
@@ -97,8 +104,9 @@ class ShardWriter:
         self._parquet.close()  # writes its footer whatever happened: to a file that drops it
 
     def _take(self, table: pa.Table) -> None:
-        first = 0
-        for end, size in enumerate(table["_audio_bytes"].to_pylist(), start=1):
+        first, sizes = 0, table["_audio_bytes"].to_pylist()
+        self.rows_taken, self.bytes_taken = self.rows_taken + len(sizes), self.bytes_taken + sum(sizes)
+        for end, size in enumerate(sizes, start=1):
             self._waiting_rows, self._waiting_bytes = self._waiting_rows + 1, self._waiting_bytes + size
             if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
                 self._waiting.append(table.slice(first, end - first))

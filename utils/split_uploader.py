@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
+from threading import Semaphore
 from weakref import WeakMethod
 
 from utils.committer import Committer
@@ -26,12 +27,15 @@ from utils.publisher import Publisher
 from utils.schema import Reject
 from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
 from utils.shards import BuiltPart, Cut, ShardLimits, build_part, next_cut
-from utils.staging import Segment, Staging, StagingKey
+from utils.staging import FreshRows, Segment, Staging, StagingKey
 from utils.state import Part, Progress, SplitState, State, Step
 from utils.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256
 """Between two checkpoints: of 4 GB."""
+
+FRESH_AT_ONCE = 2
+"""Batches of rows that wait in memory to be written into a shard."""
 
 
 class SplitUploader:
@@ -77,6 +81,7 @@ class SplitUploader:
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self._next_shard = NextShard(self._built_folder, key, limits, floor)
+        self._fresh_left = Semaphore(FRESH_AT_ONCE)
         self.reject_reasons = self._staged_reasons()
         self.remember()
 
@@ -101,15 +106,29 @@ class SplitUploader:
         """Take the next step; durable only after `make_durable`. Stopped where the disk has no room for a segment."""
         if not self.staging.is_open:
             self._floor.check()
-        self.staging.add(step)
+        fresh = self.staging.add(step)
         self.progress = step.progress
         if isinstance(step.outcome, Reject):
             self.reject_reasons[counted_as(step.outcome, self.split)] += 1
+        self._hand_on(fresh)
 
     def make_durable(self, progress: Progress) -> None:
         """Close the segment: all steps taken so far survive whatever comes."""
-        self.staging.close(progress, self.seek_points.taken(progress.read))
+        fresh = self.staging.close(progress, self.seek_points.taken(progress.read))
         self.progress = progress
+        self._hand_on(fresh)
+
+    def _hand_on(self, fresh: FreshRows | None) -> None:
+        """Have rows that were just staged written into the next shard, from memory, unless too many wait for that."""
+        if fresh and self._fresh_left.acquire(blocking=False):
+            self._committer.submit((id(self), "fresh", fresh.after), partial(self._take_fresh, fresh))
+
+    def _take_fresh(self, fresh: FreshRows) -> None:
+        try:
+            with suppress(Stopped, OSError):  # comes again when the segment is closed, and all is durable
+                self._next_shard.take_fresh(fresh, self.staging.segments, self.publisher.state)
+        finally:
+            self._fresh_left.release()
 
     def publish_ready(self, flush: bool = False) -> None:
         """Have every part built and committed that the closed segments hold in full; with `flush`, what is left too."""

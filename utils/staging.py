@@ -108,6 +108,23 @@ class StagedReject:
 
 
 @dataclass(frozen=True)
+class FreshRows:
+    """Rows that were just written to the open segment, and are still in memory: those of the clips behind `after`, up
+    to `last`. Not durable before the segment is closed."""
+
+    after: int
+    last: int
+    is_first: bool
+    """Of their segment."""
+    rows: pa.RecordBatch
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of audio, or text."""
+        return int(self.rows["_audio_bytes"].to_numpy().sum())
+
+
+@dataclass(frozen=True)
 class Segment:
     """A closed segment: the clips with ordinals `first_ordinal` + 1 to `progress.read`."""
 
@@ -133,6 +150,11 @@ class Segment:
         """Ordinal, size and progress of each row, a chunk for each batch; reads no payload. Kept: it is asked for at
         every checkpoint."""
         return self.columns(_INDEX) if self.written_index is None else self.written_index
+
+    def has_rows_between(self, after: int, last: int) -> bool:
+        """Whether a clip behind `after`, up to `last`, has a row."""
+        ordinals = self.rows_index["_ordinal"].to_numpy()
+        return bool(np.searchsorted(ordinals, after, "right") < np.searchsorted(ordinals, last, "right"))
 
     @property
     def seek_points(self) -> list[SeekPoint]:
@@ -231,35 +253,38 @@ class Staging:
         """Whether a segment is being written."""
         return self._open is not None
 
-    def add(self, step: Step) -> None:
-        """Take one step; durable only once `close` has returned."""
+    def add(self, step: Step) -> FreshRows | None:
+        """Take one step; durable only once `close` has returned. Returns rows whenever some have been written."""
         if self._open is None:
             make_folder(self.folder)
             self._open = self._opened()
-        self._open.add(step)
+        return self._open.add(step)
 
-    def close(self, progress: Progress, seek_points: Sequence[SeekPoint] = ()) -> None:
+    def close(self, progress: Progress, seek_points: Sequence[SeekPoint] = ()) -> FreshRows | None:
         """Make all steps taken so far durable, with the progress after them. The rename is the checkpoint.
 
-        `seek_points`, none behind that progress, travel with them.
+        `seek_points`, none behind that progress, travel with them. Returns the last rows, where there are some that
+        `add` has not returned.
         """
         if self._open is None and progress == self._progress:
-            return
+            return None
         if self._open is None:
             make_folder(self.folder)
         pending = self._open or self._opened()
         first = self._progress.read
         if seek_points:
             pending.add_seek_points(to_text(seek_points, self.key.revision))
-        rows = pending.finish(_footer(self.key, first, progress, pending.rejects))
+        fresh = pending.finish(_footer(self.key, first, progress, pending.rejects))
         # Two segments may end at the same clip (the second only says that the split is finished).
         suffix = "-end" if progress.finished else ""
         final = self.folder / f"{first:012d}-{progress.read:012d}{suffix}-{pending.digest}{ENDING}"
         rename(pending.path, final)
         fsync_folder(final.parent)
-        self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects), pending.index()))
+        rows, index = pending.rows_written, pending.index()
+        self._append(Segment(final, self.key, first, rows, progress, tuple(pending.rejects), index))
         self._open = None
         self._progress = progress
+        return fresh
 
     def drop_published(self, published: Progress) -> None:
         """Delete the segments that the target's state covers."""
@@ -291,7 +316,8 @@ class Staging:
         return self._progress
 
     def _opened(self) -> "_OpenSegment":
-        return _OpenSegment(self.folder / "segment.tmp", self.row_schema, self.key.has_fingerprints)
+        path = self.folder / "segment.tmp"
+        return _OpenSegment(path, self._progress.read, self.row_schema, self.key.has_fingerprints)
 
     def _append(self, segment: Segment) -> None:
         with self._changing:
@@ -413,10 +439,12 @@ def _behind_the_rows(reader: pa.ipc.RecordBatchFileReader) -> Mapping[bytes, byt
 
 
 class _OpenSegment:
-    """The segment that is being written, batch by batch."""
+    """The segment that is being written, batch by batch, of the clips behind `first_ordinal`."""
 
-    def __init__(self, path: Path, rows: RowSchema, with_fingerprints: bool) -> None:
+    def __init__(self, path: Path, first_ordinal: int, rows: RowSchema, with_fingerprints: bool) -> None:
         self.path = path
+        self.rows_written = 0
+        self._written_to = first_ordinal
         self.rejects: list[StagedReject] = []
         self._row_schema, self._schema = rows, staged_schema(rows, with_fingerprints)
         self._hasher = xxhash.xxh3_64()
@@ -426,7 +454,7 @@ class _OpenSegment:
         self._audio = JoinedBytes() if rows.has_audio else None
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._of_row = [name for name in self._schema.names if name not in _NOT_OF_ROW]
-        self._rows = self._bytes = self._rows_written = 0
+        self._rows = self._bytes = 0
         self._indexes: list[pa.RecordBatch] = []
 
     @property
@@ -434,11 +462,14 @@ class _OpenSegment:
         """Of all its bytes: part of its name, so that a changed segment is noticed before it is used."""
         return self._hasher.hexdigest()
 
-    def add(self, step: Step) -> None:
+    def add(self, step: Step) -> FreshRows | None:
         if isinstance(step.outcome, Reject):
             self.rejects.append(StagedReject(step.ordinal, step.progress.position, step.outcome))
         elif isinstance(step.outcome, dict):
             self._add_row(step.outcome, step.progress)
+            if self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+                return self._write_rows()
+        return None
 
     def _add_row(self, row: Row, progress: Progress) -> None:
         size, columns = self._row_schema.payload_bytes(row), self._columns
@@ -456,18 +487,18 @@ class _OpenSegment:
         columns["_progress"].append(progress.as_json())
         self._rows += 1
         self._bytes += size
-        if self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
-            self._write_rows()
 
-    def _write_rows(self) -> None:
-        if self._rows:
-            batch = self._batch()
-            self._writer.write_batch(batch)
-            self._indexes.append(batch.select(_INDEX))
-            self._rows_written += self._rows
-            for values in self._columns.values():
-                values.clear()
-            self._rows = self._bytes = 0
+    def _write_rows(self) -> FreshRows:
+        batch, last = self._batch(), self._columns["_ordinal"][-1]
+        self._writer.write_batch(batch)
+        self._indexes.append(batch.select(_INDEX))
+        fresh = FreshRows(self._written_to, last, self.rows_written == 0, batch)
+        self._written_to = last
+        self.rows_written += self._rows
+        for values in self._columns.values():
+            values.clear()
+        self._rows = self._bytes = 0
+        return fresh
 
     def _batch(self) -> pa.RecordBatch:
         columns = [self._column(column.name, column.type) for column in self._schema]
@@ -486,14 +517,14 @@ class _OpenSegment:
     def add_seek_points(self, text: bytes) -> None:
         self._behind_the_rows[SEEK_POINTS_KEY] = text
 
-    def finish(self, footer: Mapping[str, Any]) -> int:
-        """Write the rest and the footer, and fsync; returns the number of rows."""
-        self._write_rows()
-        self._behind_the_rows[FOOTER_KEY] = json.dumps({**footer, "rows": self._rows_written}, ensure_ascii=False)
+    def finish(self, footer: Mapping[str, Any]) -> FreshRows | None:
+        """Write the rest and the footer, and fsync; returns the last rows, where there were some left."""
+        fresh = self._write_rows() if self._rows else None
+        self._behind_the_rows[FOOTER_KEY] = json.dumps({**footer, "rows": self.rows_written}, ensure_ascii=False)
         self._writer.write_batch(self._batch(), custom_metadata=self._behind_the_rows)
         self._writer.close()
         self._new.finish()
-        return self._rows_written
+        return fresh
 
 
 def _stored(row: Mapping[str, Any]) -> bytes:

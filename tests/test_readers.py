@@ -3,7 +3,9 @@
 import gzip
 import io
 import logging
+import random
 import tarfile
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -496,6 +498,8 @@ def test_rows_read_together_are_those_read_one_by_one(
     assert read(dict(START)) == together
     assert set(asked) == {8, 1}, "the first look at the paths is one by one, the rows are not"
 
+    monkeypatch.setattr(parquet_file, "WHOLE_BYTES", 0)
+    assert read(dict(START)) == together
     monkeypatch.setattr(parquet_file, "AT_ONCE_BYTES", 20_000)
     asked.clear()
     assert read(dict(START)) == together
@@ -505,3 +509,36 @@ def test_rows_read_together_are_those_read_one_by_one(
     assert [clip.audio is None for clip in together] == [at in (4, 7) for at in range(11)]
     assert together[5].transcript == ""
     assert [clip.metadata for clip in together[:2]] == [{"age": 0}, {"age": 1}]
+
+
+class Reads(io.BytesIO):
+    """Notes how much is read at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.sizes: list[int] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.sizes.append(len(content))
+        return content
+
+
+@pytest.mark.parametrize(("whole_bytes", "most"), [(10**9, 3_000_000), (1000, parquet_file._BUFFER_BYTES)])
+def test_columns_of_small_row_groups_are_read_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, whole_bytes: int, most: int
+) -> None:
+    """Arrow copies what it is given in pieces. Of large ones no more is held than it works on."""
+    monkeypatch.setattr(parquet_file, "WHOLE_BYTES", whole_bytes)
+    clips = [random.Random(at).randbytes(30_000) for at in range(200)]
+    out = io.BytesIO()
+    small_pages = {"data_page_size": 100_000, "write_batch_size": 4, "use_dictionary": False}
+    pq.write_table(pa.table({"a": clips}), out, row_group_size=100, compression="none", **small_pages)
+    stream = Reads(out.getvalue())
+
+    with ParquetFile(stream) as file:
+        stream.sizes.clear()
+        read = [batch["a"].to_pylist() for group in (0, 1) for batch in file.batches([group], ["a"], 16)]
+
+    assert list(chain.from_iterable(read)) == clips
+    assert most <= max(stream.sizes) <= 1.01 * most

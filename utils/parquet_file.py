@@ -12,6 +12,7 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -48,8 +49,10 @@ HELD_BYTES: Final = PASSED_OVER_BYTES
 _BETWEEN_BYTES: Final = 2**16
 """Between two of them: what is asked for with them rather than by a request more."""
 
+WHOLE_BYTES: Final = 32 * 1000**2
+"""What is read of row groups whose columns come in one piece each."""
 _BUFFER_BYTES: Final = 2**20
-"""How much of a column is read at a time. Without a size Arrow loads a row group's whole column."""
+"""How much of other columns is read at a time."""
 _TAIL_BYTES: Final = 8
 _HEADER_BYTES: Final = 256
 """Of a dictionary's page, which has a short one."""
@@ -103,13 +106,13 @@ class ParquetFile:
         Fewer where a dictionary is large: one value of it may stand in every row. With `is_bounded` raises
         TooMuchAtOnce before more is unpacked for one batch than is good.
         """
-        chunks = self._chunks_of(groups, columns)
+        leaves = self._leaves_of(columns)
+        chunks = self._chunks_of(groups, leaves)
         self._file.hold(chunks)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
         self._file.watch(chunks, AT_ONCE_BYTES if is_bounded and rows > 1 else None)
-        for batch in self._parquet.iter_batches(
-            rows, row_groups=list(groups), columns=list(columns), use_threads=False
-        ):
+        parquet = self._whole if rows > 1 and self._are_small(groups, leaves) else self._parquet
+        for batch in parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False):
             self._unpacked_bytes += batch.nbytes
             if self._unpacked_bytes > ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._size_bytes:
                 raise pa.ArrowInvalid(f"its {self._size_bytes:,} bytes hold more than {self._unpacked_bytes:,}")
@@ -118,19 +121,37 @@ class ParquetFile:
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
-        self._file.watch(self._chunks_of([group], columns))
+        self._file.watch(self._chunks_of([group], self._leaves_of(columns)))
         return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
 
-    def _chunks_of(self, groups: Iterable[int], columns: Sequence[str]) -> list[ColumnChunk]:
-        """What is going to be read."""
+    def _leaves_of(self, columns: Sequence[str]) -> list[int]:
+        """The numbers of what these columns consist of."""
         leaves = [self._parquet.schema.column(number).path for number in range(len(self._parquet.schema))]
-        wanted = [
+        return [
             number
             for number, leaf in enumerate(leaves)
             if any(leaf == column or leaf.startswith(f"{column}.") for column in columns)
         ]
+
+    def _chunks_of(self, groups: Iterable[int], leaves: Sequence[int]) -> list[ColumnChunk]:
+        """What is going to be read."""
         with_rows = (self._groups[group].columns for group in groups if self._groups[group].rows)
-        return [of_group[number] for of_group in with_rows for number in wanted]
+        return [of_group[number] for of_group in with_rows for number in leaves]
+
+    def _are_small(self, groups: Sequence[int], leaves: Sequence[int]) -> bool:
+        """Whether all that is going to be read is here, and may be held at a time, packed and unpacked."""
+        if not self._file.is_at_hand:
+            return False
+        described = (self._parquet.metadata.row_group(group) for group in groups)
+        chunks = [group.column(number) for group in described for number in leaves]
+        packed = sum(chunk.total_compressed_size for chunk in chunks)
+        unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+        return bool(max(packed, unpacked) <= WHOLE_BYTES)
+
+    @cached_property
+    def _whole(self) -> pq.ParquetFile:
+        """The same, but a column is read in one piece, which Arrow then need not copy."""
+        return pq.ParquetFile(self._file, metadata=self._parquet.metadata, buffer_size=0, pre_buffer=False)
 
 
 def _checked_groups(stream: "_WatchedFile", size_bytes: int) -> tuple[RowGroup, ...]:
@@ -184,6 +205,11 @@ class _WatchedFile(io.RawIOBase):
         self.unpacked_bytes = 0
         """Of the pages that were read, since this was set to 0."""
         self._most_bytes: int | None = None
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it is not remote: of what comes over the network nothing is read before it is wanted."""
+        return not isinstance(self._stream, RemoteStream)
 
     def hold_end(self) -> None:
         """Where the file is remote: have its last bytes in memory. We and Arrow look for the footer there, in steps."""

@@ -49,8 +49,8 @@ HELD_BYTES: Final = PASSED_OVER_BYTES
 _BETWEEN_BYTES: Final = 2**16
 """Between two of them: what is asked for with them rather than by a request more."""
 
-WHOLE_BYTES: Final = 32 * 1000**2
-"""What is read of row groups whose columns come in one piece each."""
+WHOLE_BYTES: Final = 24 * 1000**2
+"""What is read at most of a row group whose columns come in one piece each. (A resume reads it again.)"""
 _BUFFER_BYTES: Final = 2**20
 """How much of other columns is read at a time."""
 _TAIL_BYTES: Final = 8

@@ -4,6 +4,8 @@ import gzip
 import io
 import logging
 import random
+import subprocess
+import sys
 import tarfile
 from itertools import chain
 from pathlib import Path
@@ -19,6 +21,7 @@ from processors.parquet_reader import count_rows, read_parquet
 from processors.reading import file_in
 from processors.source_spec import Columns
 from tests.mirrors import Open, clips_of, opener
+from tests.runs import PROJECT
 from utils import parquet_file
 from utils.errors import SourceError, UsageError
 from utils.parquet_file import ParquetFile
@@ -542,3 +545,35 @@ def test_columns_of_small_row_groups_are_read_in_one_piece(
 
     assert list(chain.from_iterable(read)) == clips
     assert most <= max(stream.sizes) <= 1.01 * most
+
+
+_READ_ALL = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from utils.parquet_file import ParquetFile
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        with path.open("rb") as stream, ParquetFile(stream) as file:
+            print(sum(batch.num_rows for batch in file.batches([0], ["audio", "sentence"], 16)))
+    except (pa.ArrowException, OSError):
+        print("refused")
+"""
+
+
+def test_a_footer_that_contradicts_itself_ends_no_process(tmp_path: Path) -> None:
+    """A column that may be null by its statistics, and may not by the schema: pyarrow dies of it when it is asked."""
+    content = parquet_of(voice_table(3))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    optional, required = b"\x02", b"\x00"
+    places = [at for at in range(footer, len(content) - 8) if content[at : at + 1] == optional]
+    for at in places:
+        (tmp_path / f"{at:06d}").write_bytes(content[:at] + required + content[at + 1 :])
+
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_ALL, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(places)
+    assert "refused" in done.stdout

@@ -182,7 +182,7 @@ def test_columns_outside_of_the_file_are_not_asked_for(
     pq.write_table(table, tmp_path / "source/train.parquet")
     hub.add_dataset(REPO, tmp_path / "source")
     source = open_source(REPO, REPO, access(tmp_path / "cache", streaming=is_streamed), None)
-    group = RowGroup(1, (ColumnChunk(4, 10), ColumnChunk(first_page, size)))
+    group = RowGroup(1, (ColumnChunk(4, 10, 10), ColumnChunk(first_page, size, size)))
     monkeypatch.setattr("utils.parquet_file.read_row_groups", lambda footer: (group,))
 
     with pytest.raises(SourceError, match="outside of the file"):

@@ -106,12 +106,11 @@ class ParquetFile:
         Fewer where a dictionary is large: one value of it may stand in every row. With `is_bounded` raises
         TooMuchAtOnce before more is unpacked for one batch than is good.
         """
-        leaves = self._leaves_of(columns)
-        chunks = self._chunks_of(groups, leaves)
+        chunks = self._chunks_of(groups, columns)
         self._file.hold(chunks)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
         self._file.watch(chunks, AT_ONCE_BYTES if is_bounded and rows > 1 else None)
-        parquet = self._whole if rows > 1 and self._are_small(groups, leaves) else self._parquet
+        parquet = self._whole if rows > 1 and self._are_small(chunks) else self._parquet
         for batch in parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False):
             self._unpacked_bytes += batch.nbytes
             if self._unpacked_bytes > ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._size_bytes:
@@ -121,32 +120,25 @@ class ParquetFile:
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         """All rows of a row group, these columns of it. May be repeated after an error of the stream."""
-        self._file.watch(self._chunks_of([group], self._leaves_of(columns)))
+        self._file.watch(self._chunks_of([group], columns))
         return self._parquet.read_row_group(group, columns=list(columns), use_threads=False)
 
-    def _leaves_of(self, columns: Sequence[str]) -> list[int]:
-        """The numbers of what these columns consist of."""
+    def _chunks_of(self, groups: Iterable[int], columns: Sequence[str]) -> list[ColumnChunk]:
+        """What is going to be read."""
         leaves = [self._parquet.schema.column(number).path for number in range(len(self._parquet.schema))]
-        return [
+        wanted = [
             number
             for number, leaf in enumerate(leaves)
             if any(leaf == column or leaf.startswith(f"{column}.") for column in columns)
         ]
-
-    def _chunks_of(self, groups: Iterable[int], leaves: Sequence[int]) -> list[ColumnChunk]:
-        """What is going to be read."""
         with_rows = (self._groups[group].columns for group in groups if self._groups[group].rows)
-        return [of_group[number] for of_group in with_rows for number in leaves]
+        return [of_group[number] for of_group in with_rows for number in wanted]
 
-    def _are_small(self, groups: Sequence[int], leaves: Sequence[int]) -> bool:
-        """Whether all that is going to be read is here, and may be held at a time, packed and unpacked."""
-        if not self._file.is_at_hand:
-            return False
-        described = (self._parquet.metadata.row_group(group) for group in groups)
-        chunks = [group.column(number) for group in described for number in leaves]
-        packed = sum(chunk.total_compressed_size for chunk in chunks)
-        unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-        return bool(max(packed, unpacked) <= WHOLE_BYTES)
+    def _are_small(self, chunks: Sequence[ColumnChunk]) -> bool:
+        """Whether these are here, and may be held at a time, packed and unpacked."""
+        packed = sum(chunk.size_bytes for chunk in chunks)
+        unpacked = sum(chunk.unpacked_bytes for chunk in chunks)
+        return self._file.is_at_hand and max(packed, unpacked) <= WHOLE_BYTES
 
     @cached_property
     def _whole(self) -> pq.ParquetFile:

@@ -26,6 +26,8 @@ class ColumnChunk:
 
     first_page: int
     size_bytes: int
+    unpacked_bytes: int
+    """By the footer alone, which may say anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,17 @@ def _row_group(footer: bytes, at: int) -> tuple[RowGroup, int]:
 
 
 def _column_chunk(footer: bytes, at: int) -> tuple[ColumnChunk, int]:
-    size, data_page, dictionary_page = 7, 9, 11
-    chunk, number = ColumnChunk(0, 0), 0
+    unpacked, size, data_page, dictionary_page = 6, 7, 9, 11
+    chunk, number = ColumnChunk(0, 0, 0), 0
     while True:
         kind, number, at = _field(footer, at, number)
         if not kind:
             return chunk, at
         if (kind, number) == (_STRUCT, 3):
-            told, at = _integers(footer, at, _I64, {size: 0, data_page: 0, dictionary_page: 0})
+            told, at = _integers(footer, at, _I64, {unpacked: 0, size: 0, data_page: 0, dictionary_page: 0})
             has_dictionary = 0 < told[dictionary_page] < told[data_page]
-            chunk = ColumnChunk(told[dictionary_page if has_dictionary else data_page], told[size])
+            first_page = told[dictionary_page if has_dictionary else data_page]
+            chunk = ColumnChunk(first_page, told[size], told[unpacked])
         else:
             at = _skip(footer, at, kind)
 

@@ -192,6 +192,8 @@ class _WatchedFile(io.RawIOBase):
         self._at = 0
         self._held: list[tuple[int, bytes]] = []
         """(where in the file, content)."""
+        self._looked = 0, b""
+        """The same of what was looked at last."""
         self._starts: list[int] = []
         self._chunks: list[_Pages] = []
         self.unpacked_bytes = 0
@@ -238,10 +240,17 @@ class _WatchedFile(io.RawIOBase):
     def _dictionary_bytes(self, chunk: ColumnChunk) -> int:
         """The size of the dictionary that a column chunk begins with; 0 where it begins with anything else."""
         try:
-            page = read_page_header(self._bytes_at(chunk.first_page, min(_HEADER_BYTES, chunk.size_bytes)), 0)
+            page = read_page_header(self._look(chunk.first_page, min(_HEADER_BYTES, chunk.size_bytes)), 0)
         except (IndexError, NotThrift):  # a dictionary's is short, and has no statistics
             return 0
         return page.unpacked_bytes if page.is_dictionary else 0
+
+    def _look(self, at: int, size: int) -> bytes:
+        """What stands there. It is read once more from there, and off the network going back costs a request."""
+        content = self._bytes_at(at, size)
+        if not self.is_at_hand:
+            self._looked = at, content
+        return content
 
     def readable(self) -> bool:
         return True
@@ -270,6 +279,9 @@ class _WatchedFile(io.RawIOBase):
         for start, held in self._held:
             if start <= at and at + size <= start + len(held):
                 return held[at - start : at - start + size]
+        looked_at, looked = self._looked
+        if at == looked_at and self._stream.tell() == at + len(looked) <= at + size:
+            return looked + self._stream.read(size - len(looked))
         if self._stream.tell() != at:
             self._stream.seek(at)
         return self._stream.read(size)

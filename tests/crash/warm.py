@@ -21,6 +21,8 @@ from tests.runs import environment
 PROJECT = Path(__file__).parents[2]
 TIMEOUT_S = 0.4
 """Of an answer of the Hub, in every run."""
+BATCH_ROWS = 2
+"""Of a segment, in every run: so that rows reach their shard while their segment is still open."""
 BUG = 70
 """The exit code of a run that ended in an exception."""
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -156,9 +158,10 @@ def _import_everything() -> None:
     import processors.apify
     import processors.demo
     from processors import REGISTRY
-    from utils import hub
+    from utils import hub, staging
     from utils.text import normalize_transcript
 
+    staging.BATCH_ROWS = BATCH_ROWS
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     normalize_transcript("ทดสอบ")

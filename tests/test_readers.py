@@ -577,3 +577,44 @@ def test_a_footer_that_contradicts_itself_ends_no_process(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == len(places)
     assert "refused" in done.stdout
+
+
+@pytest.mark.parametrize("whole_bytes", [10**9, 0])
+def test_rows_before_a_damaged_page_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int) -> None:
+    """Also where its column comes in one piece, whose pages are all looked at before the first row."""
+    monkeypatch.setattr(parquet_file, "WHOLE_BYTES", whole_bytes)
+    rows = [{"audio": {"bytes": random.Random(at).randbytes(100_000), "path": f"{at}.wav"}} for at in range(60)]
+    table = pa.Table.from_pylist([{**row, "sentence": "คำ"} for row in rows])
+    pages = {"data_page_size": 200_000, "write_batch_size": 2, "use_dictionary": False}
+    pq.write_table(table, tmp_path / "x.parquet", compression="none", **pages)
+    content = bytearray((tmp_path / "x.parquet").read_bytes())
+    clip = content.index(rows[40]["audio"]["bytes"])
+    content[clip - 30 : clip] = b"\xff" * 30  # the header of its page ends just before it
+    (tmp_path / "x.parquet").write_bytes(content)
+
+    read: list[RawClip] = []
+    with pytest.raises(SourceError, match="damaged"):
+        for clip in read_parquet(MirrorFiles(tmp_path), ["x.parquet"], Columns(), {"index": 0}):
+            read.append(clip)
+
+    assert [clip.audio for clip in read] == [row["audio"]["bytes"] for row in rows[: len(read)]]
+    assert 16 <= len(read) < 40
+
+
+def test_rows_before_damage_come_once() -> None:
+    """Of several row groups at a time, when some are given already."""
+    clips = [random.Random(at).randbytes(100_000) for at in range(60)]
+    out = io.BytesIO()
+    pages = {"data_page_size": 200_000, "write_batch_size": 2, "use_dictionary": False}
+    pq.write_table(pa.table({"a": clips}), out, row_group_size=20, compression="none", **pages)
+    content = bytearray(out.getvalue())
+    damaged = content.index(clips[50])
+    content[damaged - 30 : damaged] = b"\xff" * 30
+
+    read: list[bytes] = []
+    with ParquetFile(io.BytesIO(bytes(content))) as file, pytest.raises(pa.ArrowInvalid):
+        for batch in file.batches([0, 1, 2], ["a"], 16):
+            read.extend(batch["a"].to_pylist())
+
+    assert len(read) >= 32
+    assert read == clips[: len(read)]

@@ -13,7 +13,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -109,9 +109,29 @@ class ParquetFile:
         chunks = self._chunks_of(groups, columns)
         self._file.hold(chunks)
         rows = most_rows if most_rows == 1 else self._file.rows_to_read(chunks, most_rows)
-        self._file.watch(chunks, AT_ONCE_BYTES if is_bounded and rows > 1 else None)
-        parquet = self._whole if rows > 1 and self._are_small(chunks) else self._parquet
-        for batch in parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False):
+        most_bytes = AT_ONCE_BYTES if is_bounded and rows > 1 else None
+
+        def read(parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+            self._file.watch(chunks, most_bytes)
+            yield from self._bounded(
+                parquet.iter_batches(rows, row_groups=list(groups), columns=list(columns), use_threads=False)
+            )
+
+        is_whole = rows > 1 and self._are_small(chunks)
+        given = 0
+        try:
+            for batch in read(self._whole if is_whole else self._parquet):
+                given += 1
+                yield batch
+        except pa.ArrowInvalid:
+            if not is_whole:
+                raise
+            # A column that comes in one piece is refused in one piece: what is sound before the damage is read so.
+            yield from islice(read(self._parquet), given, None)
+
+    def _bounded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same, until they are more than the file can hold."""
+        for batch in batches:
             self._unpacked_bytes += batch.nbytes
             if self._unpacked_bytes > ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._size_bytes:
                 raise pa.ArrowInvalid(f"its {self._size_bytes:,} bytes hold more than {self._unpacked_bytes:,}")
@@ -135,10 +155,10 @@ class ParquetFile:
         return [of_group[number] for of_group in with_rows for number in wanted]
 
     def _are_small(self, chunks: Sequence[ColumnChunk]) -> bool:
-        """Whether these are here, and may be held at a time, packed and unpacked."""
+        """Whether these are at hand, and may be held at a time, packed and unpacked."""
         packed = sum(chunk.size_bytes for chunk in chunks)
         unpacked = sum(chunk.unpacked_bytes for chunk in chunks)
-        return self._file.is_at_hand and max(packed, unpacked) <= WHOLE_BYTES
+        return not self._file.is_streamed and max(packed, unpacked) <= WHOLE_BYTES
 
     @cached_property
     def _whole(self) -> pq.ParquetFile:
@@ -201,9 +221,9 @@ class _WatchedFile(io.RawIOBase):
         self._most_bytes: int | None = None
 
     @property
-    def is_at_hand(self) -> bool:
-        """Whether it is not remote: of what comes over the network nothing is read before it is wanted."""
-        return not isinstance(self._stream, RemoteStream)
+    def is_streamed(self) -> bool:
+        """Whether it comes over the network while it is read: then nothing is asked for before it is wanted."""
+        return isinstance(self._stream, RemoteStream)
 
     def hold_end(self) -> None:
         """Where the file is remote: have its last bytes in memory. We and Arrow look for the footer there, in steps."""
@@ -248,7 +268,7 @@ class _WatchedFile(io.RawIOBase):
     def _look(self, at: int, size: int) -> bytes:
         """What stands there. It is read once more from there, and off the network going back costs a request."""
         content = self._bytes_at(at, size)
-        if not self.is_at_hand:
+        if self.is_streamed:
             self._looked = at, content
         return content
 

@@ -5,7 +5,10 @@ import pyarrow as pa
 import pytest
 
 from utils import joined_bytes
-from utils.joined_bytes import MOST_FREE, ROOM_BYTES, JoinedBytes
+from utils.joined_bytes import COPIED_BYTES, MOST_FREE, ROOM_BYTES, JoinedBytes
+
+MANY = COPIED_BYTES + 1
+"""Bytes that are not copied once more."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,22 +59,49 @@ def test_what_somebody_has_stays_as_it_is() -> None:
 
 def test_memory_is_used_again_when_nobody_has_it() -> None:
     """New memory comes page by page, each cleared by the kernel."""
-    made = joined(b"first")
+    made = joined(bytes(MANY))
     first = made.take()
     where = address(first)
-    made.add(b"second")
+    made.add(bytes(MANY))
     second = made.take()
     assert address(second) != where
     del first
-    made.add(b"third")
+    made.add(bytes(MANY))
     assert address(made.take()) == where
+
+
+def test_it_is_not_while_somebody_has_a_part_of_it() -> None:
+    """A slice, a child of a struct, numpy's view of the buffer."""
+    ones, twos = b"\1" * MANY, b"\2" * MANY
+    made = joined(ones)
+    struct = pa.StructArray.from_arrays([made.take()], ["bytes"])
+    child = struct.field("bytes")
+    del struct
+    made.add(twos)
+    view = np.frombuffer(made.take().buffers()[2], np.uint8)
+    for _ in range(4):
+        made.add(b"\3" * MANY)
+        made.take()
+    assert child.to_pylist() == [ones]
+    assert view.tobytes() == twos
 
 
 def test_only_so_much_is_kept() -> None:
     """However many were in use at a time."""
-    taken = [joined(b"one").take() for _ in range(MOST_FREE + 2)]
+    taken = [joined(bytes(MANY)).take() for _ in range(MOST_FREE + 2)]
     del taken
     assert len(joined_bytes._free) == MOST_FREE
+
+
+def test_few_bytes_keep_no_room() -> None:
+    """They may be kept for long, and be many: a checkpoint after every clip has a batch for each."""
+    made = JoinedBytes()
+    taken = []
+    for _ in range(20):
+        made.add(b"short")
+        taken.append(made.take())
+    assert {array.buffers()[2].size for array in taken} == {5}
+    assert made._room is not None and not joined_bytes._free
 
 
 def test_a_very_long_one_fits_and_its_room_is_given_back() -> None:

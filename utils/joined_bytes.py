@@ -8,9 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 ROOM_BYTES: Final = 40 * 1000**2
-"""A row group of audio and the clip that it ends with, unless that is a very long one."""
+"""A batch of staged audio and the clip that it ends with, unless that is a very long one."""
+COPIED_BYTES: Final = 5 * 1000**2
+"""What is no more than this has no room for itself: many of them may be kept for long."""
 MOST_FREE: Final = 2
-"""Rooms that are kept for later: while one is filled, what was in the other is still being written elsewhere."""
+"""Rooms that are kept for later, of those that are filled and written in turns."""
 
 _free: list[NDArray[np.uint8]] = []
 """Room that nobody uses."""
@@ -32,20 +34,29 @@ class JoinedBytes:
         if end > len(self._room):
             larger = np.empty(end, np.uint8)
             larger[:begin] = self._room[:begin]
+            _give_back(self._room)
             self._room = larger
         self._room[begin:end] = np.frombuffer(value, np.uint8)
         self._ends.append(end)
 
     def take(self) -> pa.Array:
-        """All of them, without a copy; what is added next begins a new one. Their memory is used again as soon as
-        nobody has the array, or a part of it, any more."""
-        room, ends = self._room, self._ends
-        self._room, self._ends = None, [0]
-        joined = np.empty(0, np.uint8) if room is None else room[: ends[-1]]
-        if room is not None and len(room) == ROOM_BYTES:
-            weakref.finalize(joined, _give_back, room).atexit = False
+        """All of them, without a copy unless they are few; what is added next begins a new one. Their memory is used
+        again as soon as nobody has the array, or a part of it, any more."""
+        ends, self._ends = self._ends, [0]
         places = pa.py_buffer(np.array(ends, np.int32))
-        return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, [None, places, pa.py_buffer(joined)])
+        joined = pa.py_buffer(self._taken(ends[-1]))
+        return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, [None, places, joined])
+
+    def _taken(self, size: int) -> NDArray[np.uint8]:
+        """The first bytes of the room: a copy of them, or the room itself, which is ours no more."""
+        if self._room is None:
+            return np.empty(0, np.uint8)
+        if size <= COPIED_BYTES:
+            return self._room[:size].copy()
+        room, self._room = self._room, None
+        taken = room[:size]
+        weakref.finalize(taken, _give_back, room).atexit = False
+        return taken
 
 
 def _some_room() -> NDArray[np.uint8]:
@@ -56,5 +67,5 @@ def _some_room() -> NDArray[np.uint8]:
 
 
 def _give_back(room: NDArray[np.uint8]) -> None:
-    if len(_free) < MOST_FREE:
+    if len(_free) < MOST_FREE and len(room) == ROOM_BYTES:
         _free.append(room)

@@ -182,7 +182,8 @@ class HubTarget:
         def read() -> pa.Table:
             files = hub.filesystem(self._token)
             with files.open(f"datasets/{self.name}/{path}", revision=snapshot.head, block_size=2**20) as file:
-                return pq.ParquetFile(file).read(columns=columns)
+                # One thread: others would call the file, which is Python's, and may still do so when Python ends.
+                return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
         return self._ask(f"read {path}", read)
 

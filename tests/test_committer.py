@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from utils.committer import Committer
+from utils.committer import MOST_OFFERED, Committer
 from utils.errors import Interrupted, Stopped
 
 
@@ -163,3 +163,37 @@ def test_without_overlap_there_is_the_job_alone() -> None:
     Committer(overlap=False).beside(lambda: done.append(threading.get_ident()), stopping)
 
     assert done == [threading.get_ident()]
+
+
+def test_few_jobs_that_need_not_be_done_wait() -> None:
+    """Each holds memory. Those that are too many are dropped, whoever offers them; later there is room again."""
+    done: list[str] = []
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert release.wait(20)
+
+    with Committer() as committer:
+        committer.submit("a", hold)
+        begun.wait(20)
+        for number in range(MOST_OFFERED + 3):
+            committer.offer(lambda number=number: done.append(f"early {number}"))
+        committer.submit("b", lambda: done.append("b"))
+        release.set()
+        committer.wait()
+        committer.offer(lambda: done.append("late"))
+        committer.wait()
+
+    assert done == [*(f"early {number}" for number in range(MOST_OFFERED)), "b", "late"]
+
+
+def test_an_offered_job_that_fails_is_a_job_that_fails() -> None:
+    """Nothing is begun behind it."""
+    with Committer() as committer:
+        committer.offer(stopping)
+        with pytest.raises(Stopped, match="the Hub is away"):
+            committer.wait()
+
+    with pytest.raises(Stopped), Committer(overlap=False) as at_once:
+        at_once.offer(stopping)

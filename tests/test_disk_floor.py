@@ -162,6 +162,21 @@ def test_no_segment_is_begun_below_the_floor(tmp_path: Path) -> None:
     assert tree(tmp_path, "staging") == {}
 
 
+def test_what_is_written_ahead_waits_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips are taken, and made durable, all the same: the run stops with nothing of them lost, and no shard begun."""
+    monkeypatch.setattr("utils.staging.BATCH_ROWS", 2)
+    uploader = opened(tmp_path, Filling(2))
+    for step in steps("kkkkk"):
+        uploader.add_step(step)
+    assert not list((tmp_path / "staging/built").glob("*"))
+    uploader.make_durable(uploader.progress)
+
+    with pytest.raises(Stopped):
+        uploader.publish_ready()
+
+    assert opened(tmp_path, disk(10)).progress.read == 5
+
+
 def test_no_part_is_built_below_the_floor(tmp_path: Path) -> None:
     """Though all of it is staged already."""
     uploader = opened(tmp_path, disk(10))

@@ -6,6 +6,7 @@ The network is waited for there, while the next clips are read and converted her
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,6 +14,8 @@ from utils.errors import Interrupted
 
 Job = Callable[[], None]
 
+MOST_OFFERED: Final = 2
+"""Jobs that may be dropped, and wait: each holds a batch of rows in memory."""
 LOOKED_EVERY_S: Final = 0.05
 """Whether there is something to do beside a job."""
 
@@ -28,6 +31,7 @@ class Committer:
         """Without `overlap` each job is done where it is given: no thread, no queue."""
         self._overlap = overlap
         self._jobs: dict[Hashable, Job] = {}
+        self._offered = 0
         self._is_busy = False
         self._is_closed = False
         self._error: BaseException | None = None
@@ -58,6 +62,24 @@ class Committer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="publish", daemon=True)
             self._thread.start()
+
+    def offer(self, job: Job) -> None:
+        """Have a job done that need not be: it is dropped where `MOST_OFFERED` of them wait."""
+        if not self._overlap:
+            job()
+            return
+        with self._changed:
+            if self._offered >= MOST_OFFERED:
+                return
+            self._offered += 1
+        self.submit(object(), partial(self._do_offered, job))
+
+    def _do_offered(self, job: Job) -> None:
+        try:
+            job()
+        finally:
+            with self._changed:
+                self._offered -= 1
 
     def beside(self, job: Job, meanwhile: Job) -> None:
         """Do a job that waits for the network, and `meanwhile`, which does what has come up, again and again until it

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
-from threading import Semaphore
 from weakref import WeakMethod
 
 from utils.committer import Committer
@@ -33,9 +32,6 @@ from utils.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256
 """Between two checkpoints: of 4 GB."""
-
-FRESH_AT_ONCE = 2
-"""Batches of rows that wait in memory to be written into a shard."""
 
 
 class SplitUploader:
@@ -81,7 +77,6 @@ class SplitUploader:
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self._next_shard = NextShard(self._built_folder, key, limits, floor)
-        self._fresh_left = Semaphore(FRESH_AT_ONCE)
         self.reject_reasons = self._staged_reasons()
         self.remember()
 
@@ -119,16 +114,13 @@ class SplitUploader:
         self._hand_on(fresh)
 
     def _hand_on(self, fresh: FreshRows | None) -> None:
-        """Have rows that were just staged written into the next shard, from memory, unless too many wait for that."""
-        if fresh and self._fresh_left.acquire(blocking=False):
-            self._committer.submit((id(self), "fresh", fresh.after), partial(self._take_fresh, fresh))
+        """Have rows that were just staged written into the next shard, from memory, where there is time for it."""
+        if fresh:
+            self._committer.offer(partial(self._take_fresh, fresh))
 
     def _take_fresh(self, fresh: FreshRows) -> None:
-        try:
-            with suppress(Stopped, OSError):  # comes again when the segment is closed, and all is durable
-                self._next_shard.take_fresh(fresh, self.staging.segments, self.publisher.state)
-        finally:
-            self._fresh_left.release()
+        with suppress(Stopped, OSError):  # comes again when the segment is closed, and all is durable
+            self._next_shard.take_fresh(fresh, self.staging.segments, self.publisher.state)
 
     def publish_ready(self, flush: bool = False) -> None:
         """Have every part built and committed that the closed segments hold in full; with `flush`, what is left too."""

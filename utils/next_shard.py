@@ -35,23 +35,30 @@ class NextShard:
         self._shard = shard
 
     def take_fresh(self, fresh: FreshRows, segments: Sequence[Segment], state: State) -> None:
-        """Take rows that have just been staged, where all that comes before them is in and they don't fill the shard.
+        """Take rows that have just been staged, where all that comes before them is in and the shard has room for them.
 
         What is not taken comes with its segment. `segments` are closed, those before the rows' own among them.
         """
-        shard, last = self._shard, state.split(self._key.source, self._key.split).progress.read
-        if shard is None:
-            is_missing = any(segment.has_rows_between(last, fresh.after) for segment in segments)
-            follows, rows, size = fresh.is_first and last <= fresh.after and not is_missing, 0, 0
-        else:
-            follows, rows, size = shard.end == fresh.after, shard.rows_taken, shard.bytes_taken
-        rows, size = rows + fresh.rows.num_rows, size + fresh.payload_bytes
-        if not follows or rows >= self._limits.max_rows or size >= self._limits.max_bytes:
+        if not self._follow(fresh, segments, state) or not self._fit(fresh):
             return
         self._floor.check()
         with self.given_up() or begin_shard(self._key, state, self._folder) as shard:
             shard.take_fresh(fresh)
         self._shard = shard
+
+    def _follow(self, fresh: FreshRows, segments: Sequence[Segment], state: State) -> bool:
+        """Whether all rows that come before these are in the shard, and none of these is."""
+        if self._shard is not None:
+            return self._shard.end == fresh.after
+        last = state.split(self._key.source, self._key.split).progress.read
+        is_missing = any(segment.has_rows_between(last, fresh.after) for segment in segments)
+        return fresh.is_first and last <= fresh.after and not is_missing
+
+    def _fit(self, fresh: FreshRows) -> bool:
+        """Whether the shard ends behind them, if not with their last one: where it ends is told by closed segments."""
+        rows = fresh.rows.num_rows + (self._shard.rows_taken if self._shard else 0)
+        size = fresh.payload_bytes + (self._shard.bytes_taken if self._shard else 0)
+        return rows <= self._limits.max_rows and size < self._limits.max_bytes
 
     def given_up(self) -> ShardWriter | None:
         """The shard, for whoever goes on with it: here the next one begins."""

@@ -105,6 +105,8 @@ def build_part(
     if cut.rows:
         with ahead or begin_shard(key, state, folder) as writer:
             writer.take(segments, cut.progress.read)
+            if writer.rows_taken != cut.rows:
+                raise AssertionError(f"the shard of {key.source} has {writer.rows_taken} rows, its part {cut.rows}")
             written = writer.finish()
     has_rejects = _write_rejects(rejected, cut, segments)
     part = Part(

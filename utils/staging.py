@@ -115,7 +115,7 @@ class FreshRows:
     after: int
     last: int
     is_first: bool
-    """Of their segment."""
+    """Of their segment: what comes before them is in closed ones, or published."""
     rows: pa.RecordBatch
 
     @property
@@ -489,6 +489,7 @@ class _OpenSegment:
         self._bytes += size
 
     def _write_rows(self) -> FreshRows:
+        """Write what waits. After an error it can't be tried again: the run ends, and its clips are read again."""
         batch, last = self._batch(), self._columns["_ordinal"][-1]
         self._writer.write_batch(batch)
         self._indexes.append(batch.select(_INDEX))

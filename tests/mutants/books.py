@@ -162,6 +162,15 @@ MUTANTS = (
         ("tests/test_shards.py::test_same_data_same_bytes",),
     ),
     Mutant(
+        "rows-in-memory-that-are-in-already",
+        7,
+        "Rows go into the next shard from memory, though they came with their segment meanwhile.",
+        "utils/next_shard.py",
+        "self._shard.end == fresh.after",
+        "self._shard.end >= fresh.after",
+        ("tests/test_shards.py::test_same_data_same_bytes",),
+    ),
+    Mutant(
         "published-rows-from-memory",
         7,
         "Rows go into the next shard from memory, though they were published meanwhile.",

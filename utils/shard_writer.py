@@ -1,4 +1,4 @@
-"""A shard's file: staged rows go in as they are closed, row groups come out, whatever the segments' borders.
+"""A shard's file: staged rows go in, row groups come out, whatever the borders of batches and segments.
 
 Its bytes depend on nothing but the rows, their IDs and the library versions. So it can be written ahead, while the
 split is still being read: when the shard is full, or the split ends, only its last row group is missing.
@@ -52,7 +52,7 @@ class ShardWriter:
         self.end = first_ordinal
         """The last clip that was taken; its rows may still wait for their group to be full."""
         self.rows_taken = self.bytes_taken = 0
-        """Bytes of audio, or text."""
+        """Of the clips up to that one; bytes of audio, or text."""
         self._next_id, self._rows = next_id, rows
         self._ids, self._duration_s, self._digest = IdSet(prefix=rows.id_prefix), 0.0, hashlib.sha256()
         self._schema = published_schema(sample_rate_hz, rows)

@@ -32,6 +32,7 @@ BOOKKEEPING = (
 DATA = (
     "utils.staging:_OpenSegment._write_rows",
     "utils.shard_writer:ShardWriter.take",
+    "utils.shard_writer:ShardWriter.take_fresh",
     "utils.split_uploader:build_part",
     "utils.ledger:Ledger.with_files",
     "utils.staging:Staging.drop_published",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest
-from utils.errors import UsageError
+from utils.errors import PROGRAM, UsageError
 from utils.in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -32,18 +32,20 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
             options = parse(arguments)
             if options.command is Command.LIST:
                 return list_sources(options)
+            if options.command is Command.VERSION:
+                return show_version()
             if supervised and options.command is Command.RUN and supervisor.is_possible():
                 return supervisor.supervise(partial(execute_again, options, arguments, stop))
             from pipeline.app import execute
         except ModuleNotFoundError as error:
             print(
-                f"main.py: this Python ({sys.executable}) has no {error.name}. Use the one that the README's first "
+                f"{PROGRAM}: this Python ({sys.executable}) has no {error.name}. Use the one that the README's first "
                 "command makes: .venv/bin/python main.py, or type `. .venv/bin/activate` first.",
                 file=sys.stderr,
             )
             return UsageError.exit_code
         except UsageError as error:
-            print(f"main.py: {error}", file=sys.stderr)
+            print(f"{PROGRAM}: {error}", file=sys.stderr)
             return error.exit_code
         return execute(options, arguments, stop)
 
@@ -75,5 +77,19 @@ def list_sources(options: "Options") -> int:
     return 0
 
 
+def show_version() -> int:
+    """`--version`."""
+    from pipeline.say import say
+    from pipeline.version import version_text
+
+    say(version_text())
+    return 0
+
+
+def run_command_line() -> int:
+    """The program, from this file or as the installed command `thai-audio`."""
+    return main(sys.argv[1:], supervised=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], supervised=True))
+    sys.exit(run_command_line())

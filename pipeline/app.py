@@ -26,7 +26,7 @@ from processors.apify_files import Folder, merge
 from processors.demo import write_demo_sources
 from utils import hub
 from utils.collective import KEY_VARIABLE
-from utils.errors import AuthenticationError, IngestError, SourceError
+from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
 from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
 from utils.sources import clear_cache
@@ -36,6 +36,8 @@ from utils.table_index import clear_indexes
 log = logging.getLogger(__name__)
 
 _PROJECT = Path(__file__).parents[1]
+_OURS = ("main.py", "pipeline", "processors", "utils")
+"""What is ours in it: where the program is installed, other libraries lie beside."""
 
 
 def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None = None) -> int:
@@ -71,8 +73,13 @@ def explain(error: Exception, log_dir: Path) -> int:
 
 def _where(error: BaseException) -> str:
     """The file and line of ours that an error passed last; without its words, which may hold anything."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PROJECT)]
-    return f" in {Path(frames[-1].filename).relative_to(_PROJECT)}, line {frames[-1].lineno}" if frames else ""
+    ours = [_PROJECT / name for name in _OURS]
+    frames = [
+        (path, frame.lineno)
+        for frame in extract_tb(error.__traceback__)
+        if any((path := Path(frame.filename)).is_relative_to(place) for place in ours)
+    ]
+    return f" in {frames[-1][0].relative_to(_PROJECT)}, line {frames[-1][1]}" if frames else ""
 
 
 def collective_key() -> str:
@@ -131,9 +138,11 @@ def _to_go_on(arguments: Sequence[str]) -> str:
         if argument not in ("--resume", "--checkpoint") and before != "--checkpoint":
             again.append(argument)
     again = [argument for argument in again if not argument.startswith("--checkpoint=")]
+    program = COMMAND.split()
     here = Path(sys.executable)
-    python = str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else "python"
-    return shlex.join([python, "main.py", *again, "--resume"])
+    if program[0] == "python" and here.is_relative_to(Path.cwd()):
+        program[0] = str(here.relative_to(Path.cwd()))
+    return shlex.join([*program, *again, "--resume"])
 
 
 def _status(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:

@@ -10,7 +10,7 @@ from pipeline.options import Command, Options, cores
 from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
 from utils.audio_options import AudioOptions
 from utils.dedup_mode import DEFAULT_DEDUP, Dedup
-from utils.errors import UsageError
+from utils.errors import COMMAND, PROGRAM, UsageError
 from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
@@ -58,11 +58,12 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="main.py",
-        usage="main.py (--fresh | --append) (--all | NAME ...) [options], or main.py COMMAND [options]; --help has all",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} (--fresh | --append) (--all | NAME ...) [options], or {PROGRAM} COMMAND [options]; "
+        "--help has all",
         description="Many Thai speech sources in, one clean Hugging Face dataset out: every sample exactly once, "
         "whatever dies on the way. Running again with --resume is always right.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace("python main.py", COMMAND),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -131,6 +132,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--merge", type=Path, metavar="OUT.jsonl", help="command: all pairs ever bought, each once, in one new file"
     )
     group.add_argument("--clear-cache", action="store_true", help="command: delete the downloaded source files")
+    group.add_argument(
+        "--version", action="store_true", help="command: this program, its Python, the libraries that decide the bytes"
+    )
 
 
 def _add_resuming(parser: argparse.ArgumentParser) -> None:
@@ -339,6 +343,7 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
         command
         for command, flag in (
             (Command.LIST, given.list),
+            (Command.VERSION, given.version),
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
             (Command.REPAIR, given.repair),
@@ -351,8 +356,8 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
     ]
     if len(asked) > 1:
         raise UsageError(
-            "--list, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are commands of "
-            "their own: give one of them."
+            "--list, --version, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are "
+            "commands of their own: give one of them."
         )
     if asked and (given.fresh or given.append):
         raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")

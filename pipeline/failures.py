@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 
-from utils.errors import IngestError, Stopped
+from utils.errors import COMMAND, IngestError, Stopped
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNUSABLE = (
@@ -47,8 +47,8 @@ def _of_the_system(error: OSError) -> Stopped | None:
 
 def _disk(what: str) -> Stopped:
     return Stopped(
-        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space (`python "
-        "main.py --prune --dry-run` shows old files that may go), then repeat this command with --resume."
+        f"{what}. Nothing is lost: what was committed is safe, what was staged is kept. Free some space "
+        f"(`{COMMAND} --prune --dry-run` shows old files that may go), then repeat this command with --resume."
     )
 
 

@@ -23,6 +23,7 @@ class Command(Enum):
 
     RUN = "run"
     LIST = "list"
+    VERSION = "version"
     STATUS = "status"
     VERIFY = "verify"
     REPAIR = "repair"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
 from utils.card_text import duration_text, one_line
+from utils.errors import COMMAND
 from utils.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 from utils.state import Progress, SplitState, State
 
@@ -91,7 +92,7 @@ def _heading_of_next(failures: Mapping[str, str] | None) -> str:
 
 # --- status ----------------------------------------------------------------------------------
 
-_HOW_TO_BEGIN = "To begin one, run `python main.py --fresh --all` with the same --output or --hf-repo."
+_HOW_TO_BEGIN = f"To begin one, run `{COMMAND} --fresh --all` with the same --output or --hf-repo."
 _OLD_DATA = (
     "A fresh dataset was begun here. The old data is still in place: the first shard of the new one replaces it. "
     "To go on, repeat that command with --resume."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from utils.errors import Stopped
+from utils.errors import COMMAND, Stopped
 
 GB = 1000**3
 DEFAULT_FLOOR_GB = 2.0
@@ -40,7 +40,7 @@ class DiskFloor:
                 raise Stopped(
                     f"The disk of {folder} has {_gb(usage.free)} GB free, less than the {_gb(floor)} GB that "
                     "--min-free-gb keeps. Nothing is lost: what was committed is safe, what was staged is kept. Free "
-                    "some space (`python main.py --prune --dry-run` shows old files that may go, `--clear-cache` "
+                    f"some space (`{COMMAND} --prune --dry-run` shows old files that may go, `--clear-cache` "
                     "deletes downloaded source files), or lower the floor (--min-free-gb 0 is none), then repeat this "
                     "command with --resume."
                 )

@@ -4,6 +4,15 @@ Every message is a letter to somebody who is tired: what happened, what is safe,
 Anything else that reaches `main.py` is a bug of ours (exit 1).
 """
 
+import sys
+from pathlib import Path
+from typing import Final
+
+INSTALLED_COMMAND: Final = "thai-audio"
+COMMAND: Final = INSTALLED_COMMAND if Path(sys.argv[0]).name == INSTALLED_COMMAND else "python main.py"
+"""How this program was started, for messages that say what to type."""
+PROGRAM: Final = COMMAND.split()[-1]
+
 
 class IngestError(Exception):
     """Base of all errors that we expect and can explain."""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import pyarrow.parquet as pq
 
 from utils.checked_types import check_types
-from utils.errors import TargetRefused
+from utils.errors import COMMAND, TargetRefused
 from utils.shown import shown
 from utils.state import State
 from utils.state_checks import check_path
@@ -56,7 +56,7 @@ class Ledger:
         if state.ledger_bytes and hashlib.sha256(known.raw).hexdigest() != state.ledger_sha256:
             raise TargetRefused(
                 f"The target's {LEDGER_PATH} is damaged: it is not what its state names. Nothing was changed. Restore "
-                "it from the target's previous revision (`python main.py --verify`, with the same --hf-repo or "
+                f"it from the target's previous revision (`{COMMAND} --verify`, with the same --hf-repo or "
                 "--output, says which one and how), then repeat this command."
             )
         return known

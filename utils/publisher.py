@@ -5,14 +5,12 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from utils.errors import TargetRefused
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.libraries import library_versions
 from utils.removed import REMOVED_PATH, RemovedList, carried_over
 from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
 from utils.seek_points import SEEK_FOLDER
@@ -21,8 +19,6 @@ from utils.state import STATE_PATH, Part, SourceState, State
 from utils.targets import Change, Snapshot, Target
 
 log = logging.getLogger(__name__)
-
-_LIBRARIES = ("numpy", "pyarrow", "pythainlp", "soundfile", "soxr")
 
 
 class Publisher:
@@ -191,15 +187,6 @@ def begun_state(sample_rate_hz: int | None) -> State:
         run_id=uuid.uuid4().hex,
         committed_at=utc_now(),
     )
-
-
-@cache
-def library_versions() -> Mapping[str, str]:
-    """The versions of what decides the published bytes."""
-    found = {name: version(name) for name in _LIBRARIES}
-    with suppress(PackageNotFoundError):  # it is optional
-        found["av"] = version("av")
-    return found
 
 
 def utc_now() -> str:

@@ -28,7 +28,8 @@ from utils.durable import make_folder
 from utils.errors import TargetRefused
 from utils.ids import IdSet, Range, merge_ranges, number_of
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.publisher import library_versions, utc_now
+from utils.libraries import library_versions
+from utils.publisher import utc_now
 from utils.removed import REMOVED_PATH, RemovedList
 from utils.repair_scan import Row, Scanner, audio_bytes, text_of
 from utils.repair_write import Figures, ShardWriter

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from utils.clip_index import Entry
-from utils.errors import TargetRefused
+from utils.errors import COMMAND, TargetRefused
 from utils.state import State, TakenOut, checked_json, json_with_checksum
 
 REMOVED_PATH = ".ingest/removed.json"
@@ -171,6 +171,7 @@ def _names(value: object) -> frozenset[str]:
 def _damaged(why: str) -> TargetRefused:
     return TargetRefused(
         f"The target's {REMOVED_PATH}, the list of what was taken out for good, is damaged or gone: {why}. Nothing was "
-        "changed, as what is on it would be collected again. Restore it from the target's previous revision (`python "
-        "main.py --verify`, with the same --hf-repo or --output, says which one and how), then repeat this command."
+        "changed, as what is on it would be collected again. Restore it from the target's previous revision "
+        f"(`{COMMAND} --verify`, with the same --hf-repo or --output, says which one and how), then repeat this "
+        "command."
     )

@@ -21,7 +21,8 @@ from utils.card import render_card
 from utils.errors import TargetRefused
 from utils.ids import Range, merge_ranges
 from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.publisher import begun_state, library_versions, utc_now
+from utils.libraries import library_versions
+from utils.publisher import begun_state, utc_now
 from utils.removed import REMOVED_PATH, carried_over
 from utils.repair_scan import Scan, Scanner
 from utils.repair_write import Rewriter, WrittenShard

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from utils.errors import TargetRefused
+from utils.errors import COMMAND, TargetRefused
 from utils.ids import Range, merge_ranges
 from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, START, Outcome, Position, Reject, RowSchema, Skip
 from utils.shown import shown
@@ -339,7 +339,7 @@ class State:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DamagedState(
                 f"The target's {STATE_PATH} is damaged ({shown(error)}). Nothing was changed. Restore it from the "
-                "target's previous revision (`python main.py --verify`, with the same --hf-repo or --output, says "
+                f"target's previous revision (`{COMMAND} --verify`, with the same --hf-repo or --output, says "
                 "which one and how), then repeat this command."
             ) from error
 

@@ -20,6 +20,7 @@ from utils.shown import shown
 if TYPE_CHECKING:
     from apify_client import ApifyClient
 
+HOW_TO_INSTALL = 'pip install "apify-client>=3.4,<4"'
 DEFAULT_URL = "https://api.apify.com"
 RUNS_PER_LISTING = 1000
 ENDED = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED-OUT"})
@@ -215,7 +216,7 @@ def _library() -> Any:
     except ImportError as error:
         raise UsageError(
             "Apify is bought from through a library that is not installed. Nothing was bought. Install it: "
-            "pip install -r requirements-apify.txt; then repeat this command."
+            f"{HOW_TO_INSTALL}; then repeat this command."
         ) from error
     return ApifyClient
 

@@ -210,6 +210,7 @@ def test_the_first_two_commands_install_and_run() -> None:
         assert command.text.endswith(ends)
         assert "python3 -m venv .venv" in command.text
         assert all((PROJECT / name).is_file() for name in re.findall(r"-r (\S+)", command.text))
+        assert "-c constraints.txt" in command.text
         assert subprocess.run(["/usr/bin/env", "bash", "-n", "-c", command.text]).returncode == 0
 
 

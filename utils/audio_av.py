@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from utils.audio_rejected import AudioRejected
 from utils.schema import RejectReason
 from utils.shown import shown
 
-HOW_TO_INSTALL: Final = "which needs PyAV: pip install -r requirements-av.txt, then begin anew"
+HOW_TO_INSTALL: Final = 'which needs PyAV: pip install "av>=14,<20", then begin anew'
 
 _DEMUXERS: Final = {
     "m4a": "mov,mp4,m4a,3gp,3g2,mj2",
@@ -125,7 +126,7 @@ def _opened(data: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        with av.open(io.BytesIO(data), format=_DEMUXERS[kind].split(",")[0], metadata_errors="replace") as container:
+        with av.open(io.BytesIO(data), format=_DEMUXERS[kind].split(",")[0], **_lenient_metadata(av)) as container:
             if not container.streams.audio:
                 raise AudioRejected(RejectReason.UNDECODABLE, f"{foreign_name(kind)} without sound")
             stream = container.streams.audio[0]
@@ -138,6 +139,11 @@ def _opened(data: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
         if isinstance(error, MemoryError):
             raise MemoryError("FFmpeg: out of memory") from error
         raise AudioRejected(RejectReason.UNDECODABLE, f"{foreign_name(kind)}: FFmpeg: {shown(error)}") from None
+
+
+def _lenient_metadata(av: ModuleType) -> dict[str, str]:
+    """Arguments of `av.open` that let tags in any encoding pass; PyAV 19 and newer do so without being asked."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _samples(frame: Any, channels: int) -> NDArray[np.float32]:

@@ -155,7 +155,7 @@ def audio_from_array(array: ArrayLike, sample_rate_hz: int) -> bytes:
     return _wav_header(content.nbytes, sample_rate_hz, channels, bits) + content
 
 
-def _fits(samples: NDArray[np.integer], bits: int) -> bool:
+def _fits(samples: NDArray[np.integer[Any]], bits: int) -> bool:
     limit = 1 << (bits - 1)
     return not samples.size or (int(samples.min()) >= -limit and int(samples.max()) < limit)
 

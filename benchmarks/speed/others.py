@@ -12,7 +12,7 @@ from functools import cache
 from benchmarks.speed.measuring import PROJECT, Contender
 from benchmarks.speed.shapes import Shape
 
-REQUIREMENTS = "requirements-bench.txt"
+HOW_TO_INSTALL = "pip install -e '.[bench]'"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _contender(way: Way, shape: Shape, clips: int) -> Contender:
 def _why_not(way: Way) -> str:
     missing = [package for package in way.packages if importlib.util.find_spec(package) is None]
     if missing:
-        return f"no {', '.join(missing)} ({REQUIREMENTS} has what is needed)"
+        return f"no {', '.join(missing)} ({HOW_TO_INSTALL} brings it)"
     return way.lacks()
 
 

@@ -1,6 +1,7 @@
 """Real runs of `main.py` in processes of their own, each in a working folder that stands for a machine."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This environment without tokens, with `extra`."""
     kept = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HF_ENDPOINT")}
     return {**kept, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the program in `folder`, to be changed or run there; returns `folder`."""
+    for package in ("pipeline", "processors", "utils"):
+        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "main.py", folder)
+    return folder
 
 
 def start(arguments: Sequence[str], machine: Path, extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

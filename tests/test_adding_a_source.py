@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 
 from tests.corpus_mirrors import write_files, zip_of
 from tests.hub_server import HubServer
-from tests.runs import PROJECT, environment
+from tests.runs import PROJECT, copy_project, environment
 from tests.support import published_rows, tone
 from tests.test_docs import blocks, program_arguments, run
 from tests.test_own_sources import parquet
@@ -46,9 +45,7 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 
 def with_module(copy: Path, name: str) -> Path:
     """A copy of the project to which a module was added and registered."""
-    for package in ("pipeline", "processors", "utils"):
-        shutil.copytree(PROJECT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "main.py", copy)
+    copy_project(copy)
     file = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
     (copy / f"processors/{file}.py").write_text(module(name))
     registry = copy / "processors/__init__.py"

@@ -7,7 +7,6 @@ lines that install are left out.
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from tests.apify_server import TOKEN as APIFY_TOKEN
 from tests.apify_server import ApifyServer
 from tests.apify_support import posts
 from tests.hub_server import TOKEN, USER, HubServer
-from tests.runs import PROJECT, environment
+from tests.runs import PROJECT, copy_project, environment
 from tests.support import tone
 from utils import errors
 from utils.schema import published_schema
@@ -132,9 +131,7 @@ def run(command: list[str], machine: Path, extra: dict[str, str]) -> subprocess.
 
 def with_new_source(copy: Path, module: str) -> Path:
     """A copy of the project to which a source was added as the README says: one file, one line."""
-    for package in ("pipeline", "processors", "utils"):
-        shutil.copytree(PROJECT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "main.py", copy)
+    copy_project(copy)
     (copy / NEW_SOURCE).write_text(module)
     (line,) = re.findall(r'`("\w+": "processors\.\w+",)`', README)
     registry = copy / "processors/__init__.py"

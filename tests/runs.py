@@ -21,7 +21,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def copy_project(folder: Path) -> Path:
     """A copy of the program in `folder`, to be changed or run there; returns `folder`."""
-    for package in ("pipeline", "processors", "utils"):
+    for package in ("examples", "pipeline", "processors", "utils"):
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "main.py", folder)
     return folder

@@ -29,7 +29,11 @@ from utils import errors
 from utils.schema import published_schema
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = {"README.md": README} | {path.name: path.read_text(encoding="utf-8") for path in PROJECT.glob("docs/*.md")}
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8")
+    for folder in (PROJECT, PROJECT / "docs")
+    for path in folder.glob("*.md")
+}
 TEST_COMMAND_MARK = "<!-- the test command -->"
 NEW_SOURCE = "processors/my_corpus.py"
 """The file that "Add a source" has one write."""

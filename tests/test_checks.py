@@ -1,5 +1,6 @@
-"""pre-commit checks what `python -m tests` checks."""
+"""pre-commit and CI check what `python -m tests` checks."""
 
+import tomllib
 from typing import Any
 
 import yaml
@@ -24,3 +25,17 @@ def test_hooks_run_the_checks_of_the_test_command() -> None:
         name: [".venv/bin/python", "-m", *(word for word in command if word not in ("--check", "."))]
         for name, command in CHECKS
     }
+
+
+def test_ci_runs_on_the_oldest_and_a_newer_python() -> None:
+    """On every push and pull request, by the script that is also run by hand."""
+    oldest = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    workflow = read_yaml(".github/workflows/ci.yml")
+    (job,) = workflow["jobs"].values()
+    *_, python, script = job["steps"]
+
+    assert workflow["on"] == ["push", "pull_request"]
+    assert job["strategy"]["matrix"]["python"] == [oldest, "3.13"]
+    assert python["with"]["python-version"] == "${{ matrix.python }}"
+    assert script["run"] == "bash .ci/run"
+    assert (PROJECT / ".ci/run").is_file()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.apify_server import TOKEN as APIFY_TOKEN
 from tests.apify_server import ApifyServer
 from tests.apify_support import posts
 from tests.hub_server import TOKEN, USER, HubServer
+from tests.mutants import MUTANTS
 from tests.runs import PROJECT, copy_project, environment
 from utils import errors
 from utils.schema import published_schema
@@ -41,6 +43,9 @@ NEW_SOURCE = "processors/my_corpus.py"
 NEW_FILES = {NEW_SOURCE, "processors/my_talks.py", "processors/my_tapes.py"}
 MADE_BY_READERS = ("MyCorpus", "MyTalks", "MyTapes", "my.yaml")
 """Sources, and a file of them, that the documents have one write: `tests/test_adding_a_source.py` does."""
+
+AWAITED = {"tests/fresh_machine.sh"}
+"""What `CONTRIBUTING.md` names and another change brings; a test fails once it is there, and this goes."""
 
 every_document = pytest.mark.parametrize("document", sorted(DOCUMENTS))
 
@@ -230,12 +235,20 @@ def why_refused(attempt: Callable[[], object]) -> str:
 def test_every_option_that_is_named_exists(document: str) -> None:
     """A renamed option is renamed everywhere."""
     ours = options_in(build_parser().format_help())
-    others = re.findall(r"python (benchmarks/\w+\.py)([^`\n]*)", DOCUMENTS[document])
-    of_main = re.sub(r"python benchmarks/\w+\.py[^`\n]*", "", DOCUMENTS[document])
+    other = r"python (benchmarks/\w+\.py|-m tests\.\w+)([^`\n]*)"
+    of_main = re.sub(other, "", DOCUMENTS[document])
 
     assert options_in(of_main) - ours == set()
-    for path, given in others:
-        assert options_in(given) - options_in((PROJECT / path).read_text()) == set()
+    for program, given in re.findall(other, DOCUMENTS[document]):
+        assert options_in(given) == set() or options_in(given) <= options_in(source_of(program))
+
+
+def source_of(program: str) -> str:
+    """The text of what `python` is given: a file, or `-m` and a module or package of ours."""
+    if program.endswith(".py"):
+        return (PROJECT / program).read_text()
+    module = PROJECT / program.removeprefix("-m ").replace(".", "/")
+    return (module / "__main__.py" if module.is_dir() else module.with_suffix(".py")).read_text()
 
 
 def options_in(text: str) -> set[str]:
@@ -248,10 +261,29 @@ def options_in(text: str) -> set[str]:
 @every_document
 def test_every_file_that_is_named_exists(document: str) -> None:
     """A moved file is moved everywhere."""
-    folders = "utils|pipeline|processors|tests|benchmarks|docs"
-    named = set(re.findall(rf"`((?:main|(?:{folders})/[\w/]+)\.(?:py|md))`", DOCUMENTS[document]))
+    folders = "utils|pipeline|processors|tests|benchmarks|docs|examples"
+    file = rf"(?<![\w./-])((?:main\.py|[A-Z]+\.md|(?:{folders})/[\w/]+\.(?:py|md|sh|yaml)))\b"
+    named = set(re.findall(file, DOCUMENTS[document]))
 
-    assert {name for name in named - NEW_FILES if not (PROJECT / name).is_file()} == set()
+    missing = {name for name in named - NEW_FILES if not (PROJECT / name).is_file()}
+    assert missing == named & AWAITED
+
+
+@every_document
+def test_every_module_that_is_run_exists(document: str) -> None:
+    """`python -m x`: one of ours, or a tool that is installed for the tests."""
+    named = set(re.findall(r"python3? -m ([\w.]+)", DOCUMENTS[document]))
+
+    assert {name for name in named if find_spec(name) is None} == set()
+
+
+def test_the_test_and_the_mutant_that_are_shown_exist() -> None:
+    """`CONTRIBUTING.md` shows how to run one of each."""
+    ((path, test),) = re.findall(r"pytest (\S+) -k (\w+)", DOCUMENTS["CONTRIBUTING.md"])
+    (mutant,) = re.findall(r"tests\.mutants ([a-z]\S+)", DOCUMENTS["CONTRIBUTING.md"])
+
+    assert f"def test_{test}" in (PROJECT / path).read_text()
+    assert mutant in {known.name for known in MUTANTS}
 
 
 @every_document

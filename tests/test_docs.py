@@ -213,7 +213,7 @@ def test_every_command_that_is_shown_is_one(document: str, tmp_path: Path, monke
     Path("checkpoints/GigaSpeech2_unified_checkpoint.json").write_text("{}")
     shutil.copytree(PROJECT / "examples", "examples")
     shown = [block.text for block in blocks(DOCUMENTS[document]) if block.language == "bash"]
-    shown += re.findall(r"`(python main\.py[^`]*)`", DOCUMENTS[document])
+    shown += re.findall(r"`(python main\.py [^`]*)`", DOCUMENTS[document])
 
     refused = {}
     for arguments in program_arguments("\n".join([*shown, EXAMPLES])):
@@ -236,7 +236,7 @@ def test_every_option_that_is_named_exists(document: str) -> None:
     """A renamed option is renamed everywhere."""
     ours = options_in(build_parser().format_help())
     other = r"python (benchmarks/\w+\.py|-m tests\.\w+)([^`\n]*)"
-    of_main = re.sub(other, "", DOCUMENTS[document])
+    of_main = re.sub(rf"{other}|pipx? install[^`\n]*", "", DOCUMENTS[document])
 
     assert options_in(of_main) - ours == set()
     for program, given in re.findall(other, DOCUMENTS[document]):

@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -208,23 +208,21 @@ class _Run:
         self._sequence_before = publisher.committed.sequence
 
     def all(self) -> RunResult:
-        sources = self._open_all()
-        if self._checkpoint:
-            self._report(self._checkpoint, sources.get(self._checkpoint.source))
-        try:
-            with (
-                open_judge(self._options, self._publisher, tuple(sources.values())) as judge,
-                self._committer,
-            ):
-                for source in sources.values():
-                    source.judge = judge
-                self._read_all(sources)
-                self._committer.wait()
-        except Interrupted:
-            self._result.interrupted = True
-        finally:
-            for source in sources.values():
-                source.close()
+        with ExitStack() as opened:
+            sources = self._open_all(opened)
+            if self._checkpoint:
+                self._report(self._checkpoint, sources.get(self._checkpoint.source))
+            try:
+                with (
+                    open_judge(self._options, self._publisher, tuple(sources.values())) as judge,
+                    self._committer,
+                ):
+                    for source in sources.values():
+                        source.judge = judge
+                    self._read_all(sources)
+                    self._committer.wait()
+            except Interrupted:
+                self._result.interrupted = True
         self._settle(sources)
         return self._result
 
@@ -234,7 +232,8 @@ class _Run:
                 if split in source.splits and source.name not in self._result.failures:
                     self._attempt(source.name, partial(self._read, source, split))
 
-    def _open_all(self) -> dict[str, SourceRun]:
+    def _open_all(self, opened: ExitStack) -> dict[str, SourceRun]:
+        """The sources that there is something to do for; `opened` closes them."""
         sources: dict[str, SourceRun] = {}
         for leftover in (self._options.staging_dir / "built").glob("*.parquet"):
             remove(leftover)  # of a run that died after building; a part is always built anew
@@ -246,7 +245,7 @@ class _Run:
             if published and self._is_done(name, published):
                 log.info("%s is finished: nothing to do", name)
                 continue
-            self._attempt(name, partial(self._open_into, sources, name))
+            self._attempt(name, partial(self._open_into, sources, name, opened))
         self._forget_fresh_mark()  # only now: a new collection was to be begun, too
         return sources
 
@@ -278,13 +277,18 @@ class _Run:
             )
             Staging(self._options.staging_dir, key).recover(known.progress)
 
-    def _open_into(self, sources: dict[str, SourceRun], name: str) -> None:
+    def _open_into(self, sources: dict[str, SourceRun], name: str, opened: ExitStack) -> None:
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
         processor = create(name, config, self._options.own_sources)
         processor.hooks = RunHooks(
             stop_requested=self._stop, crashes_at=self._in_flight.crashes_at, during=self._in_flight.during
         )
-        sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
+        try:
+            sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
+        except BaseException:
+            processor.close()
+            raise
+        opened.callback(sources[name].close)
 
     def _attempt(self, source: str, action: Callable[[], None]) -> None:
         """Run `action`; a source that can't be read is noted, and the run goes on with the others."""

@@ -88,7 +88,11 @@ class SourceRun:
         self.seen = SeenIds(path, self._index_identity, self._enter_known)
         self.judge: Judge | None = None
         """Who knows a clip that the dataset has already; set before a split is read."""
-        self._fill_seen()
+        try:
+            self._fill_seen()
+        except BaseException:
+            self.seen.close()
+            raise
 
     def _quotas(self) -> dict[str, int]:
         """How many samples each split has still to give in sample mode; empty: all."""

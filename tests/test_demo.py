@@ -114,7 +114,8 @@ def test_the_demo_archive_extracts_to_what_is_read_from_it(demo: Path, tmp_path:
     """The made-up Common Voice release is a true one: extracted, it has the same clips."""
     archive = next((demo / "common_voice").glob("*.tar.gz"))
     with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path / "common_voice")  # noqa: S202 - our own; Debian 12's Python has no filters
+        tar.extraction_filter = lambda member, path: member  # our own; Python 3.11.2 (Debian 12) has no named filters
+        tar.extractall(tmp_path / "common_voice")  # noqa: S202
 
     def content(clip: RawClip) -> tuple[object, ...]:
         return clip.key, clip.transcript, clip.speaker, clip.declared_duration_s

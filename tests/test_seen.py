@@ -2,13 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kills import Killed, KilledAt
+from tests.small_runs import watching
+from utils.clip_index import ClipIndex
 from utils.schema import Reject, RejectReason, Skip
 from utils.seen import SeenIds
 
@@ -233,3 +236,17 @@ def test_other_sources_are_not_touched(tmp_path: Path) -> None:
         again = SeenIds(tmp_path / "seen" / "Corpus2.sqlite", "generation")
         assert again.covers("train", 1, 0)
         again.close()
+
+
+@pytest.mark.parametrize("opened", [SeenIds, ClipIndex])
+@pytest.mark.parametrize("step", range(3))
+def test_an_index_that_cannot_be_opened_is_closed(tmp_path: Path, opened: type, step: int) -> None:
+    """Whatever fails in making it anew, no connection stays open: nobody has it who could close it."""
+    path = tmp_path / "index.sqlite"
+    opened(path, "another").close()
+
+    with watching(KilledAt(step)), suppress(Killed):
+        opened(path, "generation").close()
+
+    handles = [handle.readlink() for handle in Path("/proc/self/fd").iterdir() if handle.is_symlink()]
+    assert [handle for handle in handles if handle.is_relative_to(tmp_path)] == []

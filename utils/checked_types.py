@@ -46,13 +46,14 @@ def _is_of(value: object, kind: Any) -> bool:
 
 
 def _check_any(value: object, kinds: tuple[Any, ...], name: str) -> None:
+    problem = ""  # its words alone: an error that is kept holds all frames on its way, and what they hold, in a cycle
     for kind in kinds:
         try:
             check_types(value, kind, name)
             return
         except ValueError as error:
-            problem = error
-    raise problem
+            problem = str(error)
+    raise ValueError(problem)
 
 
 def _check_tuple(value: object, kinds: tuple[Any, ...], name: str) -> None:

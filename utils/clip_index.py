@@ -70,14 +70,14 @@ class ClipIndex:
         self._path = path
         self._identity = f"{_FORMAT}/{identity}"
         self._numbers: dict[Place, int] = {}
+        self._db = _open(path)
         try:
-            self._db = _connect(path)
-            is_ours = self._meta("identity") == self._identity
-        except sqlite3.DatabaseError:
-            is_ours = False
-        if not is_ours:
-            self.clear()
-        self._numbers = {(row[1], row[2]): row[0] for row in self._ask("SELECT number, source, split FROM place")}
+            if not self._is_ours():
+                self.clear()
+            self._numbers = {(row[1], row[2]): row[0] for row in self._ask("SELECT number, source, split FROM place")}
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Forgets what was not noted: those clips are not durable, and are read again."""
@@ -85,8 +85,7 @@ class ClipIndex:
 
     def clear(self) -> None:
         """Empty it. It is slow to look up in until `finish` is called, so that many clips can be entered at once."""
-        if hasattr(self, "_db"):
-            self._db.close()
+        self._db.close()
         _remove(self._path)
         self._db = _connect(self._path)
         self._numbers = {}
@@ -108,7 +107,7 @@ class ClipIndex:
 
         Of places that are not named it may have any.
         """
-        if self._meta("identity") != self._identity:
+        if not self._is_ours():
             return False
         for place, wanted in reached.items():
             known = self.reached(place)
@@ -170,9 +169,13 @@ class ClipIndex:
             self._numbers[place] = number
         return self._numbers[place]
 
-    def _meta(self, name: str) -> str | None:
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return found[0] if found else None
+    def _is_ours(self) -> bool:
+        """Whether it was finished for this dataset and mode; a damaged one was not."""
+        try:
+            found = self._db.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
+        except sqlite3.DatabaseError:
+            return False
+        return bool(found == (self._identity,))
 
     def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._explained():
@@ -193,6 +196,15 @@ class ClipIndex:
             ) from error
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    """The index in `path`; a file that is no sound index is replaced: it can be made anew."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError:
+        _remove(path)
+        return _connect(path)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
     try:
@@ -208,7 +220,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS clip (row INTEGER PRIMARY KEY, place INTEGER, ordinal INTEGER, key TEXT, "
             "hash INTEGER, more INTEGER, transcript INTEGER, length_ms INTEGER, fingerprint BLOB)"
         )
-    except sqlite3.DatabaseError:
+    except BaseException:
         db.close()
         raise
     return db

@@ -12,6 +12,7 @@ met when it is used: then it is made anew in the middle of a run, with the ids t
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import xxhash
@@ -40,12 +41,16 @@ class SeenIds:
         self._not_noted: list[tuple[str, int, str, int]] = []
         """What was admitted since, in order: source id, revision, split, ordinal."""
         self._db = _open(path)
-        if self._meta("identity") != identity:
-            self.clear(identity)
+        try:
+            if self._meta("identity") != identity:
+                self.clear(identity)
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
-        self._db.commit()
-        self._db.close()
+        with closing(self._db):
+            self._db.commit()
 
     def clear(self, identity: str) -> None:
         self._identity = identity
@@ -152,7 +157,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
     try:
         _prepare(db)
-    except sqlite3.DatabaseError:
+    except BaseException:
         db.close()
         raise
     return db

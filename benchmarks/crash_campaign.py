@@ -23,6 +23,10 @@ from random import Random
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.requirements import require  # noqa: E402
+
+require("apify")  # some scenarios buy
+
 from tests.crash.campaign import Campaign, Outcome, Schedule, pairs, schedules  # noqa: E402
 from tests.crash.scenarios import scenarios  # noqa: E402
 

@@ -20,13 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
-import soxr
-from numpy.typing import NDArray
-
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import soxr  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 from utils.audio import standardize_audio  # noqa: E402
 from utils.audio_options import AudioOptions  # noqa: E402

@@ -16,10 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 PROJECT = Path(__file__).parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+
 CLIP_S = 6
 RATE_HZ = 16_000
 CLIPS_AN_ARCHIVE = 2000

@@ -31,11 +31,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
 
 from tests.hub_server import HubServer  # noqa: E402
 from utils.gzip_stream import SPACING_BYTES  # noqa: E402

@@ -23,6 +23,10 @@ from random import Random
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.requirements import require  # noqa: E402
+
+require("apify")  # some scenarios buy
+
 from tests.crash.campaign import Campaign, Outcome, Schedule, pairs, schedules  # noqa: E402
 from tests.crash.scenarios import scenarios  # noqa: E402
 
@@ -82,7 +86,7 @@ def _job(work: tuple[int, argparse.Namespace, float]) -> Tally:
     try:
         with Campaign(place) as campaign:
             for at, schedule in enumerate(_drawn(campaign, tally, options)):
-                if time.monotonic() > end:
+                if at == options.schedules or time.monotonic() > end:
                     break
                 if at % options.jobs == number:
                     outcome = campaign.attack(schedule)
@@ -150,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=float, default=1.0, help="stop after so long (%(default)s)")
+    parser.add_argument("--schedules", type=int, help="stop after so many (as many as there is time for)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--real", type=int, default=0, help="kills of real processes, for each scenario (%(default)s)")
     parser.add_argument("--only", default="", help="scenarios whose name has this in it")

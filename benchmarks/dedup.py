@@ -18,18 +18,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
-
-import numpy as np
-import soundfile
-import soxr
-from numpy.typing import NDArray
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import soxr  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
 from utils.audio import standardize_audio  # noqa: E402
 from utils.audio_options import AudioOptions  # noqa: E402
+from utils.clip_index import ClipIndex, Entry, Reached  # noqa: E402
 from utils.dedup import MOST_TRIMMED_S  # noqa: E402
 from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # noqa: E402
 from utils.synthetic_voice import SyntheticVoice  # noqa: E402
@@ -83,6 +89,7 @@ WORDS = [
     "เก่ง",
 ]
 TRIM_S = 0.5
+INDEXED_CLIPS = 50_000
 
 
 @dataclass(frozen=True)
@@ -388,6 +395,30 @@ def cost() -> Iterator[str]:
     yield f"a fingerprint of 6 s: {milliseconds(lambda: fingerprint(samples, 16_000).stored):.2f} ms of CPU"
     yield f"comparing with one clip of the same words: {milliseconds(lambda: made.likeness(stored)):.2f} ms"
     yield f"stored of a clip: {len(stored)} bytes at most"
+    yield index_cost(stored)
+
+
+def index_cost(stored: bytes) -> str:
+    """What a clip takes in an index of so many, each with words of its own."""
+    place, random = ("GigaSpeech2", "train"), Random(1)
+    entries = [
+        Entry(f"GigaSpeech2/train/0-{number // 100}-{number}", random.randbytes(16), 6000, number, stored)
+        for number in range(INDEXED_CLIPS)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        index = ClipIndex(Path(folder) / "clips.sqlite", "benchmark")
+        index.finish()
+        began = time.process_time()
+        for number, entry in enumerate(entries):
+            assert index.same_audio(entry.audio_hash) is None
+            assert index.same_words(number, 4900, 7100) == []
+            index.add(place, number + 1, [entry])
+        index.note_covered(place, Reached("0", INDEXED_CLIPS))
+        each_ms = (time.process_time() - began) / INDEXED_CLIPS * 1000
+        index.close()
+        size_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
+    taken = f"{each_ms:.2f} ms of CPU, {size_bytes / INDEXED_CLIPS:.0f} bytes on disk"
+    return f"a look-up and an entry in the index of {INDEXED_CLIPS:,} clips: {taken}"
 
 
 def milliseconds(work: Callable[[], object], rounds: int = 200, tries: int = 5) -> float:

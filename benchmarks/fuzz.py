@@ -14,10 +14,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.fuzzing.campaign import Tally, run, shares
-from benchmarks.fuzzing.worker import all_targets, made_by, target_named
-from tests.fuzz import broken
-from tests.fuzz.ending import FINE, REFUSED, REJECTED, SET_ASIDE, ending_of
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+from benchmarks.fuzzing.campaign import Tally, run, shares  # noqa: E402
+from benchmarks.fuzzing.worker import all_targets, made_by, target_named  # noqa: E402
+from tests.fuzz import broken  # noqa: E402
+from tests.fuzz.ending import FINE, REFUSED, REJECTED, SET_ASIDE, ending_of  # noqa: E402
 
 _SHOWN = 10
 

@@ -13,10 +13,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
+import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.speed.inputs import make_mirror  # noqa: E402
 from benchmarks.speed.measuring import HUB_REPO, measure  # noqa: E402

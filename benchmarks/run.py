@@ -15,6 +15,10 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
 from benchmarks.speed import report  # noqa: E402
 from benchmarks.speed.campaign import Plan, measure_shape  # noqa: E402
 from benchmarks.speed.profile import profile  # noqa: E402

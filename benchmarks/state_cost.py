@@ -21,6 +21,10 @@ from statistics import mean, median
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.requirements import require  # noqa: E402
+
+require()
+
 from utils.durable import write_atomically  # noqa: E402
 from utils.id_index import IdIndex  # noqa: E402
 from utils.ids import Range  # noqa: E402

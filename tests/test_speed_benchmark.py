@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import limit, others, ours, unpacking
+from benchmarks.speed import limit, others, ours, report, unpacking
 from benchmarks.speed.inputs import make_mirror, texts
 from benchmarks.speed.measuring import PROJECT, Contender, ContenderFailed, Runs, Usage, measure
 from benchmarks.speed.shapes import SHAPES, Shape
@@ -190,6 +190,24 @@ def test_goals_are_met_or_not() -> None:
     ]
 
 
+def test_the_page_names_the_commit_where_git_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without git, or in a folder that is no clone, the page has no such line."""
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\n[ $3 = rev-parse ] && echo 0123456789ab\nexit 0\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    named = report.page("python benchmarks/run.py", [], 1, {})
+    git.write_text("#!/bin/sh\nexit 128\n")
+    no_clone = report.page("python benchmarks/run.py", [], 1, {})
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    no_git = report.page("python benchmarks/run.py", [], 1, {})
+
+    assert "| commit | 0123456789ab |" in named
+    assert "| commit |" not in no_clone
+    assert "| commit |" not in no_git
+    assert "| machine |" in no_git
+
+
 def test_one_command_measures_and_writes_the_page(tmp_path: Path) -> None:
     """Who, what, how often, on which machine; every contender, stage and goal has its line."""
     page = tmp_path / "results.md"
@@ -212,7 +230,7 @@ def test_one_command_measures_and_writes_the_page(tmp_path: Path) -> None:
     assert text in done.stdout
     assert "ours against the limit's: wav out: all equal." in text
     for start in (
-        *("| command | `python benchmarks/run.py --clips 12", "| commit |", "| machine |", "| libraries | numpy "),
+        *("| command | `python benchmarks/run.py --clips 12", "| date |", "| machine |", "| libraries | numpy "),
         *("| limit | wav |", "| ours | wav |", "| ours, 2 workers | wav |"),
         *("| limit, CPU us a clip | read | decode | gain |", "| our books, CPU us a clip | "),
         *("| parquet-flac | throughput per CPU s, of the limit's, wav out |", "| parquet-flac | two workers against"),

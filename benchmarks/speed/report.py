@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ def _machine(command: str) -> str:
     rows = [
         ("", ""),
         ("command", f"`{command}`"),
-        ("commit", _commit()),
+        *([("commit", commit)] if (commit := _commit()) else []),
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("machine", f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}"),
         ("Python", platform.python_version()),
@@ -90,13 +91,18 @@ def _libsndfile() -> str:
 
 
 def _commit() -> str:
+    """The commit that is measured; "" where this is no clone, or there is no git."""
+    program = shutil.which("git")
+    if program is None:
+        return ""
+
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run([program, "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
     commit = git("rev-parse", "--short=12", "HEAD")
     if not commit:
-        return "unknown"
+        return ""
     return f"{commit}, with changes" if git("status", "--porcelain", "--untracked-files=no") else commit
 
 

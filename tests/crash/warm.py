@@ -101,7 +101,10 @@ class Warm:
         assert self._parent.stdin is not None and self._parent.stdout is not None
         self._parent.stdin.write(json.dumps(order) + "\n")
         self._parent.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._parent.stdout.readline())
+        line = self._parent.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that runs are forked from has ended; what it ended with is above")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
 

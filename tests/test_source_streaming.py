@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
@@ -155,23 +156,28 @@ def test_columns_in_turns_do_not_end_each_others_requests(
     assert len(downloads(hub)) <= 11  # its end, whether paths are names, the text of 6 row groups, 3 windows of audio
 
 
-@pytest.mark.parametrize("piece_bytes", [2**20, 100])
+@pytest.mark.parametrize("border", [0, 1, 100, 255, 256])
 def test_small_row_groups_are_streamed_too(
-    hub: HubServer, tmp_path: Path, streaming: SourceAccess, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+    hub: HubServer, tmp_path: Path, streaming: SourceAccess, monkeypatch: pytest.MonkeyPatch, border: int
 ) -> None:
     """Groups that could be held whole: their audio comes in one go all the same, their small columns in one request.
-    However small the pieces that the network brings: a look at a header goes over the border of some."""
+    Wherever the pieces that the network brings end: here `border` bytes behind the beginning of each group's audio,
+    whose first 256 bytes are looked at before they are read."""
     stream = RemoteFile.stream
 
     def in_pieces(file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        for piece in stream(file, start, end):
-            yield from (piece[at : at + piece_bytes] for at in range(0, len(piece), piece_bytes))
+        content = b"".join(stream(file, start, end))
+        ends = [at for at in (group.column(0).data_page_offset + border for group in groups) if start < at < end]
+        for first, last in pairwise([start, *ends, end]):
+            yield content[first - start : last - start]
 
     monkeypatch.setattr(RemoteFile, "stream", in_pieces)
     audio = {"audio": {"bytes": noise(0, 10_000), "path": "a.wav"}}
     rows = [{**audio, **{f"text{number}": f"{row}" for number in range(6)}} for row in range(1000)]
     path = tmp_path / "source/train.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=50, compression="none", use_dictionary=False)
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     hub.add_dataset(REPO, tmp_path / "source")
     source = open_source(REPO, REPO, streaming, None)
     columns = Columns(("audio",), ("text0",), metadata=("text2", "text4"))

@@ -266,7 +266,9 @@ class _WatchedFile(io.RawIOBase):
         return page.unpacked_bytes if page.is_dictionary else 0
 
     def _look(self, at: int, size: int) -> bytes:
-        """What stands there. It is read once more from there, and off the network going back costs a request."""
+        """The bytes at a place that is read again from there: off the network, going back would cost a request."""
+        if (held := self._held_at(at, size)) is not None:
+            return held
         content = self._bytes_at(at, size)
         if self.is_streamed:
             self._looked = at, content
@@ -295,10 +297,19 @@ class _WatchedFile(io.RawIOBase):
                 raise TooMuchAtOnce
         return content
 
+    def _held_at(self, at: int, size: int) -> bytes | None:
+        return next(
+            (
+                held[at - start : at - start + size]
+                for start, held in self._held
+                if start <= at and at + size <= start + len(held)
+            ),
+            None,
+        )
+
     def _bytes_at(self, at: int, size: int) -> bytes:
-        for start, held in self._held:
-            if start <= at and at + size <= start + len(held):
-                return held[at - start : at - start + size]
+        if (held := self._held_at(at, size)) is not None:
+            return held
         looked_at, looked = self._looked
         if at == looked_at and self._stream.tell() == at + len(looked) <= at + size:
             return looked + self._stream.read(size - len(looked))

@@ -43,7 +43,8 @@ import soundfile  # noqa: E402
 
 from tests.hub_server import HubServer  # noqa: E402
 from utils.gzip_stream import SPACING_BYTES  # noqa: E402
-from utils.state import Progress, State  # noqa: E402
+from utils.rows.progress import Progress  # noqa: E402
+from utils.state import State  # noqa: E402
 
 REPO = "speechcolab/gigaspeech2"
 RATE_HZ = 16_000

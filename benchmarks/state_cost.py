@@ -25,13 +25,15 @@ from benchmarks.requirements import require  # noqa: E402
 
 require()
 
+from utils.dataset.layout import part_name  # noqa: E402
 from utils.durable import write_atomically  # noqa: E402
 from utils.id_index import IdIndex  # noqa: E402
 from utils.ids import Range  # noqa: E402
 from utils.ledger import FileRecord, Ledger  # noqa: E402
 from utils.publisher import begun_state  # noqa: E402
+from utils.rows.progress import Progress  # noqa: E402
 from utils.schema import SPLITS  # noqa: E402
-from utils.state import Progress, SourceState, SplitState, State, part_name  # noqa: E402
+from utils.state import SourceState, SplitState, State  # noqa: E402
 from utils.upload_checkpoint import remember_uploaded  # noqa: E402
 
 SOURCES = ("GigaSpeech2", "ProcessedVoiceTH", "MozillaCommonVoice")

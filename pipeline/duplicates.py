@@ -19,10 +19,11 @@ from pipeline.source_run import SourceRun, reached
 from processors import MADE_FROM
 from utils.audio import audio_fingerprint
 from utils.clip_index import ClipIndex, Entry, Place, Reached
+from utils.dataset.layout import index_path, parse_part_path
 from utils.dedup import Judge, entry_of
 from utils.dedup_mode import DEFAULT_DEDUP, KEY, Dedup, begun_with
 from utils.errors import TargetRefused
-from utils.index_files import from_bytes, index_path, staged_entries
+from utils.index_files import from_bytes, staged_entries
 from utils.ledger import FileRecord
 from utils.publisher import Publisher
 from utils.schema import SPEECH, SPLITS
@@ -120,8 +121,9 @@ class _Filling:
     def fill(self) -> None:
         self._index.clear()
         for record in self._publisher.shards(SPEECH):
-            place, number = _named(record.path)
-            self._index.add(place, 0, self._published(record, place, number))
+            part = parse_part_path(record.path)
+            place = (part.source, part.split)
+            self._index.add(place, 0, self._published(record, place, part.number))
             self._index.flush()
         for name, source in self._publisher.state.sources_of(SPEECH).items():
             for split in source.splits:
@@ -183,10 +185,3 @@ class _Filling:
 
 def _fingerprint(row: Any) -> bytes:
     return audio_fingerprint(row["audio"]["bytes"]).stored
-
-
-def _named(path: str) -> tuple[Place, int]:
-    """Source and split of a shard, and its number, by its path."""
-    split, name = path.split("/")[-2:]
-    source, _, number = name.removesuffix(".parquet").rpartition("-")
-    return (source, split), int(number)

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from utils.rows.progress import Step
 from utils.schema import SPEECH, RowSchema
-from utils.state import Step
 
 
 class SplitBar:

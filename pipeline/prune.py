@@ -14,8 +14,8 @@ from pathlib import Path
 from pipeline.options import Options
 from utils.card_text import one_line
 from utils.checkpoint import superseded_history
+from utils.dataset.layout import DATA_FOLDERS
 from utils.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, Place, delete, expired, measured
-from utils.schema import DATA_FOLDERS
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
 from utils.card_text import duration_text, one_line
 from utils.errors import COMMAND
+from utils.rows.progress import Progress
 from utils.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
-from utils.state import Progress, SplitState, State
+from utils.state import SplitState, State
 
 SplitOfSource = tuple[str, str]
 """Source and split."""

@@ -30,10 +30,11 @@ from utils.hub_target import HubTarget
 from utils.in_flight import InFlight
 from utils.memory import keep_freed_memory
 from utils.publisher import Publisher, open_publisher
+from utils.rows.progress import Progress
 from utils.schema import ROW_SCHEMAS
 from utils.sources import SourceAccess
 from utils.staging import Staging, StagingKey, refuse_other_fingerprint, staged_key
-from utils.state import Progress, SourceState, State
+from utils.state import SourceState, State
 from utils.targets import LocalTarget, Target
 from utils.upload_checkpoint import upload_checkpoint_path
 

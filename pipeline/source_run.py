@@ -9,17 +9,19 @@ from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
 from utils.clip_index import Reached
 from utils.committer import Committer
+from utils.dataset.layout import DATA_FOLDERS
 from utils.dedup import Judge, is_removed_recording
 from utils.dedup_mode import DEFAULT_DEDUP, in_fingerprint
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
-from utils.schema import DATA_FOLDERS, REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
+from utils.rows.progress import Progress
+from utils.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.seen import SeenIds
 from utils.shards import ShardLimits
 from utils.sources import SourceChanged, is_mirror_revision
 from utils.split_uploader import SplitUploader
 from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
-from utils.state import Progress, SourceState, SplitState
+from utils.state import SourceState, SplitState
 from utils.text import TEXT_VERSION
 from utils.upload_checkpoint import upload_checkpoint_path
 

@@ -25,6 +25,7 @@ from utils.audio_options import AudioOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.in_flight import TRIED
+from utils.rows.progress import Progress, Step
 from utils.schema import (
     REMOVED_FOR_GOOD,
     SPEECH,
@@ -42,7 +43,6 @@ from utils.schema import (
 from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
-from utils.state import Progress, Step
 from utils.text_options import TextOptions
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.state import STATE_PATH, SplitState, State
+from utils.dataset.layout import LEDGER_PATH, STATE_PATH
+from utils.ledger import FileRecord, Ledger
+from utils.state import SplitState, State
 
 
 def state_of(folder: Path) -> State:

@@ -5,8 +5,9 @@ from typing import Any
 
 from tests.hub_server import TOKEN, HubServer
 from tests.support import begun_state, change
+from utils.dataset.layout import STATE_PATH
 from utils.hub_target import HubTarget
-from utils.state import STATE_PATH, State
+from utils.state import State
 from utils.targets import Change, Snapshot
 
 REPO = "me/thai-voice"

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import soundfile
 
 from processors.base_processor import BaseProcessor
+from utils.rows.progress import Progress, Step
 from utils.schema import LANGUAGE, Outcome, Position, RawClip, Reject, RejectReason, Sample, Skip
-from utils.state import Part, Progress, SourceState, State, Step
+from utils.state import Part, SourceState, State
 from utils.targets import Change
 
 

@@ -28,7 +28,7 @@ from tests.apify_support import (
 )
 from tests.small_runs import Failing, watching
 from utils.errors import SourceError
-from utils.state import Progress, Step
+from utils.rows.progress import Progress, Step
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from processors.apify import ApifyProcessor, collector_options
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import QUERIES, api_of, collector, small_apify
 from utils.errors import AuthenticationError, SourceError, UsageError
+from utils.rows.progress import Progress, Step
 from utils.schema import DIALOGUE, Reject, Skip
-from utils.state import Progress, Step
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from utils.card import render_card
 from utils.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
+from utils.rows.progress import Progress
 from utils.schema import REJECTED_SCHEMA, hf_features, published_schema
-from utils.state import Part, Progress, SourceState, SplitState, State
+from utils.state import Part, SourceState, SplitState, State
 
 GIGASPEECH = {
     "title": "GigaSpeech 2",

@@ -19,8 +19,8 @@ from tests.corpus_mirrors import write_files
 from tests.mirrors import Open, clips_of, opener
 from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
 from utils import clip_spool
+from utils.rows.progress import Progress
 from utils.schema import RawClip
-from utils.state import Progress
 from utils.table_index import clear_indexes
 from utils.targets import Change, LocalTarget, Snapshot
 

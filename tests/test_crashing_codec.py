@@ -21,8 +21,8 @@ from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
 from utils.audio_options import AudioOptions
 from utils.in_flight import MOST_THREADS, InFlight, note_of
+from utils.rows.progress import Progress
 from utils.schema import Position, RawClip, Reject, RejectReason, Row
-from utils.state import Progress
 from utils.text_options import TextOptions
 
 SOURCE = "ProcessedVoiceTH"

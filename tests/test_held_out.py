@@ -14,8 +14,8 @@ from tests.support import published_rows, tone
 from tests.test_common_voice import as_archive
 from tests.test_verify import broken, checked
 from utils.errors import UsageError
+from utils.rows.progress import Progress
 from utils.schema import RawClip
-from utils.state import Progress
 
 SOURCE = "MozillaCommonVoice"
 ROOT = "cv-corpus-25.0-2026-03-09/th"

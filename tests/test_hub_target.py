@@ -15,9 +15,8 @@ import pytest
 from tests.hub_server import TOKEN, HubServer
 from tests.hub_targets import REPO, assert_goes_on, assert_landed_once, begun, edit_repo, target_on
 from tests.support import change
+from utils.dataset.layout import CARD_PATH, STATE_PATH
 from utils.errors import Interrupted, Stopped, TargetMoved, TargetRefused
-from utils.state import STATE_PATH
-from utils.targets import CARD_PATH
 
 FIRST_PART = "Add part 0"
 

@@ -18,7 +18,7 @@ from processors.demo import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, tree
-from utils.targets import PREVIOUS_STATE_PATH
+from utils.dataset.layout import PREVIOUS_STATE_PATH
 
 REPO = "me/thai-voice"
 CUTS = ["--upload-batch-size", "10", "--checkpoint-interval", "5"]

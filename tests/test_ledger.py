@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import sample
+from utils.dataset.layout import LEDGER_PATH
 from utils.errors import TargetRefused
-from utils.ledger import LEDGER_PATH, Ledger
+from utils.ledger import Ledger
 from utils.state import State
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget

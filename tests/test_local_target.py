@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import begun_state, change, tree
+from utils.dataset.layout import CARD_PATH, STATE_PATH
 from utils.errors import TargetMoved, TargetRefused
 from utils.publisher import open_publisher
-from utils.state import STATE_PATH, State
-from utils.targets import CARD_PATH, Change, LocalTarget, Snapshot, published_files
+from utils.state import State
+from utils.targets import Change, LocalTarget, Snapshot, published_files
 
 
 @pytest.fixture(autouse=True)

@@ -20,15 +20,16 @@ from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
 from tests.support import published_ids, published_rows, sample, tone, tree
 from tests.test_verify import broken, checked
+from utils.dataset.layout import CARD_PATH, LEDGER_PATH
 from utils.errors import TargetMoved, TargetRefused
 from utils.hub_target import HubTarget
 from utils.ids import Range
-from utils.ledger import LEDGER_PATH, Ledger
+from utils.ledger import Ledger
 from utils.repair import plan_repair
 from utils.schema import AUDIO_TYPE
 from utils.state import SplitState
 from utils.streaming import StreamingUploader
-from utils.targets import CARD_PATH, LocalTarget
+from utils.targets import LocalTarget
 from utils.verify import verify
 from utils.verify_state import subtract
 

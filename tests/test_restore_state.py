@@ -21,10 +21,11 @@ from tests.damage import change_split
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
 from tests.support import tree
+from utils.dataset.layout import LEDGER_PATH, PREVIOUS_STATE_PATH, STATE_PATH
 from utils.hub_target import HubTarget
-from utils.ledger import LEDGER_PATH
-from utils.state import STATE_PATH, State, json_with_checksum
-from utils.targets import PREVIOUS_STATE_PATH, LocalTarget, Revision, Snapshot
+from utils.rows.sealed_json import json_with_checksum
+from utils.state import State
+from utils.targets import LocalTarget, Revision, Snapshot
 from utils.verify import verify
 from utils.verify_history import LOOKED_AT, how_to_restore
 

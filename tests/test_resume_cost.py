@@ -30,14 +30,14 @@ from tests.mirrors import opener
 from tests.small_runs import StopWhen
 from tests.support import tone, tree
 from utils import gzip_stream
+from utils.dataset.layout import PREVIOUS_STATE_PATH, seek_path
 from utils.deflate_blocks import Entry, entered, find_block
 from utils.errors import SourceError
 from utils.gzip_stream import GzipPlace, GzipStream
 from utils.publisher import begun_state
 from utils.schema import AUDIO_TYPE, START, RawClip
-from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
+from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
 from utils.sources import MirrorFiles, open_source
-from utils.targets import PREVIOUS_STATE_PATH
 
 SPACING_BYTES = 256 * 1024
 CLIPS = 120
@@ -464,7 +464,7 @@ def test_a_resumed_run_reads_little_again_and_publishes_the_same(
 
 def test_the_target_holds_the_seek_point_nearest_to_its_position(tmp_path: Path, mirror: Path, packed: bytes) -> None:
     """One for each split in the middle of an archive, in the commit that moves the position; none once it is done."""
-    path = tmp_path / "out" / published_path(SOURCE, "train")
+    path = tmp_path / "out" / seek_path(SOURCE, "train")
     revision = MirrorFiles(mirror / REPO).revision
     stopped_when(tmp_path, mirror, 75)
 
@@ -487,7 +487,7 @@ def test_a_damaged_seek_point_of_the_target_only_costs_reading(
     """It is dropped, the archive is read from its start, which is counted, and the dataset is the same."""
     stopped_when(tmp_path, mirror, 75)
     shutil.rmtree(tmp_path / "data")
-    path = tmp_path / "out" / published_path(SOURCE, "train")
+    path = tmp_path / "out" / seek_path(SOURCE, "train")
     path.write_bytes(path.read_bytes()[:-100])
 
     done = run_of(options_of(tmp_path, mirror, resume=True))

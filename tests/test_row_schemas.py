@@ -34,13 +34,16 @@ from tests.small_runs import SOURCE as SPEECH_SOURCE
 from tests.support import tree
 from utils.audio_options import AudioOptions
 from utils.card import render_card
+from utils.dataset.layout import CARD_PATH, DATA_FOLDERS
 from utils.errors import TargetRefused
 from utils.hub_target import HubTarget
 from utils.ids import IdSet
-from utils.schema import DATA_FOLDERS, DIALOGUE, ROW_SCHEMAS, SPEECH, Dialogue, Sample, hf_features, published_schema
+from utils.rows.progress import Progress
+from utils.rows.sealed_json import checked_json, json_with_checksum
+from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, Dialogue, Sample, hf_features, published_schema
 from utils.sources import SourceAccess
-from utils.state import DamagedState, Progress, SourceState, SplitState, State, checked_json, json_with_checksum
-from utils.targets import CARD_PATH, LocalTarget, Target
+from utils.state import DamagedState, SourceState, SplitState, State
+from utils.targets import LocalTarget, Target
 from utils.upload_checkpoint import load_uploaded
 from utils.verify import verify
 from utils.verify_checks import NOT_SOUND

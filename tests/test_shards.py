@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from tests.support import row, steps
 from utils.next_shard import NextShard
+from utils.rows.progress import Progress, Step
 from utils.schema import REJECTED_SCHEMA, published_schema
 from utils.shard_writer import ShardWriter
 from utils.shards import ShardLimits, begin_shard, build_part, next_cut
 from utils.staging import BATCH_ROWS, Segment, Staging, StagingKey
-from utils.state import Progress, SourceState, SplitState, State, Step
+from utils.state import SourceState, SplitState, State
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
 

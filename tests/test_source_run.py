@@ -19,8 +19,8 @@ from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, sma
 from tests.support import TonesProcessor, published_ids, published_rows, sample, tone, tree
 from utils.checkpoint import DamagedCheckpoint
 from utils.errors import Stopped, TargetRefused
+from utils.rows.progress import Progress
 from utils.schema import Position, RawClip
-from utils.state import Progress
 from utils.streaming import StreamingUploader
 from utils.targets import LocalTarget
 from utils.upload_checkpoint import load_uploaded

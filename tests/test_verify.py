@@ -20,13 +20,12 @@ from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import sample, tone
 from utils.card import render_card
+from utils.dataset.layout import CARD_PATH, LEDGER_PATH, STATE_PATH
 from utils.errors import Interrupted
 from utils.hub_target import HubTarget
-from utils.ledger import LEDGER_PATH
 from utils.schema import AUDIO_TYPE
-from utils.state import STATE_PATH
 from utils.streaming import StreamingUploader
-from utils.targets import CARD_PATH, LocalTarget
+from utils.targets import LocalTarget
 from utils.verify import verify
 from utils.verify_checks import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
 from utils.verify_rows import split_of

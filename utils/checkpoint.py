@@ -20,9 +20,9 @@ from utils.durable import remove, write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
 from utils.retention import superseded
+from utils.rows.progress import Progress, check_progress
+from utils.rows.sealed_json import checked_json, json_with_checksum
 from utils.shown import shown
-from utils.state import Progress, checked_json, json_with_checksum
-from utils.state_checks import check_progress
 
 log = logging.getLogger(__name__)
 

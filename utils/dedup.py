@@ -20,9 +20,9 @@ import xxhash
 from utils.audio import audio_fingerprint
 from utils.clip_index import ClipIndex, Entry, Known, Place, Reached
 from utils.dedup_mode import Dedup
-from utils.fingerprint import SAME_RECORDING, Fingerprint
+from utils.fingerprint import SAME_RECORDING, Fingerprint, FingerprintedSample
 from utils.removed import RemovedList
-from utils.schema import DUPLICATE_OF_TRAIN, FingerprintedSample, Reject, RejectReason, Row
+from utils.schema import DUPLICATE_OF_TRAIN, Reject, RejectReason, Row
 
 MOST_TRIMMED_S: Final = 1.1
 """What two versions of a recording differ in length at most: half a second cut at each end, and what codecs add."""

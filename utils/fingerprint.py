@@ -20,6 +20,8 @@ import soxr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from utils.schema import Sample
+
 Floats: TypeAlias = NDArray[np.float32]
 
 SAME_RECORDING: Final = 0.85
@@ -57,6 +59,13 @@ _LIVELY: Final = 0.5
 """Of the liveliest part's mean weight: what there must be to compare where two are laid over each other."""
 _SLACK_STEPS: Final = 38
 """How far two versions of a recording may be shifted against each other: 0.6 s."""
+
+
+class FingerprintedSample(Sample):
+    """One that carries what finds the same recording again: staged, and never published."""
+
+    fingerprint: "Fingerprint | bytes"
+    """What compares it; once that is done, only what is stored."""
 
 
 class Fingerprint:

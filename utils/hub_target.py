@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 from utils import hub
 from utils.card import render_card
 from utils.card_text import one_line
+from utils.dataset.layout import CARD_PATH, REMOVED_PATH, STATE_PATH
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.parquet_file import ParquetFile
-from utils.removed import REMOVED_PATH
-from utils.state import STATE_PATH, State
-from utils.targets import CARD_PATH, Change, Revision, Snapshot, StoredFile, batch_rows
+from utils.state import State
+from utils.targets import Change, Revision, Snapshot, StoredFile, batch_rows
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,7 @@ import xxhash
 from utils.clip_index import Entry
 from utils.dedup import entry_of
 from utils.staging import FINGERPRINT_COLUMN, Segment
-from utils.state import part_name
 
-INDEX_FOLDER = ".ingest/dedup"
 _DIGEST_BYTES = 16
 _VERSION = "1"
 _SCHEMA = pa.schema(
@@ -33,11 +31,6 @@ _SCHEMA = pa.schema(
     ]
 )
 _COLUMNS_READ = ["_ordinal", "source_id", "audio_hash", "length", "transcript"]
-
-
-def index_path(source: str, split: str, number: int) -> str:
-    """Where in the target the index file of a shard lies."""
-    return f"{INDEX_FOLDER}/{split}/{part_name(source, number).removesuffix('.parquet')}.arrow"
 
 
 def to_bytes(entries: Sequence[Entry], mode: str, shard_bytes: int) -> bytes:

@@ -14,12 +14,10 @@ from types import MappingProxyType
 import pyarrow.parquet as pq
 
 from utils.checked_types import check_types
+from utils.dataset.layout import LEDGER_PATH, check_path
 from utils.errors import COMMAND, TargetRefused
 from utils.shown import shown
 from utils.state import State
-from utils.state_checks import check_path
-
-LEDGER_PATH = ".ingest/files.jsonl"
 
 
 @dataclass(frozen=True)

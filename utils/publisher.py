@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from utils.dataset.layout import DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, SEEK_FOLDER, STATE_PATH
 from utils.errors import TargetRefused
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.ledger import FileRecord, Ledger
 from utils.libraries import library_versions
-from utils.removed import REMOVED_PATH, RemovedList, carried_over
-from utils.schema import DATA_FOLDERS, SPEECH, RowSchema
-from utils.seek_points import SEEK_FOLDER
+from utils.removed import RemovedList, carried_over
+from utils.schema import SPEECH, RowSchema
 from utils.shards import BuiltPart
-from utils.state import STATE_PATH, Part, SourceState, State
+from utils.state import Part, SourceState, State
 from utils.targets import Change, Snapshot, Target
 
 log = logging.getLogger(__name__)

@@ -23,20 +23,29 @@ import pyarrow.compute as pc
 from utils.audio import audio_fingerprint
 from utils.audio_probe import AudioRejected
 from utils.clip_index import Entry
+from utils.dataset.layout import (
+    LEDGER_PATH,
+    REJECTED_FOLDER,
+    REMOVED_PATH,
+    SEEK_FOLDER,
+    STATE_FOLDER,
+    STATE_PATH,
+    parse_part_path,
+    rows_in,
+)
 from utils.dedup import entry_of, repeated_clip
 from utils.durable import make_folder
 from utils.errors import TargetRefused
 from utils.ids import IdSet, Range, merge_ranges, number_of
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.ledger import FileRecord, Ledger
 from utils.libraries import library_versions
 from utils.publisher import utc_now
-from utils.removed import REMOVED_PATH, RemovedList
+from utils.removed import RemovedList
 from utils.repair_scan import Row, Scanner, audio_bytes, text_of
 from utils.repair_write import Figures, ShardWriter
-from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema, rows_in
-from utils.seek_points import SEEK_FOLDER
-from utils.state import STATE_PATH, State, TakenOut
-from utils.targets import STATE_FOLDER, Change, Snapshot, StoredFile, Target
+from utils.schema import ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema
+from utils.state import State, TakenOut
+from utils.targets import Change, Snapshot, StoredFile, Target
 from utils.verify_state import subtract
 
 _NAMES = ("ID", "source_id", "speaker_id")
@@ -403,8 +412,8 @@ _REJECTED = f"{REJECTED_FOLDER}/"
 
 def _place(path: str) -> Place:
     """Source and split of a shard."""
-    _, split, name = path.split("/")
-    return name.rpartition("-")[0], split
+    part = parse_part_path(path)
+    return part.source, part.split
 
 
 def _is_source_id(name: str) -> bool:

@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from utils.clip_index import Entry
+from utils.dataset.layout import REMOVED_PATH
 from utils.errors import COMMAND, TargetRefused
-from utils.state import State, TakenOut, checked_json, json_with_checksum
+from utils.rows.sealed_json import checked_json, json_with_checksum
+from utils.state import State, TakenOut
 
-REMOVED_PATH = ".ingest/removed.json"
 _VERSION = 1
 _WITH_AUDIO = 2
 """Of a list that knows recordings, too: an older program would lose them."""

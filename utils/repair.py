@@ -18,19 +18,32 @@ from itertools import islice
 from pathlib import Path
 
 from utils.card import render_card
+from utils.dataset.layout import (
+    CARD_PATH,
+    LEDGER_PATH,
+    REJECTED_FOLDER,
+    REMOVED_PATH,
+    STATE_FOLDER,
+    STATE_PATH,
+    part_name,
+    part_path,
+    rows_in,
+    source_of,
+)
 from utils.errors import TargetRefused
 from utils.ids import Range, merge_ranges
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.ledger import FileRecord, Ledger
 from utils.libraries import library_versions
 from utils.publisher import begun_state, utc_now
-from utils.removed import REMOVED_PATH, carried_over
+from utils.removed import carried_over
 from utils.repair_scan import Scan, Scanner
 from utils.repair_write import Rewriter, WrittenShard
-from utils.schema import REJECTED_FOLDER, SPEECH, SPLITS, rows_in
+from utils.rows.progress import Progress
+from utils.schema import SPEECH, SPLITS
 from utils.shards import ShardLimits
-from utils.state import STATE_PATH, Progress, SourceState, SplitState, State, part_name, part_path
+from utils.state import SourceState, SplitState, State
 from utils.streaming import ABOUT_SAMPLES, StreamingUploader
-from utils.targets import CARD_PATH, STATE_FOLDER, Change, Snapshot, StoredFile, Target, published_files
+from utils.targets import Change, Snapshot, StoredFile, Target, published_files
 from utils.verify_rows import SPLITS_OF_OTHERS, split_of
 from utils.verify_state import kept_in_all, split_books, subtract
 
@@ -304,7 +317,7 @@ class _Mending:
         last = 0
         for number, path in enumerate(found.paths):
             ids = rewriter.figures(number).ids
-            if path.rpartition("/")[2].rpartition("-")[0] in own or not ids:
+            if source_of(path) in own or not ids:
                 continue
             if ids[0][0] <= last:
                 raise TargetRefused(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from utils.audio import standardize_audio
 from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.dataset.layout import part_name
 from utils.durable import NewFile, make_folder
 from utils.hash_index import Place
 from utils.ids import IdSet, Range, number_of
@@ -18,7 +19,6 @@ from utils.repair_scan import Row, Scan, Scanner, audio_bytes, text_of
 from utils.schema import LANGUAGE, SPEECH, RowSchema, metadata_json, published_schema
 from utils.shard_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, audio_file_name, shard_options
 from utils.shards import ShardLimits
-from utils.state import part_name
 
 
 @dataclass

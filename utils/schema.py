@@ -11,13 +11,10 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 
 import pyarrow as pa
 import xxhash
-
-if TYPE_CHECKING:
-    from utils.fingerprint import Fingerprint
 
 Position: TypeAlias = dict[str, Any]
 """Where in a split of a source we are: JSON made by its processor, naming the next clip to read.
@@ -104,13 +101,6 @@ class Sample(TypedDict):
     confidence_score: float
     audio_hash: str
     source_metadata: str | None
-
-
-class FingerprintedSample(Sample):
-    """One that carries what finds the same recording again: staged, and never published."""
-
-    fingerprint: "Fingerprint | bytes"
-    """What compares it; once that is done, only what is stored."""
 
 
 class Dialogue(TypedDict):
@@ -259,16 +249,6 @@ DIALOGUE = RowSchema(
     },
 )
 ROW_SCHEMAS: Mapping[str, RowSchema] = {rows.name: rows for rows in (SPEECH, DIALOGUE)}
-
-REJECTED_FOLDER = "rejected"
-DATA_FOLDERS = (*(rows.folder for rows in ROW_SCHEMAS.values()), REJECTED_FOLDER)
-"""The folders of a target that hold published Parquet files."""
-
-
-def rows_in(path: str) -> RowSchema:
-    """The kind of the rows in a data file of a dataset of ours, by its folder; speech wherever that says nothing."""
-    folder = path.split("/")[0]
-    return next((rows for rows in ROW_SCHEMAS.values() if rows.folder == folder), SPEECH)
 
 
 def hf_features(sample_rate_hz: int | None, rows: RowSchema = SPEECH) -> dict[str, dict[str, Any]]:

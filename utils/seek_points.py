@@ -17,12 +17,11 @@ from typing import Any
 from utils.checked_types import check_types
 from utils.deflate_blocks import WINDOW_BYTES
 from utils.gzip_stream import GzipPlace
+from utils.rows.sealed_json import checked_json, json_with_checksum
 from utils.shown import shown
-from utils.state import checked_json, json_with_checksum
 
 log = logging.getLogger(__name__)
 
-SEEK_FOLDER = ".ingest/seek-points"
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, zlib.error)
 
 
@@ -113,8 +112,3 @@ def from_text(raw: bytes, revision: str) -> list[SeekPoint]:
     except _DAMAGE as error:
         log.debug("seek points that can't be read: %s", shown(error))
         return []
-
-
-def published_path(source: str, split: str) -> str:
-    """Where in the target the seek point of a split lies."""
-    return f"{SEEK_FOLDER}/{split}/{source}.json"

@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from utils.dataset.layout import REJECTED_FOLDER, part_name
 from utils.durable import NewFile, make_folder
-from utils.schema import REJECTED_FOLDER, REJECTED_SCHEMA
+from utils.rows.progress import Progress
+from utils.schema import REJECTED_SCHEMA
 from utils.shard_writer import NOTHING_WRITTEN, ShardWriter
 from utils.staging import Segment, StagingKey
-from utils.state import Part, Progress, SplitState, State, part_name
+from utils.state import Part, SplitState, State
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,21 @@ from pathlib import Path
 from weakref import WeakMethod
 
 from utils.committer import Committer
+from utils.dataset.layout import index_path, seek_path
 from utils.dedup import counted_as
 from utils.dedup_mode import Dedup, begun_with
 from utils.disk import NO_FLOOR, DiskFloor
 from utils.durable import remove
 from utils.errors import Stopped
-from utils.index_files import index_path, staged_entries, to_bytes
+from utils.index_files import staged_entries, to_bytes
 from utils.next_shard import NextShard
 from utils.publisher import Publisher
+from utils.rows.progress import Progress, Step
 from utils.schema import Reject
-from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, published_path, to_text
+from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
 from utils.shards import BuiltPart, Cut, ShardLimits, build_part, next_cut
 from utils.staging import FreshRows, Segment, Staging, StagingKey
-from utils.state import Part, Progress, SplitState, State, Step
+from utils.state import Part, SplitState, State
 from utils.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256
@@ -189,7 +191,7 @@ class SplitUploader:
     @property
     def _published_points(self) -> list[SeekPoint]:
         """The one that lies in the target, if any."""
-        raw = self.publisher.read_hint(published_path(self.source, self.split))
+        raw = self.publisher.read_hint(seek_path(self.source, self.split))
         return from_text(raw, self.staging.key.revision) if raw else []
 
     def _seek_file(self, progress: Progress) -> Mapping[str, bytes]:
@@ -197,7 +199,7 @@ class SplitUploader:
         point = None if progress.finished else self._seek_point(progress.read)
         if point and point.file != progress.position.get("file", point.file):
             point = None  # reading has come to another archive
-        path = published_path(self.source, self.split)
+        path = seek_path(self.source, self.split)
         text = to_text([point] if point else [], self.staging.key.revision)
         return {} if self.publisher.has_hint(path, text, is_empty=point is None) else {path: text}
 

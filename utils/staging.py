@@ -33,11 +33,10 @@ from utils.checked_types import check_types
 from utils.durable import NewFile, fsync_folder, make_folder, remove, rename, rename_aside
 from utils.errors import TargetRefused
 from utils.joined_bytes import JoinedBytes
+from utils.rows.progress import Progress, Step, check_progress
 from utils.schema import AUDIO_TYPE, SPEECH, Reject, Row, RowSchema, published_schema
 from utils.seek_points import SeekPoint, from_text, newest, to_text
 from utils.shown import shown
-from utils.state import Progress, Step
-from utils.state_checks import check_progress
 
 log = logging.getLogger(__name__)
 

@@ -9,97 +9,37 @@ the JSON only where there is any: a state of speech alone is, byte by byte, the 
 and read.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Final
 
+from utils.checked_types import check_types
+from utils.dataset.layout import REJECTED_FOLDER, STATE_PATH, part_path
 from utils.errors import COMMAND, TargetRefused
 from utils.ids import Range, merge_ranges
-from utils.schema import REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, START, Outcome, Position, Reject, RowSchema, Skip
+from utils.rows.progress import Progress, check_progress
+from utils.rows.sealed_json import checked_json, json_with_checksum
+from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
 from utils.shown import shown
-from utils.state_checks import check_state
 
-STATE_PATH = ".ingest/state.json"
 STATE_VERSION = 1
 """Of a state of speech alone."""
 VERSION_WITH_OTHER_ROWS = 2
 """Older programs do not know these rows: they are to refuse the state, not to take it for damaged."""
 VERSION_WITH_REMOVALS = 3
 """Older programs would collect again what was taken out."""
+MAX_PARTS: Final = 500_000
+"""Of all splits together. The Hub takes 100,000 files a repo."""
+MAX_NAME: Final = 200
 MAX_OWN_RANGES = 64
 """Of IDs that a script chose: what the state names of a split at most, so that it does not grow with samples."""
 
-
-_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
-"""As `json.dumps` with these separators, which makes an encoder for each call."""
-_quoted: Final = lru_cache(256)(_compact)
-"""Of texts that come with clip after clip: the names of files, and what numbers are called."""
 
 _OTHER_VERSION = "The target's state was written by another version of this program. Use that one."
 
 
 class DamagedState(TargetRefused):
     """The target's state is not what was written: a changed byte, half a file, somebody's edit."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a split of a source is: the position, and the books up to it."""
-
-    position: Position = field(default_factory=lambda: dict(START))
-    read: int = 0
-    kept: int = 0
-    rejected: int = 0
-    unselected: int = 0
-    known: int = 0
-    finished: bool = False
-
-    def __post_init__(self) -> None:
-        if self.read != self.kept + self.rejected + self.unselected + self.known:
-            raise ValueError(f"the books do not balance: {self}")
-
-    def after(self, position: Position, outcome: Outcome) -> "Progress":
-        """The progress once one more clip was read."""
-        return Progress(
-            position=position,
-            read=self.read + 1,
-            kept=self.kept + isinstance(outcome, dict),
-            rejected=self.rejected + isinstance(outcome, Reject),
-            unselected=self.unselected + (outcome is Skip.UNSELECTED),
-            known=self.known + (outcome is Skip.KNOWN),
-        )
-
-    def as_json(self) -> str:
-        """What `Progress(**json.loads(...))` takes; asked for with every row, so without the detour of `asdict`."""
-        books = f'"read":{self.read},"kept":{self.kept},"rejected":{self.rejected},"unselected":{self.unselected}'
-        position = ",".join([f"{_quoted(name)}:{_value(value)}" for name, value in self.position.items()])
-        finished = "true" if self.finished else "false"
-        return f'{{"position":{{{position}}},{books},"known":{self.known},"finished":{finished}}}'
-
-
-def _value(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
-    return _quoted(value) if type(value) is str else _compact(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One clip read: what became of it, and the progress after it.
-
-    The unit that is staged, so that a position never moves without the rows it counts (law 4).
-    """
-
-    progress: Progress
-    outcome: Outcome
-
-    @property
-    def ordinal(self) -> int:
-        """1 for the first clip of a split."""
-        return self.progress.read
 
 
 @dataclass(frozen=True)
@@ -195,15 +135,6 @@ class Part:
     @property
     def rejected_path(self) -> str | None:
         return part_path(REJECTED_FOLDER, self.source, self.split, self.number) if self.has_rejects else None
-
-
-def part_name(source: str, number: int) -> str:
-    return f"{source}-{number:05d}.parquet"
-
-
-def part_path(folder: str, source: str, split: str, number: int) -> str:
-    """Where a part's shard (`folder`: its rows') or its rejects lie in the target."""
-    return f"{folder}/{split}/{part_name(source, number)}"
 
 
 @dataclass(frozen=True)
@@ -332,7 +263,7 @@ class State:
             if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS, VERSION_WITH_REMOVALS):
                 raise TargetRefused(_OTHER_VERSION)
             state = _state(content)
-            check_state(state)
+            _check_state(state)
             if version != state._version or not state._kinds <= set(ROW_SCHEMAS):
                 raise TargetRefused(_OTHER_VERSION)
             return state
@@ -342,27 +273,6 @@ class State:
                 f"target's previous revision (`{COMMAND} --verify`, with the same --hf-repo or --output, says "
                 "which one and how), then repeat this command."
             ) from error
-
-
-def json_with_checksum(content: Mapping[str, Any]) -> bytes:
-    """JSON for people and programs, with a checksum over its content."""
-    return (json.dumps({**content, "checksum": _checksum(content)}, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def checked_json(raw: bytes) -> dict[str, Any]:
-    """The object that `json_with_checksum` wrote. ValueError where it is not that any more."""
-    content = json.loads(raw)
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    recorded = content.pop("checksum", None)
-    if recorded != _checksum(content):
-        raise ValueError("its checksum does not match its content")
-    return content
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _ranges(items: list[list[int]]) -> tuple[Range, ...]:
@@ -386,3 +296,50 @@ def _state(content: dict[str, Any]) -> State:
         taken_out["holes"] = {kind: _ranges(holes) for kind, holes in taken_out["holes"].items()}
         content["taken_out"] = TakenOut(**taken_out)
     return State(**content)
+
+
+# --- what a checksum can't tell: whether the content makes sense. A name becomes a path, a count a length. ---
+
+
+def _check_state(state: State) -> None:
+    """ValueError where a state can't be one."""
+    check_types(state, type(state), "the state")
+    _check_ranges(state.holes, "holes")
+    if state.taken_out:
+        for kind, holes in state.taken_out.holes.items():
+            _check_ranges(holes, f"the holes of {kind}")
+        if min(state.taken_out.nameless.values(), default=0) < 0:
+            raise ValueError("it counts less than nothing")
+    for name, source in state.sources.items():
+        _check_name(name)
+        for split, books in source.splits.items():
+            _check_name(split)
+            _check_split(books, f"{name}/{split}")
+    if sum(books.parts for source in state.sources.values() for books in source.splits.values()) > MAX_PARTS:
+        raise ValueError(f"it names more than {MAX_PARTS:,} parts")
+    if (
+        min(state.next_id - 1, *(number - 1 for number in state.next_ids.values()), state.ledger_bytes, state.sequence)
+        < 0
+    ):
+        raise ValueError("it counts less than nothing")
+
+
+def _check_split(books: SplitState, name: str) -> None:
+    for progress in (books.progress, *books.earlier):
+        check_progress(progress, name)
+    _check_ranges(books.ids, f"{name}.ids")
+    if min(books.parts, books.published, books.size_bytes, books.duration_s, books.pass_first_part) < 0:
+        raise ValueError(f"{shown(name)} counts less than nothing")
+
+
+def _check_ranges(ranges: Iterable[Range], name: str) -> None:
+    for first, last in ranges:
+        if not 1 <= first <= last:
+            raise ValueError(f"{shown(name)} has the range {first} to {last}")
+
+
+def _check_name(name: str) -> None:
+    """A source or a split: part of the names of files."""
+    is_plain = name.isprintable() and not name.startswith(".") and not set(name) & set("/\\")
+    if not (is_plain and 0 < len(name) <= MAX_NAME):
+        raise ValueError(f"{shown(ascii(name))} is no name of a source or a split")

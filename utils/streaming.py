@@ -19,11 +19,12 @@ from utils.hub_target import HubTarget
 from utils.ids import number_of
 from utils.names import staging_name
 from utils.publisher import Publisher, open_publisher
+from utils.rows.progress import Step
 from utils.schema import LANGUAGE, AudioCell, Sample
 from utils.shards import ShardLimits
 from utils.shared_lock import is_held, share_lock, was_shared
 from utils.split_uploader import SplitUploader
-from utils.state import SourceState, Step
+from utils.state import SourceState
 from utils.targets import Target
 from utils.upload_checkpoint import load_uploaded, remember_uploaded, upload_checkpoint_path
 from utils.uploaded_ids import UploadedIds

@@ -26,6 +26,15 @@ import pyarrow.parquet as pq
 
 from utils.card import render_card
 from utils.card_text import BEGIN
+from utils.dataset.layout import (
+    CARD_PATH,
+    DATA_FOLDERS,
+    PREVIOUS_STATE_PATH,
+    REJECTED_FOLDER,
+    STATE_FOLDER,
+    STATE_PATH,
+    part_path,
+)
 from utils.durable import (
     TEMPORARY_SUFFIX,
     copy_file,
@@ -43,17 +52,12 @@ from utils.errors import TargetMoved, TargetRefused
 from utils.lock import hold_lock
 from utils.names import file_name_of
 from utils.parquet_file import ParquetFile
-from utils.schema import DATA_FOLDERS, REJECTED_FOLDER
-from utils.state import STATE_PATH, State, part_path
+from utils.state import State
 
 log = logging.getLogger(__name__)
 
-CARD_PATH = "README.md"
-STATE_FOLDER = STATE_PATH.split("/")[0]
 BEFORE_REMOVAL = "before-removal"
 """What is kept of a folder that clips were taken out of begins like this, after its name."""
-PREVIOUS_STATE_PATH = f"{STATE_FOLDER}/state.previous.json"
-"""In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
 
 
 @dataclass(frozen=True)

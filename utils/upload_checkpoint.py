@@ -19,9 +19,10 @@ from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.ids import IdSet
 from utils.names import LONGEST_NAME_BYTES, file_name_of
+from utils.rows.sealed_json import checked_json, json_with_checksum
 from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
 from utils.shown import shown
-from utils.state import State, checked_json, json_with_checksum
+from utils.state import State
 
 LISTED_BYTES = 16_000
 

@@ -11,8 +11,8 @@ asked does. A dataset without a state is held to what every dataset should keep.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.schema import REJECTED_FOLDER
-from utils.targets import STATE_FOLDER, Snapshot, StoredFile, Target
+from utils.dataset.layout import REJECTED_FOLDER, STATE_FOLDER
+from utils.targets import Snapshot, StoredFile, Target
 from utils.verify_checks import Check, Totals, Verdict
 from utils.verify_rows import RowChecks
 from utils.verify_state import StateChecks

@@ -20,10 +20,11 @@ from utils.audio import standardize_audio
 from utils.audio_clip import identify
 from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.dataset.layout import rows_in, source_of
 from utils.hash_index import HashIndex, Place
 from utils.ids import Range
 from utils.removed import RemovedList
-from utils.schema import SPEECH, SPLITS, RejectReason, RowSchema, rows_in
+from utils.schema import SPEECH, SPLITS, RejectReason, RowSchema
 from utils.targets import Snapshot, Target
 from utils.verify_checks import SHOWN, Check, heed
 
@@ -187,7 +188,7 @@ class RowChecks:
         self._look_for_other_split(facts, batch["source_id"])
 
     def _look_for_other_split(self, facts: FileFacts, source_ids: pa.Array) -> None:
-        source = re.escape(PurePosixPath(facts.path).stem.rpartition("-")[0])
+        source = re.escape(source_of(facts.path))
         text = _as_text(source_ids)
         names_one = pc.match_substring_regex(text, f"^{source}/({'|'.join(SPLITS)})/")
         names_this = pc.match_substring_regex(text, f"^{source}/{re.escape(facts.split)}/")
@@ -198,7 +199,7 @@ class RowChecks:
         if self._removed_check is None or "source_id" not in batch.schema.names:
             return
         self._removed_check.checked += batch.num_rows
-        if self._removed.has_source(PurePosixPath(facts.path).stem.rpartition("-")[0]):
+        if self._removed.has_source(source_of(facts.path)):
             self._removed_check.offend(f"{facts.path} is of a source that was taken out", batch.num_rows)
             return
         source_ids = _as_text(batch["source_id"]).to_pylist()

@@ -9,13 +9,23 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from utils.card import render_card
+from utils.dataset.layout import (
+    CARD_PATH,
+    DATA_FOLDERS,
+    LEDGER_PATH,
+    REJECTED_FOLDER,
+    REMOVED_PATH,
+    STATE_PATH,
+    part_path,
+    rows_in,
+)
 from utils.errors import TargetRefused
 from utils.ids import Range, id_of, merge_ranges
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
-from utils.removed import REMOVED_PATH, RemovedList
-from utils.schema import DATA_FOLDERS, REJECTED_FOLDER, ROW_SCHEMAS, SPEECH, RowSchema, rows_in
-from utils.state import STATE_PATH, DamagedState, SourceState, SplitState, State, part_path
-from utils.targets import CARD_PATH, Snapshot, StoredFile, Target, published_files
+from utils.ledger import FileRecord, Ledger
+from utils.removed import RemovedList
+from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
+from utils.state import DamagedState, SourceState, SplitState, State
+from utils.targets import Snapshot, StoredFile, Target, published_files
 from utils.verify_checks import Check
 from utils.verify_history import how_to_restore
 from utils.verify_rows import FileFacts

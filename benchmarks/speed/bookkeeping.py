@@ -24,8 +24,8 @@ BOOKKEEPING = (
     "utils.seen:SeenIds.admit",
     "utils.seen:SeenIds.note_covered",
     "utils.seen:SeenIds.close",
-    "utils.state:Progress.after",
-    "utils.state:Progress.as_json",
+    "utils.rows.progress:Progress.after",
+    "utils.rows.progress:Progress.as_json",
     "utils.split_uploader:SplitUploader.publish_ready",
     "utils.split_uploader:SplitUploader._publish",
 )

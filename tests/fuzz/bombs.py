@@ -27,8 +27,9 @@ from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REFUSED, Broken, Target, check, ending_of_clips
 from tests.fuzz.records import grown_state
 from utils.audio_ogg import page_checksum
+from utils.rows.sealed_json import json_with_checksum
 from utils.schema import AUDIO_TYPE, START, RawClip
-from utils.state import State, json_with_checksum
+from utils.state import State
 from utils.table_index import open_table_index
 from utils.targets import LocalTarget
 from utils.text import normalize_transcript

@@ -16,9 +16,11 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.records import with_odd_value
 from tests.small_runs import small_run, write_mirror
 from tests.support import steps
-from utils.ledger import LEDGER_PATH, FileRecord, Ledger
+from utils.dataset.layout import LEDGER_PATH, STATE_PATH
+from utils.ledger import FileRecord, Ledger
+from utils.rows.progress import Progress
 from utils.staging import FOOTER_KEY, Staging, StagingKey
-from utils.state import STATE_PATH, Progress, State
+from utils.state import State
 from utils.targets import LocalTarget
 from utils.verify import verify
 

@@ -17,7 +17,9 @@ from utils.card import render_card
 from utils.card_text import BEGIN, END_LINE, block_for_people
 from utils.checkpoint import load_checkpoint, progress_by_split
 from utils.ledger import Ledger
-from utils.state import Part, Progress, SourceState, State, json_with_checksum
+from utils.rows.progress import Progress
+from utils.rows.sealed_json import json_with_checksum
+from utils.state import Part, SourceState, State
 from utils.targets import published_files
 from utils.upload_checkpoint import load_uploaded
 from utils.verify_state import StateChecks

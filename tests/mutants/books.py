@@ -73,7 +73,7 @@ MUTANTS = (
         "unbalanced-books-accepted",
         7,
         "Books that do not add up are a progress like any other.",
-        "utils/state.py",
+        "utils/rows/progress.py",
         "        if self.read != self.kept + self.rejected + self.unselected + self.known:\n",
         "        if False:\n",
         ("tests/test_state.py::test_books_that_do_not_balance_cannot_be_made",),
@@ -82,7 +82,7 @@ MUTANTS = (
         "reject-not-counted",
         7,
         "A reject counts as kept.",
-        "utils/state.py",
+        "utils/rows/progress.py",
         "            kept=self.kept + isinstance(outcome, dict),\n"
         "            rejected=self.rejected + isinstance(outcome, Reject),\n",
         "            kept=self.kept + isinstance(outcome, dict | Reject),\n            rejected=self.rejected,\n",

@@ -51,7 +51,7 @@ MUTANTS = (
         "checksum-not-compared",
         8,
         "A state or checkpoint is believed though its checksum does not fit.",
-        "utils/state.py",
+        "utils/rows/sealed_json.py",
         "    if recorded != _checksum(content):\n",
         "    if False:\n",
         ("tests/test_state.py::test_any_changed_byte_is_noticed",),

@@ -33,12 +33,12 @@ import soundfile  # noqa: E402
 import soxr  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from processors.demo.voice import SyntheticVoice  # noqa: E402
 from utils.audio import standardize_audio  # noqa: E402
 from utils.audio_options import AudioOptions  # noqa: E402
 from utils.clip_index import ClipIndex, Entry, Reached  # noqa: E402
 from utils.dedup import MOST_TRIMMED_S  # noqa: E402
 from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # noqa: E402
-from utils.synthetic_voice import SyntheticVoice  # noqa: E402
 
 Samples = NDArray[np.float32]
 Encode = Callable[[Samples, int, np.random.Generator], bytes]

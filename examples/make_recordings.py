@@ -6,7 +6,7 @@ They go to data/my-recordings: twelve clips, and recordings.csv, which says what
 import csv
 from pathlib import Path
 
-from utils.synthetic_voice import SyntheticVoice, wav_bytes
+from processors.demo.voice import SyntheticVoice, wav_bytes
 
 FOLDER = Path("data/my-recordings")
 CLIPS = 12

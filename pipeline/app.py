@@ -23,7 +23,7 @@ from pipeline.say import say
 from pipeline.verify import run_verify
 from processors.apify_api import tokens_in_environment
 from processors.apify_files import Folder, merge
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from utils import hub
 from utils.collective import KEY_VARIABLE
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError

@@ -6,6 +6,7 @@ Their modules are imported when they are first asked for, so that `--help` need 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,10 +22,6 @@ _SOURCES = {
     "GigaSpeech2": "processors.gigaspeech2",
     "ProcessedVoiceTH": "processors.processed_voice_th",
     "MozillaCommonVoice": "processors.mozilla_cv",
-}
-"""Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
-
-_CONFIGURED = {
     "FLEURS": "processors.corpora",
     "PorjaiCentral": "processors.corpora",
     "ThaiDialectKorat": "processors.corpora",
@@ -39,7 +36,7 @@ _CONFIGURED = {
     "YODAS2": "processors.corpora",
     "TVSpeech": "processors.corpora",
 }
-"""Sources that are nothing but configuration. They come after the others, and have no part in the demo."""
+"""Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
 PAID = {"Apify": "processors.apify"}
 """Sources that cost money: known by their names, but never part of all."""
@@ -57,21 +54,29 @@ class _Registry(Mapping[str, "type[BaseProcessor]"]):
     """Source name -> processor class. It lists all sources but the paid ones, which are there when asked for."""
 
     def __getitem__(self, name: str) -> "type[BaseProcessor]":
-        modules = {**_SOURCES, **_CONFIGURED, **PAID}
-        processor: type[BaseProcessor] = getattr(import_module(modules[name]), f"{name}Processor")
+        module = import_module({**_SOURCES, **PAID}[name])
+        processor: type[BaseProcessor] = getattr(module, f"{name}Processor")
         return processor
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*_SOURCES, *_CONFIGURED))
+        return iter(_SOURCES)
 
     def __len__(self) -> int:
-        return len(_SOURCES) + len(_CONFIGURED)
+        return len(_SOURCES)
 
 
 REGISTRY: Mapping[str, "type[BaseProcessor]"] = _Registry()
 
-IN_DEMO = tuple(_SOURCES)
-"""The sources that `--demo` makes up."""
+
+def module_name(name: str) -> str:
+    """The last part of the name of a source's module, which its demo's module has, too."""
+    return _SOURCES[name].rpartition(".")[2]
+
+
+IN_DEMO = tuple(
+    name for name in _SOURCES if Path(__file__).with_name("demo").joinpath(f"{module_name(name)}.py").exists()
+)
+"""The sources that `--demo` makes up: those with a module in `processors/demo/`."""
 
 
 def create(

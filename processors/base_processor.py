@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from processors.ahead import in_order
 from processors.alone import convert_alone
@@ -44,11 +43,6 @@ from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
 from utils.text_options import TextOptions
-
-if TYPE_CHECKING:
-    from processors.demo import DemoCounts
-    from utils.synthetic_voice import SyntheticVoice
-
 
 T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]
@@ -107,8 +101,6 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     """Whether a later run may find more in a split that was read to its end: then no split is ever finished."""
     options: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012
     """Its own options (`--source-option`), with the values that each may have."""
-    demo_counts: Mapping[str, "DemoCounts"] = MappingProxyType({})
-    """What each split of the source's demo mirror comes to."""
 
     def __init__(self, config: ProcessorConfig | Mapping[str, Any] | None = None, **fields: Any) -> None:
         self.config = _config(config, fields)
@@ -146,11 +138,6 @@ class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one priva
     def expected_clips(self, split: str) -> int | None:
         """How many clips `read` yields from the start of a split, about, where that is cheap to tell; for the ETA."""
         return None
-
-    @classmethod
-    def write_demo_mirror(cls, folder: Path, voice: "SyntheticVoice") -> None:
-        """Write a small mirror of the source, in its true layout, into the empty `folder`; always the same bytes."""
-        raise NotImplementedError(f"{cls.__name__} must override write_demo_mirror() to be part of --demo")
 
     def checkpoint_details(self) -> Mapping[str, Any]:
         """What else the unified checkpoint shows of a source, for people and tools. Nothing is decided by it."""

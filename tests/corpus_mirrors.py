@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from processors import describe
-from processors.demo import DemoCounts
+from processors.demo.mirrors import DemoCounts
 from tests.support import tone
 from utils.schema import AUDIO_TYPE, RejectReason
 

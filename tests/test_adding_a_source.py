@@ -51,7 +51,7 @@ def with_module(copy: Path, name: str) -> Path:
     registry = copy / "processors/__init__.py"
     line = f'    "{name}": "processors.{file}",\n'
     assert name != "MyTalks" or line.strip() in DOCUMENT
-    registry.write_text(registry.read_text().replace("_CONFIGURED = {\n", f"_CONFIGURED = {{\n{line}", 1))
+    registry.write_text(registry.read_text().replace("_SOURCES = {\n", f"_SOURCES = {{\n{line}", 1))
     return copy
 
 

@@ -101,8 +101,8 @@ OUTSIDE_THE_WRITE_LAYER = {
     "utils/hash_index.py": "scratch files of --verify, in a temporary folder",
     "utils/audio_file.py": "a file in memory",
     "pipeline/logs.py": "the log, which no promise rests on",
-    "processors/demo.py": "the demo's made-up sources, which are made anew",
-    "processors/processed_voice_th.py": "the demo's made-up sources, which are made anew",
+    "processors/demo/mirrors.py": "the demo's made-up sources, which are made anew",
+    "processors/demo/processed_voice_th.py": "the demo's made-up sources, which are made anew",
 }
 DISK_EFFECTS = {
     *("write_bytes", "write_text", "unlink", "rename", "mkdir", "rmdir", "touch", "symlink_to", "hardlink_to"),

@@ -15,7 +15,7 @@ import pytest
 from processors.alone import convert_alone
 from processors.base_processor import BaseProcessor
 from processors.conversion import convert_clip
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.crash.oracle import differences
 from tests.runs import PROJECT, run, start
 from tests.support import tone, tree

@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from pipeline.run import RunResult
+from processors.demo.voice import Samples, SyntheticVoice, wav_bytes
 from tests.kills import Killed, KilledAt
 from tests.small_runs import SOURCE, StopAfter, watching
 from tests.two_sources import (
@@ -31,7 +32,6 @@ from utils.audio_options import AudioOptions
 from utils.dedup import transcript_key
 from utils.dedup_mode import Dedup
 from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint
-from utils.synthetic_voice import Samples, SyntheticVoice, wav_bytes
 
 RATE_HZ = 16_000
 SENTENCE = "วันนี้อากาศร้อน ไปตลาด"

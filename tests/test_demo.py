@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processors import IN_DEMO, REGISTRY, create, describe
-from processors.base_processor import BaseProcessor, ProcessorConfig
-from processors.demo import DEMO_VERSION, write_demo_sources
+from processors import IN_DEMO, create, describe
+from processors.base_processor import ProcessorConfig
+from processors.demo.mirrors import DEMO_VERSION, write_demo_sources
+from processors.demo.voice import DECOMPOSED_SARA_AM, NO_BREAK_SPACE, SyntheticVoice
 from utils.errors import UsageError
 from utils.schema import SPLITS, START, RawClip
 from utils.sources import SourceAccess
-from utils.synthetic_voice import DECOMPOSED_SARA_AM, NO_BREAK_SPACE, SyntheticVoice
 from utils.text import normalize_transcript
 
 
@@ -54,7 +54,7 @@ def test_a_complete_demo_is_left_as_it_is(demo: Path) -> None:
 @pytest.mark.parametrize("marker", ['{"complete": false}', '{"demo_version": 0, "complete": true}', "{", ""])
 def test_a_half_written_or_older_demo_is_written_again(tmp_path: Path, marker: str) -> None:
     """The marker is marked complete last; what an earlier one left in the mirrors goes away."""
-    one = {"ProcessedVoiceTH": REGISTRY["ProcessedVoiceTH"]}
+    one = ["ProcessedVoiceTH"]
     mirror = tmp_path / describe("ProcessedVoiceTH").mirror
     leftover = mirror / "data/train-00077-of-00078.parquet"
     leftover.parent.mkdir(parents=True)
@@ -76,13 +76,6 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         write_demo_sources(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_a_source_without_a_demo_says_where_to_register_it(tmp_path: Path) -> None:
-    """Whoever adds a source meets this one first."""
-    other = type("MyTalksProcessor", (BaseProcessor,), {"name": "MyTalks", "info": describe("Gowajee")})
-    with pytest.raises(UsageError, match="write_demo_mirror.*register MyTalks in `_CONFIGURED`"):
-        write_demo_sources(tmp_path / "demo", {"MyTalks": other})
 
 
 def test_the_demo_is_small_and_has_many_files(demo: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from pipeline.cli import EXAMPLES, build_parser, parse
 from pipeline.interrupts import INTERRUPTED
 from processors import ALIASES, REGISTRY, describe
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.apify_server import TOKEN as APIFY_TOKEN
 from tests.apify_server import ApifyServer
 from tests.apify_support import posts
@@ -37,10 +37,10 @@ DOCUMENTS = {
     for path in folder.glob("*.md")
 }
 TEST_COMMAND_MARK = "<!-- the test command -->"
-NEW_SOURCE = "processors/my_corpus.py"
-"""The file that "Add a source" has one write."""
+NEW_SOURCE, NEW_DEMO = "processors/my_corpus.py", "processors/demo/my_corpus.py"
+"""The files that "Add a source" has one write."""
 
-NEW_FILES = {NEW_SOURCE, "processors/my_talks.py", "processors/my_tapes.py"}
+NEW_FILES = {NEW_SOURCE, NEW_DEMO, "processors/my_talks.py", "processors/my_tapes.py"}
 MADE_BY_READERS = ("MyCorpus", "MyTalks", "MyTapes", "my.yaml")
 """Sources, and a file of them, that the documents have one write: `tests/test_adding_a_source.py` does."""
 
@@ -112,6 +112,8 @@ def walk_through(walked: Walk, hub: dict[str, str], new_project: Path) -> None:
             (walked.machine / "queries.yaml").write_text(block.text)
         if block.language == "python" and NEW_SOURCE in block.text:
             project = with_new_source(new_project, block.text)
+        elif block.language == "python" and NEW_DEMO in block.text:
+            (project / NEW_DEMO).write_text(block.text)
         elif block.language == "python":
             # What reads a dataset from the disk must not need the network.
             done = run([sys.executable, "-c", block.text], walked.machine, {"HF_HUB_OFFLINE": "1"})
@@ -167,10 +169,11 @@ def test_the_new_source_is_read(walk: Walk) -> None:
     assert "kept 120 = published 120" in walk.outputs["--fresh MyCorpus --demo --output data/my-corpus"].stdout
 
 
-def test_the_new_source_is_written_as_we_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [NEW_SOURCE, NEW_DEMO])
+def test_the_new_source_is_written_as_we_write(tmp_path: Path, name: str) -> None:
     """Who copies the example finds the formatter and the linter content."""
     module = tmp_path / "my_corpus.py"
-    module.write_text(block_with("python", NEW_SOURCE).text)
+    module.write_text(block_with("python", name).text)
 
     for check in (["format", "--check"], ["check"]):
         ruff = [sys.executable, "-m", "ruff", *check, "--config", str(PROJECT / "pyproject.toml"), str(module)]

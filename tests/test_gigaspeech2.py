@@ -6,7 +6,7 @@ import pytest
 
 from processors import create
 from processors.base_processor import ProcessorConfig
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from utils.errors import SourceError
 from utils.schema import START
 from utils.sources import SourceAccess

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.app import explain
 from pipeline.version import VERSION
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.runs import PROJECT, environment, run
 from utils.libraries import library_versions
 

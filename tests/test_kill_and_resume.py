@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, tree

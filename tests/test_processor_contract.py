@@ -13,7 +13,7 @@ import pytest
 
 from processors import ALIASES, IN_DEMO, REGISTRY, create, describe
 from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks
-from processors.demo import DemoCounts, write_demo_sources
+from processors.demo.mirrors import DemoCounts, demo_of, write_demo_sources
 from tests.corpus_mirrors import write_corpus_mirrors
 from tests.hub_server import HubServer
 from tests.hub_sources import access
@@ -38,7 +38,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in IN_DEMO:
         linked_copy(name, written, mirrors)
     expected.update(write_corpus_mirrors(mirrors))
-    expected.update({name: REGISTRY[name].demo_counts for name in IN_DEMO})
+    expected.update({name: demo_of(name).COUNTS for name in IN_DEMO})
     return mirrors
 
 

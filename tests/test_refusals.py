@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, published_rows, tree

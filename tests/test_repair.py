@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors import REGISTRY
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.damage import change_rows, change_split, put_state, state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
@@ -53,7 +52,7 @@ print(json.dumps(list(zip(rows["ID"], rows["transcript"], clips))))
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that a real run published."""
     machine = tmp_path_factory.mktemp("made")
-    demo = write_demo_sources(machine / "demo", {SOURCE: REGISTRY[SOURCE]})
+    demo = write_demo_sources(machine / "demo", [SOURCE])
     done = run(
         ["--fresh", SOURCE, "--source-dir", str(demo), "--upload-batch-size", "15", "--output", "folder"], machine
     )

@@ -15,8 +15,7 @@ import pytest
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.verify import run_verify
-from processors import REGISTRY
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.damage import change_split
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
@@ -35,7 +34,7 @@ SOURCE = "ProcessedVoiceTH"
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_sources(tmp_path_factory.mktemp("demo"), {SOURCE: REGISTRY[SOURCE]})
+    return write_demo_sources(tmp_path_factory.mktemp("demo"), [SOURCE])
 
 
 def command(demo: Path, *target: str) -> list[str]:

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors import REGISTRY, create
+from processors import IN_DEMO, create
 from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.conversion import as_raw_clip, convert_clip
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from processors.parquet_reader import read_parquet
 from processors.source_spec import Columns
 from tests.mirrors import clips_of, opener
@@ -21,9 +21,6 @@ from tests.test_removal import ANN, BOB, SPOKEN, VOICES, write_voices
 from utils.audio_options import AudioOptions
 from utils.schema import AUDIO_TYPE, START, RawClip, speaker_id
 from utils.sources import MirrorFiles, SourceAccess
-
-WITH_DEMO = [name for name in REGISTRY if REGISTRY[name].demo_counts]
-
 
 # --- one name, one id ------------------------------------------------------------------------
 
@@ -66,10 +63,10 @@ def test_speaker_number_zero_of_a_mapping_counts() -> None:
 # --- readers ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", WITH_DEMO)
+@pytest.mark.parametrize("name", IN_DEMO)
 def test_the_rows_of_a_source_name_its_speakers_and_no_others(name: str, tmp_path: Path) -> None:
     """In all splits: the id follows from the clip's own speaker; where the source names none there is none."""
-    demo = write_demo_sources(tmp_path / "demo", {name: REGISTRY[name]})
+    demo = write_demo_sources(tmp_path / "demo", [name])
     access = SourceAccess(source_dir=demo, cache_dir=tmp_path / "cache")
     processor: BaseProcessor = create(name, ProcessorConfig(checkpoint_dir=tmp_path, access=access))
 

@@ -17,7 +17,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run import make_target, run
 from processors import describe
-from processors.demo import write_tar_gz
+from processors.demo.mirrors import write_tar_gz
 from utils.audio_options import AudioOptions
 
 CLIPS = 12

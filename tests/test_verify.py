@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors import REGISTRY
-from processors.demo import write_demo_sources
+from processors.demo.mirrors import write_demo_sources
 from tests.damage import change_rows, change_split, put_state, sign, state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
@@ -41,7 +40,7 @@ TEST = f"data/test/{SOURCE}-00000.parquet"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What real runs published: `folder`, `hub` (a copy of the repo's files), `another` (a run of fewer clips)."""
     machine = tmp_path_factory.mktemp("made")
-    demo = write_demo_sources(machine / "demo", {SOURCE: REGISTRY[SOURCE]})
+    demo = write_demo_sources(machine / "demo", [SOURCE])
     arguments = ["--fresh", SOURCE, "--source-dir", str(demo), "--upload-batch-size", "15"]
     with HubServer(machine / "server") as hub:
         there = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN}

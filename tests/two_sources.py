@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.run import RunResult
 from processors import describe
-from processors.demo import write_table, write_tar_gz
+from processors.demo.mirrors import write_table, write_tar_gz
 from tests.small_runs import SOURCE, small_run
 from tests.support import tree
 from utils.schema import AUDIO_TYPE

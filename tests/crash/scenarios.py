@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from processors import describe
-from processors.demo import write_table, write_tar_gz
+from processors.demo.mirrors import write_table, write_tar_gz
 from tests.apify_support import QUERIES
 from tests.crash.warm import TIMEOUT_S
 from tests.support import tone

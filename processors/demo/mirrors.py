@@ -1,9 +1,9 @@
 """The demo: small mirrors of some registered sources in their true layouts, made up on the spot (`--demo`).
 
-Each source writes its own mirror (`write_demo_mirror`) from clips of a synthetic voice, with some broken,
-missing and unselected ones on purpose, and says what they come to (`demo_counts`). The bytes are the same
-every time: fixed seeds, fixed order, no times. A marker is written first and marked complete last, so a
-half-written demo is written again.
+A source takes part by a module beside this one that is called like its own. That writes a mirror (`write_mirror`)
+from clips of a synthetic voice, with some broken, missing and unselected ones on purpose, and says what they come
+to (`COUNTS`). The bytes are the same every time: fixed seeds, fixed order, no times. A marker is written first and
+marked complete last, so a half-written demo is written again.
 """
 
 import gzip
@@ -11,17 +11,18 @@ import json
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from typing import Protocol, cast
 
-from processors import IN_DEMO, REGISTRY
-from processors.base_processor import BaseProcessor
+from processors import IN_DEMO, describe, module_name
+from processors.demo.voice import SyntheticVoice
 from utils.durable import write_atomically
 from utils.errors import UsageError
 from utils.schema import RejectReason
-from utils.synthetic_voice import SyntheticVoice
 
 DEMO_VERSION = 1
 """Raise it whenever any mirror's content changes."""
@@ -46,31 +47,38 @@ class DemoCounts:
         return self.kept + self.unselected + sum(self.rejected.values())
 
 
-def write_demo_sources(folder: Path, registry: Mapping[str, type[BaseProcessor]] | None = None) -> Path:
-    """Write the mirrors of the demo's sources below `folder`, unless it has those of this version; returns `folder`.
+class DemoModule(Protocol):
+    """What a source's module beside this one has."""
 
-    UsageError where the folder holds anything else.
+    COUNTS: Mapping[str, DemoCounts]
+    """What each split of its mirror comes to."""
+
+    @staticmethod
+    def write_mirror(folder: Path, voice: SyntheticVoice) -> None:
+        """Write a small mirror of the source, in its true layout, into the empty `folder`; always the same bytes."""
+
+
+def demo_of(name: str) -> DemoModule:
+    """The demo of a source that has one."""
+    return cast(DemoModule, import_module(f"processors.demo.{module_name(name)}"))
+
+
+def write_demo_sources(folder: Path, names: Sequence[str] = IN_DEMO) -> Path:
+    """Write the mirrors of these sources below `folder`, unless it has those of this version; returns `folder`.
+
+    UsageError if the folder holds anything else.
     """
-    registry = {name: REGISTRY[name] for name in IN_DEMO} if registry is None else registry
     marker = folder / _MARKER
     written = _marker_content(marker, folder)
-    complete = {"demo_version": DEMO_VERSION, "sources": list(registry), "complete": True}
+    complete = {"demo_version": DEMO_VERSION, "sources": list(names), "complete": True}
     if written == complete:
         return folder
     write_atomically(marker, _as_json({**complete, "complete": False}))
-    for name, processor in registry.items():
-        if processor.info is None:
-            raise UsageError(f"{name} has no description (`info`), so its demo mirror has no place.")
-        mirror = folder / processor.info.mirror
+    for name in names:
+        mirror = folder / describe(name).mirror
         shutil.rmtree(mirror, ignore_errors=True)
         mirror.mkdir(parents=True)
-        try:
-            processor.write_demo_mirror(mirror, SyntheticVoice(zlib.crc32(name.encode())))
-        except NotImplementedError as error:
-            raise UsageError(
-                f"{error}. Or register {name} in `_CONFIGURED` (processors/__init__.py), among the sources that have "
-                "no demo."
-            ) from error
+        demo_of(name).write_mirror(mirror, SyntheticVoice(zlib.crc32(name.encode())))
     write_atomically(marker, _as_json(complete))
     return folder
 

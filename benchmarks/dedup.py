@@ -35,7 +35,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from processors.demo.voice import SyntheticVoice  # noqa: E402
 from utils.audio import standardize_audio  # noqa: E402
-from utils.audio_options import AudioOptions  # noqa: E402
+from utils.choices import AudioOptions  # noqa: E402
 from utils.clip_index import ClipIndex, Entry, Reached  # noqa: E402
 from utils.dedup import MOST_TRIMMED_S  # noqa: E402
 from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # noqa: E402

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from pipeline.options import Command, Options, cores
 from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
-from utils.audio_options import AudioOptions
-from utils.dedup_mode import DEFAULT_DEDUP, Dedup
+from utils.choices import DEFAULT_DEDUP, AudioOptions, Dedup, TextOptions
 from utils.errors import COMMAND, PROGRAM, UsageError
-from utils.text_options import TextOptions
 
 DEFAULT_SAMPLE_SIZE = 5
 COMMON_VOICE = "MozillaCommonVoice"
@@ -195,7 +193,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         "--source-option",
         action="append",
         default=[],
-        metavar="NAME.KEY=VALUE",
+        metavar="NAME.DEDUP_KEY=VALUE",
         help="an option of one source, such as GigaSpeech2.transcripts=raw",
     )
     group.add_argument(
@@ -521,7 +519,7 @@ def _source_options(given: list[str], own: OwnSources) -> dict[str, dict[str, st
     for text in given:
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
         if not match:
-            raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
+            raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.DEDUP_KEY=VALUE.")
         source, key, value = source_name(match[1], own), match[2], match[3]
         its_own = {} if source in own else REGISTRY[source].options
         if value not in its_own.get(key, ()):

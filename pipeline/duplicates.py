@@ -18,10 +18,10 @@ from pipeline.options import Options
 from pipeline.source_run import SourceRun, reached
 from processors import MADE_FROM
 from utils.audio import audio_fingerprint
+from utils.choices import DEDUP_KEY, DEFAULT_DEDUP, Dedup, begun_with
 from utils.clip_index import ClipIndex, Entry, Place, Reached
 from utils.dataset.layout import index_path, parse_part_path
 from utils.dedup import Judge, entry_of
-from utils.dedup_mode import DEFAULT_DEDUP, KEY, Dedup, begun_with
 from utils.errors import TargetRefused
 from utils.index_files import from_bytes, staged_entries
 from utils.ledger import FileRecord
@@ -46,7 +46,7 @@ def dedup_of(options: Options, state: State) -> Dedup:
         ) from error
     mode = begun.pop() if begun else options.dedup or DEFAULT_DEDUP
     if options.dedup not in (None, mode):
-        refuse_other_fingerprint("This dataset", {KEY: str(options.dedup)}, {KEY: str(mode)})
+        refuse_other_fingerprint("This dataset", {DEDUP_KEY: str(options.dedup)}, {DEDUP_KEY: str(mode)})
     if mode is not DEFAULT_DEDUP and options.dedup is None:
         log.info("This dataset was begun with --dedup %s, and goes on with it", mode)
     return mode

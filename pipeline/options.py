@@ -7,10 +7,8 @@ from enum import Enum
 from pathlib import Path
 
 from processors.own_source import OwnSource
-from utils.audio_options import AudioOptions
-from utils.dedup_mode import Dedup
+from utils.choices import AudioOptions, Dedup, TextOptions
 from utils.names import staging_name
-from utils.text_options import TextOptions
 
 
 def cores() -> int:

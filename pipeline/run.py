@@ -22,8 +22,8 @@ from pipeline.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from processors import PAID, OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
+from utils.choices import Dedup
 from utils.committer import Committer
-from utils.dedup_mode import Dedup
 from utils.durable import fsync_folder, remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
 from utils.hub_target import HubTarget

@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
+from utils.choices import DEFAULT_DEDUP, in_fingerprint
 from utils.clip_index import Reached
 from utils.committer import Committer
 from utils.dataset.layout import DATA_FOLDERS
 from utils.dedup import Judge, is_removed_recording
-from utils.dedup_mode import DEFAULT_DEDUP, in_fingerprint
 from utils.disk import DiskFloor
 from utils.publisher import Publisher
 from utils.rows.progress import Progress

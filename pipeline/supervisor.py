@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from utils import own_pid
 from utils.errors import Stopped
 from utils.in_flight import TRIED, InFlight
+from utils.lock import set_own_pid
 
 Run = Callable[[InFlight, bool], int]
 """(clips in flight, whether it is begun again) -> exit code."""
@@ -80,7 +80,7 @@ def _be_the_child(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that
         os.kill(os.getpid(), signal.SIGKILL)
-    own_pid.set_own_pid(parent)
+    set_own_pid(parent)
 
 
 def _end_of(child: int) -> int:

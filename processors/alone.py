@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from processors.conversion import DEFAULT_TEXT, convert_clip
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions, TextOptions
 from utils.schema import RawClip, Reject, RejectReason, Sample
-from utils.text_options import TextOptions
 
 _PROJECT: Final = Path(__file__).parent.parent
 _NO_MEMORY: Final = 5

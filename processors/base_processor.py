@@ -20,7 +20,7 @@ from processors.alone import convert_alone
 from processors.conversion import as_raw_clip, convert_clip
 from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
 from utils.ids import id_of
 from utils.in_flight import TRIED
@@ -42,7 +42,6 @@ from utils.schema import (
 from utils.seek_points import SeekPoints
 from utils.shown import shown
 from utils.sources import SourceAccess, SourceFiles, open_source
-from utils.text_options import TextOptions
 
 T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from utils.audio import AudioRejected, audio_from_array, standardize_audio
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions, TextOptions
 from utils.fingerprint import FingerprintedSample
 from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
 from utils.shown import shown
 from utils.text import normalize_transcript
 from utils.text_checks import rate_problem, text_problem, without_punctuation
-from utils.text_options import TextOptions
 
 DEFAULT_TEXT = TextOptions()
 

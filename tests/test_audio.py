@@ -20,7 +20,7 @@ import xxhash
 from utils.audio import AudioRejected, audio_from_array, standardize_audio
 from utils.audio_av import is_installed
 from utils.audio_mpeg import scan_mpeg
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 from utils.errors import UsageError
 from utils.verify_rows import problem_of
 

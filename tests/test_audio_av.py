@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from utils.audio import AudioRejected, standardize_audio
-from utils.audio_options import AudioOptions
 from utils.audio_probe import describe_foreign
+from utils.choices import AudioOptions
 
 MAGIC = {
     "m4a": b"\0\0\0\x1cftypM4A \0\0\2\0",

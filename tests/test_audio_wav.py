@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from utils.audio import AudioRejected, standardize_audio
-from utils.audio_options import AudioOptions
 from utils.audio_wav import read_plain_wav
+from utils.choices import AudioOptions
 
 RATE_HZ = 16_000
 LIST_CHUNK = b"LIST" + struct.pack("<I", 5) + b"INFOx" + b"\0"

@@ -19,11 +19,10 @@ from processors.demo.mirrors import write_demo_sources
 from tests.crash.oracle import differences
 from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions, TextOptions
 from utils.in_flight import MOST_THREADS, InFlight, note_of
 from utils.rows.progress import Progress
 from utils.schema import Position, RawClip, Reject, RejectReason, Row
-from utils.text_options import TextOptions
 
 SOURCE = "ProcessedVoiceTH"
 COMMAND = ["--fresh", SOURCE, "--source-dir", "../demo", "--output", "out", "--checkpoint-interval", "5"]

@@ -25,8 +25,8 @@ from tests.two_sources import (
     rejects,
     write_first,
 )
+from utils.choices import Dedup
 from utils.clip_index import ClipIndex, Entry, Reached
-from utils.dedup_mode import Dedup
 from utils.errors import Stopped, TargetRefused
 from utils.index_files import to_bytes
 from utils.schema import DUPLICATE_OF_TRAIN

@@ -28,9 +28,8 @@ from tests.two_sources import (
     write_second,
 )
 from utils.audio import audio_fingerprint, standardize_audio
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions, Dedup
 from utils.dedup import transcript_key
-from utils.dedup_mode import Dedup
 from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint
 
 RATE_HZ = 16_000

@@ -11,8 +11,8 @@ from tests.test_dedup_near import FORMS, SENTENCE, speech, wav_bytes
 from tests.test_removal import listing, removal
 from tests.test_verify import broken, checked
 from tests.two_sources import FIRST, another_machine, published, read_both, rejects, write_first, write_second
+from utils.choices import Dedup
 from utils.dataset.layout import REMOVED_PATH
-from utils.dedup_mode import Dedup
 from utils.removed import RemovedList
 
 CLIP = f"{FIRST}/train/0-1-2"

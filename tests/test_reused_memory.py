@@ -8,7 +8,7 @@ import pytest
 from tests.test_audio import encoded, speech
 from utils.audio import AudioRejected, standardize_audio
 from utils.audio_file import MemoryFile
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 
 KINDS = ("wav", "flac", "mp3", "vorbis")
 

@@ -32,8 +32,8 @@ from tests.small_runs import CLIPS, Seen, StopAfter, ids_of, small_options, smal
 from tests.small_runs import KEPT as CLIPS_KEPT
 from tests.small_runs import SOURCE as SPEECH_SOURCE
 from tests.support import tree
-from utils.audio_options import AudioOptions
 from utils.card import render_card
+from utils.choices import AudioOptions
 from utils.dataset.layout import CARD_PATH, DATA_FOLDERS
 from utils.errors import TargetRefused
 from utils.hub_target import HubTarget

@@ -17,7 +17,7 @@ from tests.damage import put_state, state_of
 from tests.hub_server import HubServer
 from tests.small_runs import CLIPS, KEPT, SOURCE, StopAfter, StopWhen, ids_of, small_options, small_run, write_mirror
 from tests.support import tree
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 from utils.errors import SourceError, TargetRefused
 from utils.sources import SourceChanged
 

@@ -18,7 +18,7 @@ from tests.small_runs import StopAfter, small_run
 from tests.support import published_rows, tone
 from tests.test_common_voice import as_archive
 from tests.test_removal import ANN, BOB, SPOKEN, VOICES, write_voices
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 from utils.schema import AUDIO_TYPE, START, RawClip, speaker_id
 from utils.sources import MirrorFiles, SourceAccess
 

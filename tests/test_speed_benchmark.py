@@ -18,7 +18,7 @@ from pipeline.options import Options
 from pipeline.run import make_target, run
 from processors import describe
 from processors.demo.mirrors import write_tar_gz
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 
 CLIPS = 12
 

@@ -28,8 +28,8 @@ import xxhash
 
 from utils.audio_clip import FULL_SCALE_INT16, Clip, Decoded, Samples, as_floats, blocks, identify
 from utils.audio_file import Pcm, audio_from_array, flac_bytes, wav_bytes
-from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.choices import AudioOptions
 from utils.fingerprint import MOST_SECONDS, Fingerprint, fingerprint
 from utils.schema import RejectReason
 from utils.scratch import begin_clip, pass_through

@@ -18,8 +18,8 @@ from typing import Any, Final, cast
 import xxhash
 
 from utils.audio import audio_fingerprint
+from utils.choices import Dedup
 from utils.clip_index import ClipIndex, Entry, Known, Place, Reached
-from utils.dedup_mode import Dedup
 from utils.fingerprint import SAME_RECORDING, Fingerprint, FingerprintedSample
 from utils.removed import RemovedList
 from utils.schema import DUPLICATE_OF_TRAIN, Reject, RejectReason, Row

@@ -18,9 +18,11 @@ from pathlib import Path
 
 from utils.durable import make_folder, remove, step
 from utils.errors import TargetRefused
-from utils.own_pid import own_pid
 
 log = logging.getLogger(__name__)
+
+_own_pid: int | None = None
+"""The process that people know this one by, where that is another: the one that they started."""
 
 _PATIENCE_S = 10.0
 """With a run that was killed and whose last write to the disk is still under way."""
@@ -109,3 +111,14 @@ def _sign(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     os.pwrite(descriptor, f"host {socket.gethostname()}, process {own_pid()}, since {since}\n".encode(), 0)
+
+
+def set_own_pid(pid: int) -> None:
+    """This process works for the one that was started: locks are signed with its id."""
+    global _own_pid  # noqa: PLW0603 - a process has one
+    _own_pid = pid
+
+
+def own_pid() -> int:
+    """The id of the process that people started."""
+    return _own_pid or os.getpid()

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.audio import standardize_audio
-from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.choices import AudioOptions
 from utils.dataset.layout import part_name
 from utils.durable import NewFile, make_folder
 from utils.hash_index import Place

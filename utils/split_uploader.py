@@ -14,10 +14,10 @@ from functools import partial, reduce
 from pathlib import Path
 from weakref import WeakMethod
 
+from utils.choices import Dedup, begun_with
 from utils.committer import Committer
 from utils.dataset.layout import index_path, seek_path
 from utils.dedup import counted_as
-from utils.dedup_mode import Dedup, begun_with
 from utils.disk import NO_FLOOR, DiskFloor
 from utils.durable import remove
 from utils.errors import Stopped

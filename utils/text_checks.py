@@ -9,9 +9,9 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from utils.choices import TextOptions
 from utils.schema import RejectReason
 from utils.text import MAX_PASSES, normalize_transcript
-from utils.text_options import TextOptions
 
 _USUAL: Final = re.compile("[\u0e01-\u0e3a\u0e3f-\u0e4e\u0e50-\u0e59A-Za-z0-9\\s!-/:-@\\[-`{-~]*")
 """Thai, Latin, digits, ASCII's marks: nearly all transcripts are nothing else, and need no look at each character."""

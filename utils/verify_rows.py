@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from utils.audio import standardize_audio
 from utils.audio_clip import identify
-from utils.audio_options import AudioOptions
 from utils.audio_probe import AudioRejected
+from utils.choices import AudioOptions
 from utils.dataset.layout import rows_in, source_of
 from utils.hash_index import HashIndex, Place
 from utils.ids import Range

@@ -12,7 +12,7 @@ import soundfile
 from tests.fuzz.ending import Target, ending_of_clips
 from tests.fuzz.mutate import mutated
 from utils.audio_ogg import page_checksum
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 from utils.schema import RawClip
 
 _KINDS = {

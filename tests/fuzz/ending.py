@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from processors.conversion import convert_clip
-from utils.audio_options import AudioOptions
+from utils.choices import AudioOptions
 from utils.errors import IngestError, SourceError, TargetRefused, UsageError
 from utils.schema import RawClip, Reject, RejectReason
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest
 from utils.errors import PROGRAM, UsageError
-from utils.in_flight import InFlight
+from utils.process.in_flight import InFlight
 
 if TYPE_CHECKING:
     from pipeline.options import Options
@@ -59,7 +59,7 @@ def execute_again(
     # Else numpy's sums of squares keep threads of their own on all cores waiting.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.app import execute
-    from utils.memory import spare_collections, spare_pandas
+    from utils.process.memory import spare_collections, spare_pandas
 
     spare_pandas()
     spare_collections()

@@ -1,9 +1,9 @@
 """How well a recording is found in another form, and others are told from it: `python benchmarks/dedup.py`.
 
 Speakers read sentences: voices of Debian's `espeak-ng` in Thai where it is installed, else the voices that the demo is
-made of. Each clip is then encoded anew in many forms (positives); the same sentence by each other speaker, and
-once more by the same one, a little faster or slower and higher or lower, are negatives. All go the program's way:
-standard audio, fingerprint, compared as `utils/dedup.py` does. Prints recall and precision by the clips' length, what a
+made of. Each clip is then encoded anew in many forms (positives); the same sentence by each other speaker, and once
+more by the same one, a little faster or slower and higher or lower, are negatives. All go the program's way: standard
+audio, fingerprint, compared as `utils/known/judge.py` does. Prints recall and precision by the clips' length, what a
 clip costs, and the likeness that separates the two; where `fpcalc` is installed, chromaprint on the same pairs.
 """
 
@@ -34,11 +34,11 @@ import soxr  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from processors.demo.voice import SyntheticVoice  # noqa: E402
-from utils.audio import standardize_audio  # noqa: E402
+from utils.audio.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # noqa: E402
+from utils.audio.standardize import standardize_audio  # noqa: E402
 from utils.choices import AudioOptions  # noqa: E402
-from utils.clip_index import ClipIndex, Entry, Reached  # noqa: E402
-from utils.dedup import MOST_TRIMMED_S  # noqa: E402
-from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # noqa: E402
+from utils.known.clips import ClipIndex, Entry, Reached  # noqa: E402
+from utils.known.judge import MOST_TRIMMED_S  # noqa: E402
 
 Samples = NDArray[np.float32]
 Encode = Callable[[Samples, int, np.random.Generator], bytes]

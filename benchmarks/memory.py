@@ -26,7 +26,7 @@ require()
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 
-from utils.state import State  # noqa: E402
+from utils.dataset.state import State  # noqa: E402
 
 CLIP_S = 6
 RATE_HZ = 16_000

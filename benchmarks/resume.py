@@ -42,9 +42,9 @@ import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 
 from tests.hub_server import HubServer  # noqa: E402
-from utils.gzip_stream import SPACING_BYTES  # noqa: E402
+from utils.dataset.state import State  # noqa: E402
+from utils.formats.gzip_stream import SPACING_BYTES  # noqa: E402
 from utils.rows.progress import Progress  # noqa: E402
-from utils.state import State  # noqa: E402
 
 REPO = "speechcolab/gigaspeech2"
 RATE_HZ = 16_000
@@ -60,9 +60,9 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from main import main
-from utils.memory import spare_pandas
+from utils.process.memory import spare_pandas
 spare_pandas()
-from utils.split_uploader import SplitUploader
+from utils.upload.split_uploader import SplitUploader
 
 last, add_step = int(sys.argv[2]), SplitUploader.add_step
 
@@ -79,12 +79,12 @@ RESUME = """
 import json, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from utils.memory import spare_pandas
+from utils.process.memory import spare_pandas
 spare_pandas()
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run import make_target, run
-from utils.split_uploader import SplitUploader
+from utils.upload.split_uploader import SplitUploader
 
 stop, begun, seen = StopRequest(), time.process_time(), []
 add_step = SplitUploader.add_step

@@ -26,15 +26,15 @@ from benchmarks.requirements import require  # noqa: E402
 require()
 
 from utils.dataset.layout import part_name  # noqa: E402
-from utils.durable import write_atomically  # noqa: E402
-from utils.id_index import IdIndex  # noqa: E402
-from utils.ids import Range  # noqa: E402
-from utils.ledger import FileRecord, Ledger  # noqa: E402
-from utils.publisher import begun_state  # noqa: E402
+from utils.dataset.ledger import FileRecord, Ledger  # noqa: E402
+from utils.dataset.state import SourceState, SplitState, State  # noqa: E402
+from utils.disk.durable import write_atomically  # noqa: E402
+from utils.rows.ids import Range  # noqa: E402
 from utils.rows.progress import Progress  # noqa: E402
-from utils.schema import SPLITS  # noqa: E402
-from utils.state import SourceState, SplitState, State  # noqa: E402
-from utils.upload_checkpoint import remember_uploaded  # noqa: E402
+from utils.rows.schema import SPLITS  # noqa: E402
+from utils.upload.id_index import IdIndex  # noqa: E402
+from utils.upload.publisher import begun_state  # noqa: E402
+from utils.upload.upload_checkpoint import remember_uploaded  # noqa: E402
 
 SOURCES = ("GigaSpeech2", "ProcessedVoiceTH", "MozillaCommonVoice")
 SHARDS = 2000

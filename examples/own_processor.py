@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from processors.base_processor import BaseProcessor
-from utils.schema import Position, RawClip
+from utils.rows.schema import Position, RawClip
 
 RECORDINGS = Path("data/my-recordings")
 

@@ -24,14 +24,14 @@ from pipeline.verify import run_verify
 from processors.apify_api import tokens_in_environment
 from processors.apify_files import Folder, merge
 from processors.demo.mirrors import write_demo_sources
-from utils import hub
 from utils.collective import KEY_VARIABLE
+from utils.dataset.hub_repo import HubTarget
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
-from utils.hub_target import HubTarget
-from utils.in_flight import InFlight
-from utils.sources import clear_cache
-from utils.staging import Segment, read_segments
-from utils.table_index import clear_indexes
+from utils.process.in_flight import InFlight
+from utils.sources import hub
+from utils.sources.source_files import clear_cache
+from utils.sources.table_index import clear_indexes
+from utils.upload.staging import Segment, read_segments
 
 log = logging.getLogger(__name__)
 

@@ -17,19 +17,19 @@ from typing import Any
 from pipeline.options import Options
 from pipeline.source_run import SourceRun, reached
 from processors import MADE_FROM
-from utils.audio import audio_fingerprint
+from utils.audio.standardize import audio_fingerprint
 from utils.choices import DEDUP_KEY, DEFAULT_DEDUP, Dedup, begun_with
-from utils.clip_index import ClipIndex, Entry, Place, Reached
 from utils.dataset.layout import index_path, parse_part_path
-from utils.dedup import Judge, entry_of
+from utils.dataset.ledger import FileRecord
+from utils.dataset.state import State
 from utils.errors import TargetRefused
-from utils.index_files import from_bytes, staged_entries
-from utils.ledger import FileRecord
-from utils.publisher import Publisher
-from utils.schema import SPEECH, SPLITS
-from utils.split_uploader import SplitUploader
-from utils.staging import Segment, read_segments, refuse_other_fingerprint
-from utils.state import State
+from utils.known.clips import ClipIndex, Entry, Place, Reached
+from utils.known.judge import Judge, entry_of
+from utils.rows.schema import SPEECH, SPLITS
+from utils.upload.clip_lists import from_bytes, staged_entries
+from utils.upload.publisher import Publisher
+from utils.upload.split_uploader import SplitUploader
+from utils.upload.staging import Segment, read_segments, refuse_other_fingerprint
 
 log = logging.getLogger(__name__)
 

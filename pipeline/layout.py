@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from utils.shown import one_line
+from utils.rows.printable import one_line
 
 WIDTH = 100
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from processors.own_source import OwnSource
 from utils.choices import AudioOptions, Dedup, TextOptions
-from utils.names import staging_name
+from utils.disk.file_names import staging_name
 
 
 def cores() -> int:
@@ -77,7 +77,8 @@ class Options:
     max_staging_gb: float = 4.0
     """How much may wait to be published before reading waits, too. A shard's worth always may."""
     min_free_gb: float | None = None
-    """What must stay free on the disks of the staging and of a target folder. None: as utils/disk.py has it."""
+    """What must stay free on the disks of the staging and of a target folder. None: as utils/disk/free_space.py has
+    it."""
     patience_minutes: float = 10.0
     """How long an unreachable Hub is tried again."""
     timeout_s: float = 60.0

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from utils.rows.progress import Step
-from utils.schema import SPEECH, RowSchema
+from utils.rows.schema import SPEECH, RowSchema
 
 
 class SplitBar:

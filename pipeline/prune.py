@@ -1,7 +1,7 @@
 """`--prune`, and the same at the end of each run: what earlier runs left and nobody needs any more.
 
-How long what is kept says `utils/retention.py`. Whole datasets that `--fresh`, `--repair` or `--remove` put away are
-shown, never deleted.
+How long what is kept says `utils/disk/retention.py`. Whole datasets that `--fresh`, `--repair` or `--remove` put away
+are shown, never deleted.
 """
 
 import logging
@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.options import Options
-from utils.card_text import one_line
 from utils.checkpoint import superseded_history
+from utils.dataset.card_text import one_line
 from utils.dataset.layout import DATA_FOLDERS
-from utils.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, Place, delete, expired, measured
+from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, Place, delete, expired, measured
 
 log = logging.getLogger(__name__)
 

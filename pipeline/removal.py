@@ -12,17 +12,17 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.verify import refuse_where_nothing_is
 from processors import source_name
-from utils.card_text import duration_text, one_line
-from utils.durable import remove, remove_tree
+from utils.audit.findings import SHOWN
+from utils.audit.removal import Removal, Wishes, plan_removal
+from utils.audit.verify_state import ranges_text
+from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.state import State
+from utils.dataset.target import LocalTarget, Target
+from utils.disk.durable import remove, remove_tree
 from utils.errors import UsageError
-from utils.hub_target import HubTarget
-from utils.removal import Removal, Wishes, plan_removal
-from utils.schema import ROW_SCHEMAS, speaker_id
-from utils.staging import forget_segment, of_older_version, read_segments
-from utils.state import State
-from utils.targets import LocalTarget, Target
-from utils.verify_checks import SHOWN
-from utils.verify_state import ranges_text
+from utils.rows.schema import ROW_SCHEMAS, speaker_id
+from utils.upload.staging import forget_segment, of_older_version, read_segments
 
 log = logging.getLogger(__name__)
 

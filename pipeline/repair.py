@@ -1,4 +1,4 @@
-"""`--repair`: say what would be done, then do it in one commit (utils/repair.py has what that is)."""
+"""`--repair`: say what would be done, then do it in one commit (utils/audit/repair.py has what that is)."""
 
 import tempfile
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.verify import refuse_where_nothing_is
-from utils.card_text import one_line
-from utils.hub_target import HubTarget
-from utils.repair import Repair, plan_repair
-from utils.targets import Target
-from utils.verify_checks import SHOWN
-from utils.verify_state import ranges_text
+from utils.audit.findings import SHOWN
+from utils.audit.repair import Repair, plan_repair
+from utils.audit.verify_state import ranges_text
+from utils.dataset.card_text import one_line
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.target import Target
 
 
 def run_repair(options: Options, target: Target, stop: StopRequest) -> str:

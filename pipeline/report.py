@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
-from utils.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND
 from utils.rows.progress import Progress
-from utils.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
-from utils.state import SplitState, State
+from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 
 SplitOfSource = tuple[str, str]
 """Source and split."""

@@ -8,22 +8,22 @@ from typing import Any
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
 from utils.choices import DEFAULT_DEDUP, in_fingerprint
-from utils.clip_index import Reached
-from utils.committer import Committer
 from utils.dataset.layout import DATA_FOLDERS
-from utils.dedup import Judge, is_removed_recording
-from utils.disk import DiskFloor
-from utils.publisher import Publisher
+from utils.dataset.state import SourceState, SplitState
+from utils.disk.free_space import DiskFloor
+from utils.known.clips import Reached
+from utils.known.judge import Judge, is_removed_recording
+from utils.known.source_ids import SeenIds
 from utils.rows.progress import Progress
-from utils.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
-from utils.seen import SeenIds
-from utils.shards import ShardLimits
-from utils.sources import SourceChanged, is_mirror_revision
-from utils.split_uploader import SplitUploader
-from utils.staging import StagingKey, refuse_other_fingerprint, staged_key
-from utils.state import SourceState, SplitState
-from utils.text import TEXT_VERSION
-from utils.upload_checkpoint import upload_checkpoint_path
+from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
+from utils.sources.source_files import SourceChanged, is_mirror_revision
+from utils.text.normalize import TEXT_VERSION
+from utils.upload.background import Committer
+from utils.upload.cutting import ShardLimits
+from utils.upload.publisher import Publisher
+from utils.upload.split_uploader import SplitUploader
+from utils.upload.staging import StagingKey, refuse_other_fingerprint, staged_key
+from utils.upload.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from utils.disk.lock import set_own_pid
 from utils.errors import Stopped
-from utils.in_flight import TRIED, InFlight
-from utils.lock import set_own_pid
+from utils.process.in_flight import TRIED, InFlight
 
 Run = Callable[[InFlight, bool], int]
 """(clips in flight, whether it is begun again) -> exit code."""

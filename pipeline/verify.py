@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from utils.card_text import duration_text, one_line
+from utils.audit.findings import NOT_CHECKED, NOT_SOUND, Check, Totals, Verdict
+from utils.audit.verify import verify
+from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.target import LocalTarget, Target
 from utils.errors import NotSound, TargetMoved, UsageError
-from utils.hub_target import HubTarget
-from utils.targets import LocalTarget, Target
-from utils.verify import verify
-from utils.verify_checks import NOT_CHECKED, NOT_SOUND, Check, Totals, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
-from utils.libraries import library_versions
+from utils.dataset.libraries import library_versions
 
 VERSION: Final = "0.2.0"
 

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from processors.conversion import DEFAULT_TEXT, convert_clip
 from utils.choices import AudioOptions, TextOptions
-from utils.schema import RawClip, Reject, RejectReason, Sample
+from utils.rows.schema import RawClip, Reject, RejectReason, Sample
 
 _PROJECT: Final = Path(__file__).parent.parent
 _NO_MEMORY: Final = 5

@@ -24,8 +24,8 @@ from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.catalog import CATALOG
 from processors.reading import number_in
 from utils.errors import SourceError, UsageError
-from utils.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
-from utils.shown import shown
+from utils.rows.printable import shown
+from utils.rows.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
 
 DEFAULT_FOLDER = Path("data/raw")
 SPLIT = "train"

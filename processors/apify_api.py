@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import AuthenticationError, Stopped, UsageError
-from utils.shown import shown
+from utils.rows.printable import shown
 
 if TYPE_CHECKING:
     from apify_client import ApifyClient

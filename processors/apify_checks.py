@@ -12,7 +12,7 @@ from processors.apify_fold import RawContents
 from processors.apify_purchases import Ledger, Purchase
 from processors.apify_queries import Query
 from utils.errors import SourceError, UsageError
-from utils.shown import shown
+from utils.rows.printable import shown
 
 log = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ from processors.apify_intake import Intake, Patience
 from processors.apify_master import Master
 from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
 from processors.apify_queries import Query
-from utils.durable import sweep_temporaries
+from utils.disk.durable import sweep_temporaries
 from utils.errors import AuthenticationError, Interrupted, SourceError, Stopped, UsageError
 from utils.journal import Journal
 

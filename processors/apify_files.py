@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from utils.durable import NewFile, fsync_folder, make_folder, rename, rename_aside, write_atomically
+from utils.disk.durable import NewFile, fsync_folder, make_folder, rename, rename_aside, write_atomically
 from utils.errors import SourceError, UsageError
 from utils.journal import line_of, read_lines
 

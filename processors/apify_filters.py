@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from processors.apify_fields import Post
-from utils.text import normalize_transcript
+from utils.text.normalize import normalize_transcript
 
 
 class PairReason:

@@ -25,7 +25,7 @@ from processors.apify_filters import Pair, PairReason, language_of, pair_of, rea
 from processors.apify_queries import Rules
 from utils.errors import SourceError
 from utils.journal import Line, read_lines
-from utils.shown import shown
+from utils.rows.printable import shown
 
 
 @dataclass(frozen=True)

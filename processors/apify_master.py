@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from utils.errors import TargetRefused
 from utils.journal import Journal
-from utils.shown import shown
+from utils.rows.printable import shown
 
 
 class Master:

@@ -23,7 +23,7 @@ from processors.apify_api import SUCCEEDED, ApifyApi, Gone, NoAnswer, RunSeen
 from processors.apify_queries import Query, canonical
 from utils.errors import IngestError, SourceError, Stopped
 from utils.journal import Journal, read_lines
-from utils.shown import shown
+from utils.rows.printable import shown
 
 log = logging.getLogger(__name__)
 

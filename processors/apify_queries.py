@@ -20,8 +20,8 @@ from typing import Any, get_args
 from processors.apify_fields import FIELD_NAMES
 from processors.apify_filters import Filters
 from utils.errors import UsageError
-from utils.shown import shown
-from utils.yaml_lines import ValuePath, line_of, parse_yaml, read_text, unknown_key
+from utils.formats.yaml_lines import ValuePath, line_of, parse_yaml, read_text, unknown_key
+from utils.rows.printable import shown
 
 _NOTHING_BOUGHT = "Nothing was bought."
 _TOP_KEYS = ("actor", "defaults", "fields", "queries")

@@ -1,8 +1,9 @@
 """Clips and their tables in one tar.gz: Common Voice, and what is laid out like it.
 
 The tables may lie behind the clips. So a first pass puts them, and where each clip lies, into an index on disk, and
-unpacks the clips beside it where there is room (`utils/clip_spool.py`). Then a split's clips come in archive order,
-from the spool or else from the archive, and after them, in table order, the rows that have no clip of their own there.
+unpacks the clips beside it where there is room (`utils/sources/clip_spool.py`). Then a split's clips come in archive
+order, from the spool or else from the archive, and after them, in table order, the rows that have no clip of their own
+there.
 """
 
 import json
@@ -19,12 +20,12 @@ from processors.table_reader import (
     split_entries,
 )
 from processors.tar_reader import TarGz, audio_name, base_name, entering, is_audio
-from utils.clip_spool import ClipSpool, SpoolDamaged, SpooledClip, SpoolWriter, remove_spool
 from utils.errors import SourceError
-from utils.schema import Position, RawClip
-from utils.seek_points import SeekPoint, SeekPoints
-from utils.sources import SourceFiles
-from utils.table_index import Entry, Row, TableIndex
+from utils.formats.seek_points import SeekPoint, SeekPoints
+from utils.rows.schema import Position, RawClip
+from utils.sources.clip_spool import ClipSpool, SpoolDamaged, SpooledClip, SpoolWriter, remove_spool
+from utils.sources.source_files import SourceFiles
+from utils.sources.table_index import Entry, Row, TableIndex
 
 CLIPS = "clips"
 """The index's table of the clips that an archive holds, in its order: file name -> `SpooledClip`, "" where it was not

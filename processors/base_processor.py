@@ -22,10 +22,12 @@ from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
-from utils.ids import id_of
-from utils.in_flight import TRIED
+from utils.formats.seek_points import SeekPoints
+from utils.process.in_flight import TRIED
+from utils.rows.ids import id_of
+from utils.rows.printable import shown
 from utils.rows.progress import Progress, Step
-from utils.schema import (
+from utils.rows.schema import (
     REMOVED_FOR_GOOD,
     SPEECH,
     START,
@@ -39,9 +41,7 @@ from utils.schema import (
     Skip,
     speaker_id,
 )
-from utils.seek_points import SeekPoints
-from utils.shown import shown
-from utils.sources import SourceAccess, SourceFiles, open_source
+from utils.sources.source_files import SourceAccess, SourceFiles, open_source
 
 T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]

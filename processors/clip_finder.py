@@ -12,7 +12,7 @@ from typing import Final
 from processors.contents import without_archive_ending
 from processors.reading import base_name_of, ending_of
 from processors.tar_reader import AUDIO_SUFFIXES
-from utils.table_index import TableIndex
+from utils.sources.table_index import TableIndex
 
 CLIPS: Final = "clips"
 """The index's table of clips: path -> place."""

@@ -22,11 +22,11 @@ from processors.reading import base_name_of, short_key
 from processors.source_spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
 from processors.tables import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
-from utils.schema import SPLITS
-from utils.shown import as_text, shown
-from utils.sources import SourceFiles
-from utils.table_index import Entry as IndexEntry
-from utils.table_index import Row, TableIndex, open_table_index
+from utils.rows.printable import as_text, shown
+from utils.rows.schema import SPLITS
+from utils.sources.source_files import SourceFiles
+from utils.sources.table_index import Entry as IndexEntry
+from utils.sources.table_index import Row, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 

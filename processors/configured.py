@@ -4,8 +4,8 @@ from processors.base_processor import BaseProcessor
 from processors.source_info import Location, SourceInfo
 from processors.source_spec import SourceSpec
 from utils.errors import SourceError
-from utils.sources import SourceFiles, open_source
-from utils.url_files import UrlFiles, open_folder_or_file
+from utils.sources.source_files import SourceFiles, open_source
+from utils.sources.url_files import UrlFiles, open_folder_or_file
 
 
 class ConfiguredSource(BaseProcessor):

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.audio import AudioRejected, audio_from_array, standardize_audio
+from utils.audio.fingerprint import FingerprintedSample
+from utils.audio.standardize import AudioRejected, audio_from_array, standardize_audio
 from utils.choices import AudioOptions, TextOptions
-from utils.fingerprint import FingerprintedSample
-from utils.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
-from utils.shown import shown
-from utils.text import normalize_transcript
-from utils.text_checks import rate_problem, text_problem, without_punctuation
+from utils.rows.printable import shown
+from utils.rows.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
+from utils.text.checks import rate_problem, text_problem, without_punctuation
+from utils.text.normalize import normalize_transcript
 
 DEFAULT_TEXT = TextOptions()
 

@@ -18,9 +18,9 @@ from processors.catalog import CATALOG
 from processors.reading import damage_explained
 from processors.tar_reader import read_tars
 from utils.errors import SourceError, UsageError
-from utils.schema import Position, RawClip
-from utils.table_index import Entry, TableIndex, open_table_index
-from utils.tsv import TextLines
+from utils.formats.tsv import TextLines
+from utils.rows.schema import Position, RawClip
+from utils.sources.table_index import Entry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,18 @@
 """A larger set of clips without those that a test or validation set must not meet in train: by sentence and by speaker.
 
-The sentences and speakers of the evaluation tables lie in the source's index on disk (`utils/table_index.py`), under
-keys of their own; a clip is held out if its sentence or its speaker is among them. Sentences are compared in their
-normal form, without punctuation, spaces and case: one that differs in nothing else gives a test away just as well.
+The sentences and speakers of the evaluation tables lie in the source's index on disk (`utils/sources/table_index.py`),
+under keys of their own; a clip is held out if its sentence or its speaker is among them. Sentences are compared in
+their normal form, without punctuation, spaces and case: one that differs in nothing else gives a test away just as
+well.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from utils.schema import RawClip, speaker_name
-from utils.table_index import Entry, TableIndex
-from utils.text import normalize_transcript
-from utils.text_checks import without_punctuation
+from utils.rows.schema import RawClip, speaker_name
+from utils.sources.table_index import Entry, TableIndex
+from utils.text.checks import without_punctuation
+from utils.text.normalize import normalize_transcript
 
 HELD_OUT = "held out"
 """The index's table of them."""

@@ -17,9 +17,9 @@ from processors.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
 from processors.contents import Entry, Place, shown_name
 from processors.reading import short_key
 from utils.errors import SourceError
-from utils.shown import shown
-from utils.table_index import Entry as IndexEntry
-from utils.tsv import TextLines
+from utils.formats.tsv import TextLines
+from utils.rows.printable import shown
+from utils.sources.table_index import Entry as IndexEntry
 
 log = logging.getLogger(__name__)
 

@@ -32,12 +32,12 @@ from processors.table_reader import (
     read_folder,
     table_rows,
 )
-from utils.clip_spool import SUFFIX, remove_spool
 from utils.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from utils.errors import SourceError
-from utils.schema import Position, RawClip
-from utils.sources import SourceFiles
-from utils.table_index import Entry, TableIndex, open_table_index
+from utils.rows.schema import Position, RawClip
+from utils.sources.clip_spool import SUFFIX, remove_spool
+from utils.sources.source_files import SourceFiles
+from utils.sources.table_index import Entry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 

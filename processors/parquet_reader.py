@@ -30,10 +30,10 @@ from processors.reading import (
 )
 from processors.source_spec import Columns, lacks_column
 from utils.errors import SourceError
-from utils.parquet_file import ParquetFile, TooMuchAtOnce
-from utils.schema import Position, RawClip
-from utils.shown import shown
-from utils.sources import SourceFiles, one_by_one
+from utils.formats.parquet_file import ParquetFile, TooMuchAtOnce
+from utils.rows.printable import shown
+from utils.rows.schema import Position, RawClip
+from utils.sources.source_files import SourceFiles, one_by_one
 
 _DAMAGE = (pa.ArrowException, ValueError, OverflowError)
 """The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""

@@ -8,8 +8,8 @@ from processors.configured import ConfiguredSource
 from processors.parquet_reader import count_rows, read_parquet
 from processors.source_spec import ParquetSpec, matches, split_of_path
 from utils.errors import SourceError
-from utils.schema import Position, RawClip
-from utils.shown import shown
+from utils.rows.printable import shown
+from utils.rows.schema import Position, RawClip
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 import xxhash
 
 from utils.errors import SourceError
-from utils.schema import Position
-from utils.shown import shown
+from utils.rows.printable import shown
+from utils.rows.schema import Position
 
 MAX_CLIP_BYTES = 128 * 1000**2
 """A larger file is not loaded: an hour at 16 kHz has 115 MB, twenty minutes at 48 kHz too."""
@@ -23,7 +23,7 @@ MAX_KEY_CHARACTERS = 255
 _KEPT_OF_A_LONG_KEY = 200
 
 MAX_TEXT_BYTES = 1_000_000
-"""A longer cell of text is no transcript, as in `utils/tsv.py`."""
+"""A longer cell of text is no transcript, as in `utils/formats/tsv.py`."""
 
 _ADVICE = (
     "Nothing was read. Leave out --checkpoint and use --resume; "

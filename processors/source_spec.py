@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 from utils.errors import SourceError
-from utils.shown import shown
+from utils.rows.printable import shown
 
 AUDIO: Final = ("audio", "path", "file_name", "filename", "file", "wav", "audio_path", "audio_filepath", "key")
 TRANSCRIPT: Final = ("sentence", "transcript", "transcription", "text", "value")

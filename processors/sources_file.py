@@ -33,8 +33,8 @@ from processors.source_spec import (
     TableSpec,
 )
 from utils.errors import UsageError
-from utils.shown import shown
-from utils.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text, unknown_key
+from utils.formats.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text, unknown_key
+from utils.rows.printable import shown
 
 _NOTHING: Final = "Nothing was changed."
 _EXAMPLE: Final = (

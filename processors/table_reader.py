@@ -13,11 +13,11 @@ from typing import BinaryIO, TypeAlias
 
 from processors.reading import MAX_CLIP_BYTES, behind_the_end, damage_explained, key_of, number_in, too_large
 from utils.errors import SourceError
-from utils.schema import Position, RawClip
-from utils.shown import shown
-from utils.sources import SourceFiles
-from utils.table_index import Entry, Row, TableIndex
-from utils.tsv import TextLines
+from utils.formats.tsv import TextLines
+from utils.rows.printable import shown
+from utils.rows.schema import Position, RawClip
+from utils.sources.source_files import SourceFiles
+from utils.sources.table_index import Entry, Row, TableIndex
 
 TableRow: TypeAlias = Mapping[str, str]
 

@@ -15,8 +15,8 @@ from processors.contents import ClipAudio, path_of_member
 from processors.reading import behind_the_end, number_in, short_key
 from processors.source_spec import TableSpec
 from processors.tar_reader import TarGz, entering
-from utils.schema import Position, RawClip
-from utils.seek_points import SeekPoint
+from utils.formats.seek_points import SeekPoint
+from utils.rows.schema import Position, RawClip
 
 
 class TableSource(ConfiguredSource):

@@ -1,10 +1,10 @@
 """The rows of tables in all their forms: csv, tsv, JSON lines, one JSON document, Kaldi's, plain lines.
 
 Read from the front, in bounded memory, as they stand: a mark of byte order, Windows' line ends, quotes. A row is a
-mapping of column to value. What can't be read as a row is left out, counted and said once, as in `utils/tsv.py`;
-where nothing behind it could be trusted either (a quote that is never closed, JSON that breaks off), it is a
-SourceError. So is a table that is mostly no UTF-8: it has another encoding, and would give texts of nonsense. Plain
-lines, as corpora of old have them, may be of that encoding, too.
+mapping of column to value. What can't be read as a row is left out, counted and said once, as in
+`utils/formats/tsv.py`; where nothing behind it could be trusted either (a quote that is never closed, JSON that breaks
+off), it is a SourceError. So is a table that is mostly no UTF-8: it has another encoding, and would give texts of
+nonsense. Plain lines, as corpora of old have them, may be of that encoding, too.
 """
 
 import csv
@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 from processors.source_spec import Form
 from utils.errors import SourceError
-from utils.shown import shown
-from utils.tsv import MAX_LINE_BYTES, TextLines
+from utils.formats.tsv import MAX_LINE_BYTES, TextLines
+from utils.rows.printable import shown
 
 log = logging.getLogger(__name__)
 

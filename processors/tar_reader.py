@@ -5,9 +5,9 @@ loaded. Python's tarfile takes a damaged header, and in its stream mode a cut gz
 archive; here an archive ends where its end mark or its gzip trailer (with a checksum) says so, and
 everything else is a SourceError. Memory: one clip, however large the archive.
 
-A resume enters an archive in its middle, at a seek point that an earlier reading left (`utils/seek_points.py`). What
-does not fit there, and any damage found behind it, is held against the point and not against the archive: then the
-archive is read from its start, which has the last word.
+A resume enters an archive in its middle, at a seek point that an earlier reading left
+(`utils/formats/seek_points.py`). What does not fit there, and any damage found behind it, is held against the point
+and not against the archive: then the archive is read from its start, which has the last word.
 
 An archive is not believed: not the sizes in its headers, and not that a few of its bytes may hold terabytes.
 """
@@ -37,11 +37,11 @@ from processors.reading import (
     too_large,
 )
 from processors.tar_headers import TarHeader
-from utils.gzip_stream import GzipPlace, GzipStream, NotThere
-from utils.schema import Position, RawClip
-from utils.seek_points import SeekPoint, SeekPoints
-from utils.shown import shown
-from utils.sources import SourceFiles, one_by_one
+from utils.formats.gzip_stream import GzipPlace, GzipStream, NotThere
+from utils.formats.seek_points import SeekPoint, SeekPoints
+from utils.rows.printable import shown
+from utils.rows.schema import Position, RawClip
+from utils.sources.source_files import SourceFiles, one_by_one
 
 log = logging.getLogger(__name__)
 

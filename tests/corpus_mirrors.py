@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from processors import describe
 from processors.demo.mirrors import DemoCounts
 from tests.support import tone
-from utils.schema import AUDIO_TYPE, RejectReason
+from utils.rows.schema import AUDIO_TYPE, RejectReason
 
 GOOD = 12
 """Clips of each split that are sound."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.dataset.layout import LEDGER_PATH, STATE_PATH
-from utils.ledger import FileRecord, Ledger
-from utils.state import SplitState, State
+from utils.dataset.ledger import FileRecord, Ledger
+from utils.dataset.state import SplitState, State
 
 
 def state_of(folder: Path) -> State:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub_server import HubServer
-from utils.hub import Patience
-from utils.sources import SourceAccess
+from utils.sources.hub import Patience
+from utils.sources.source_files import SourceAccess
 
 REPO = "corpora/thai-speech"
 ARCHIVE = "data/th/train/0.tar.gz"

@@ -5,10 +5,10 @@ from typing import Any
 
 from tests.hub_server import TOKEN, HubServer
 from tests.support import begun_state, change
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import STATE_PATH
-from utils.hub_target import HubTarget
-from utils.state import State
-from utils.targets import Change, Snapshot
+from utils.dataset.state import State
+from utils.dataset.target import Change, Snapshot
 
 REPO = "me/thai-voice"
 

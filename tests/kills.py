@@ -2,7 +2,7 @@
 
 import os
 
-from utils.durable import Effect
+from utils.disk.durable import Effect
 
 
 class Killed(BaseException):

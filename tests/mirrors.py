@@ -5,8 +5,8 @@ from pathlib import Path
 
 from processors import create, describe
 from processors.base_processor import BaseProcessor, ProcessorConfig
-from utils.schema import START, RawClip
-from utils.sources import SourceAccess
+from utils.rows.schema import START, RawClip
+from utils.sources.source_files import SourceAccess
 
 Open = Callable[..., BaseProcessor]
 """(source, {path: content}, **options) -> its processor on a mirror that holds these files."""

@@ -9,7 +9,7 @@ import pytest
 
 from processors import PAID
 from processors.base_processor import BaseProcessor, SourceInfo
-from utils.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
+from utils.rows.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json
 
 SOURCE = "Pairs"
 MIRROR = "pairs"

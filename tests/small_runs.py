@@ -13,8 +13,8 @@ from pipeline.options import Options
 from pipeline.run import RunResult, make_target, run
 from processors import describe
 from tests.support import tone
-from utils.durable import Effect, unwatch, watch
-from utils.schema import AUDIO_TYPE
+from utils.disk.durable import Effect, unwatch, watch
+from utils.rows.schema import AUDIO_TYPE
 
 SOURCE = "ProcessedVoiceTH"
 CLIPS = {"train": range(8), "validation": range(20, 23), "test": range(30, 34)}

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import soundfile
 
 from processors.base_processor import BaseProcessor
+from utils.dataset.state import Part, SourceState, State
+from utils.dataset.target import Change
 from utils.rows.progress import Progress, Step
-from utils.schema import LANGUAGE, Outcome, Position, RawClip, Reject, RejectReason, Sample, Skip
-from utils.state import Part, SourceState, State
-from utils.targets import Change
+from utils.rows.schema import LANGUAGE, Outcome, Position, RawClip, Reject, RejectReason, Sample, Skip
 
 
 def tone(number: int, duration_s: float = 0.3, rate_hz: int = 16_000) -> bytes:

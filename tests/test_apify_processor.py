@@ -15,7 +15,7 @@ from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import QUERIES, api_of, collector, small_apify
 from utils.errors import AuthenticationError, SourceError, UsageError
 from utils.rows.progress import Progress, Step
-from utils.schema import DIALOGUE, Reject, Skip
+from utils.rows.schema import DIALOGUE, Reject, Skip
 
 
 @pytest.fixture(autouse=True)

@@ -97,9 +97,9 @@ def test_utils_has_never_heard_of_a_corpus() -> None:
 
 
 OUTSIDE_THE_WRITE_LAYER = {
-    "utils/durable.py": "it is the layer",
-    "utils/hash_index.py": "scratch files of --verify, in a temporary folder",
-    "utils/audio_file.py": "a file in memory",
+    "utils/disk/durable.py": "it is the layer",
+    "utils/audit/repeats.py": "scratch files of --verify, in a temporary folder",
+    "utils/audio/memory_file.py": "a file in memory",
     "pipeline/logs.py": "the log, which no promise rests on",
     "processors/demo/mirrors.py": "the demo's made-up sources, which are made anew",
     "processors/demo/processed_voice_th.py": "the demo's made-up sources, which are made anew",
@@ -138,7 +138,7 @@ def test_all_writing_goes_through_one_layer() -> None:
     ]
 
     assert found == []
-    assert any(disk_effects(PROJECT / "utils/hash_index.py"))  # it is able to find them
+    assert any(disk_effects(PROJECT / "utils/audit/repeats.py"))  # it is able to find them
 
 
 LATE = ("huggingface_hub", "datasets", "pythainlp", "torch", "pandas", "matplotlib")
@@ -155,7 +155,7 @@ def test_starting_is_cheap() -> None:
 
 def test_a_run_does_not_load_pandas() -> None:
     """pyarrow loads it for the first array, where it is installed; who asks for it later still gets it."""
-    first = "import pyarrow as pa; from utils.memory import spare_pandas; spare_pandas(); a = pa.array(['a'])"
+    first = "import pyarrow as pa; from utils.process.memory import spare_pandas; spare_pandas(); a = pa.array(['a'])"
 
     assert "pandas" in imported_by("import pyarrow as pa; a = pa.array(['a'])")
     assert "pandas" not in imported_by(first)

@@ -17,12 +17,12 @@ import pytest
 import soundfile
 import xxhash
 
-from utils.audio import AudioRejected, audio_from_array, standardize_audio
-from utils.audio_av import is_installed
-from utils.audio_mpeg import scan_mpeg
+from utils.audio.ffmpeg import is_installed
+from utils.audio.mpeg import scan_mpeg
+from utils.audio.standardize import AudioRejected, audio_from_array, standardize_audio
+from utils.audit.verify_rows import problem_of
 from utils.choices import AudioOptions
 from utils.errors import UsageError
-from utils.verify_rows import problem_of
 
 RATE = 16_000
 WAV = AudioOptions(audio_format="wav")
@@ -780,7 +780,7 @@ def test_frames_looked_at_together_are_as_many_as_one_by_one(rate, mode, monkeyp
         ]
     together = [scan_mpeg(variant) for variant in variants]
 
-    monkeypatch.setattr("utils.audio_mpeg.MOST_AT_ONCE", 1)
+    monkeypatch.setattr("utils.audio.mpeg.MOST_AT_ONCE", 1)
 
     assert together == [scan_mpeg(variant) for variant in variants]
     assert together[0].frames > 200

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from utils.audio import AudioRejected, standardize_audio
-from utils.audio_wav import read_plain_wav
+from utils.audio.standardize import AudioRejected, standardize_audio
+from utils.audio.wav import read_plain_wav
 from utils.choices import AudioOptions
 
 RATE_HZ = 16_000
@@ -62,7 +62,7 @@ def test_what_is_published_is_the_same(channels, rate_hz, options, frames, monke
 
     data = wav(frames, channels, rate_hz)
     without_decoder = published()
-    monkeypatch.setattr("utils.audio_clip.read_plain_wav", lambda data: None)
+    monkeypatch.setattr("utils.audio.clip.read_plain_wav", lambda data: None)
     assert without_decoder == published()
 
 

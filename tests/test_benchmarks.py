@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import requirements
-from utils.gzip_stream import SPACING_BYTES
+from utils.formats.gzip_stream import SPACING_BYTES
 
 PROJECT = Path(__file__).parent.parent
 BENCHMARKS = sorted(path.stem for path in (PROJECT / "benchmarks").glob("*.py") if path.stem != "requirements")

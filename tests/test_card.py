@@ -20,11 +20,11 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from utils.card import render_card
-from utils.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
+from utils.dataset.card import render_card
+from utils.dataset.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
+from utils.dataset.state import Part, SourceState, SplitState, State
 from utils.rows.progress import Progress
-from utils.schema import REJECTED_SCHEMA, hf_features, published_schema
-from utils.state import Part, SourceState, SplitState, State
+from utils.rows.schema import REJECTED_SCHEMA, hf_features, published_schema
 
 GIGASPEECH = {
     "title": "GigaSpeech 2",

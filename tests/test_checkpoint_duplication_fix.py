@@ -10,11 +10,11 @@ import pytest
 
 from tests.hub_server import TOKEN, HubServer
 from tests.support import published_ids, sample
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.target import LocalTarget
 from utils.errors import Stopped, UsageError
-from utils.hub_target import HubTarget
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.upload_checkpoint import load_uploaded
+from utils.upload.upload_checkpoint import load_uploaded
 
 
 def uploader(folder: Path, **options: object) -> StreamingUploader:

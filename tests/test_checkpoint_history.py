@@ -13,8 +13,8 @@ from pipeline.run import archive_local
 from tests.runs import run, run_until
 from tests.support import TonesProcessor, published_ids, tree
 from utils.checkpoint import DamagedCheckpoint, history, latest_path, load_latest, save_checkpoint, unified
-from utils.retention import DAY_S, KEPT_LAST
-from utils.upload_checkpoint import upload_checkpoint_path
+from utils.disk.retention import DAY_S, KEPT_LAST
+from utils.upload.upload_checkpoint import upload_checkpoint_path
 
 NOW = 1_700_000_000
 YEAR_S = 365 * DAY_S

@@ -13,7 +13,7 @@ from pipeline.run import processor_config
 from pipeline.source_run import fingerprint
 from processors import ALIASES, REGISTRY
 from utils.errors import UsageError
-from utils.schema import DIALOGUE
+from utils.rows.schema import DIALOGUE
 
 
 def test_the_seed_commands_parse() -> None:

@@ -18,11 +18,11 @@ from processors.mozilla_cv import MozillaCommonVoiceProcessor
 from tests.corpus_mirrors import write_files
 from tests.mirrors import Open, clips_of, opener
 from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
-from utils import clip_spool
+from utils.dataset.target import Change, LocalTarget, Snapshot
 from utils.rows.progress import Progress
-from utils.schema import RawClip
-from utils.table_index import clear_indexes
-from utils.targets import Change, LocalTarget, Snapshot
+from utils.rows.schema import RawClip
+from utils.sources import clip_spool
+from utils.sources.table_index import clear_indexes
 
 COMMIT = LocalTarget.commit
 SPLITS = ("test", "validation", "train")

@@ -16,10 +16,10 @@ from tests.runs import run
 from tests.support import published_rows, tone
 from utils.collective import CollectiveFiles
 from utils.errors import Interrupted, SourceError
-from utils.hub import Patience
-from utils.remote_file import SourceChanged
-from utils.schema import START
-from utils.sources import SourceAccess
+from utils.rows.schema import START
+from utils.sources.hub import Patience
+from utils.sources.remote_file import SourceChanged
+from utils.sources.source_files import SourceAccess
 
 SLUG = "mcv-scripted-th-v25.0"
 ARCHIVE = "cv-corpus-25.0-2026-03-09-th.tar.gz"

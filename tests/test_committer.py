@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from utils.committer import MOST_OFFERED, Committer
 from utils.errors import Interrupted, Stopped
+from utils.upload.background import MOST_OFFERED, Committer
 
 
 def test_jobs_are_done_in_order_in_another_thread() -> None:

@@ -11,8 +11,8 @@ from processors import create
 from processors.base_processor import ProcessorConfig
 from tests.mirrors import Open, clips_of, opener
 from utils.errors import SourceError
-from utils.schema import RawClip
-from utils.sources import SourceAccess
+from utils.rows.schema import RawClip
+from utils.sources.source_files import SourceAccess
 
 RELEASE = "cv-corpus-25.0-2026-03-09"
 CV_HEADER = "client_id\tpath\tsentence\tage"

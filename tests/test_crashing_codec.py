@@ -20,16 +20,16 @@ from tests.crash.oracle import differences
 from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
 from utils.choices import AudioOptions, TextOptions
-from utils.in_flight import MOST_THREADS, InFlight, note_of
+from utils.process.in_flight import MOST_THREADS, InFlight, note_of
 from utils.rows.progress import Progress
-from utils.schema import Position, RawClip, Reject, RejectReason, Row
+from utils.rows.schema import Position, RawClip, Reject, RejectReason, Row
 
 SOURCE = "ProcessedVoiceTH"
 COMMAND = ["--fresh", SOURCE, "--source-dir", "../demo", "--output", "out", "--checkpoint-interval", "5"]
 SICK = """\
-import os, signal, utils.audio, utils.shards
+import os, signal, utils.audio.standardize, utils.upload.cutting
 
-convert, build = utils.audio.identify, utils.shards.build_part
+convert, build = utils.audio.standardize.identify, utils.upload.cutting.build_part
 dies_of = signal.Signals[os.environ["DIES_OF"]]
 
 
@@ -44,7 +44,7 @@ def identify(data, *more):
     return convert(data, *more)
 
 
-utils.audio.identify = identify
+utils.audio.standardize.identify = identify
 """
 """Makes libsndfile's part die at some clips: as `sitecustomize`, in each Python that is started."""
 
@@ -143,8 +143,8 @@ def test_a_crash_that_is_no_clips_doing_stops_the_run(place: Path, tmp_path: Pat
     environment = sick(place, [], "SIGSEGV")
     (place / "sick-shards").mkdir()
     (place / "sick-shards/sitecustomize.py").write_text(
-        "import os, signal, utils.shards\nutils.shards.build_part = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "import utils.split_uploader\nutils.split_uploader.build_part = utils.shards.build_part\n"
+        "import os, signal\nfrom utils.upload import cutting, split_uploader\n"
+        "cutting.build_part = split_uploader.build_part = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     environment["PYTHONPATH"] = environment["PYTHONPATH"].replace("/sick:", "/sick-shards:")
 

@@ -25,13 +25,13 @@ from tests.two_sources import (
     rejects,
     write_first,
 )
+from utils.audit.verify import verify
 from utils.choices import Dedup
-from utils.clip_index import ClipIndex, Entry, Reached
+from utils.dataset.target import LocalTarget
 from utils.errors import Stopped, TargetRefused
-from utils.index_files import to_bytes
-from utils.schema import DUPLICATE_OF_TRAIN
-from utils.targets import LocalTarget
-from utils.verify import verify
+from utils.known.clips import ClipIndex, Entry, Reached
+from utils.rows.schema import DUPLICATE_OF_TRAIN
+from utils.upload.clip_lists import to_bytes
 
 
 def tones(*numbers: int, prefix: str = "") -> Clips:

@@ -27,10 +27,10 @@ from tests.two_sources import (
     write_first,
     write_second,
 )
-from utils.audio import audio_fingerprint, standardize_audio
+from utils.audio.fingerprint import SAME_RECORDING, Fingerprint, fingerprint
+from utils.audio.standardize import audio_fingerprint, standardize_audio
 from utils.choices import AudioOptions, Dedup
-from utils.dedup import transcript_key
-from utils.fingerprint import SAME_RECORDING, Fingerprint, fingerprint
+from utils.known.judge import transcript_key
 
 RATE_HZ = 16_000
 SENTENCE = "วันนี้อากาศร้อน ไปตลาด"

@@ -14,9 +14,9 @@ from processors.base_processor import ProcessorConfig
 from processors.demo.mirrors import DEMO_VERSION, write_demo_sources
 from processors.demo.voice import DECOMPOSED_SARA_AM, NO_BREAK_SPACE, SyntheticVoice
 from utils.errors import UsageError
-from utils.schema import SPLITS, START, RawClip
-from utils.sources import SourceAccess
-from utils.text import normalize_transcript
+from utils.rows.schema import SPLITS, START, RawClip
+from utils.sources.source_files import SourceAccess
+from utils.text.normalize import normalize_transcript
 
 
 @pytest.fixture(scope="module")

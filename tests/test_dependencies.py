@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from processors.apify_api import HOW_TO_INSTALL as HOW_TO_INSTALL_APIFY
 from tests.renew_constraints import CONSTRAINTS
 from tests.runs import PROJECT
-from utils.audio_av import HOW_TO_INSTALL as HOW_TO_INSTALL_AV
+from utils.audio.ffmpeg import HOW_TO_INSTALL as HOW_TO_INSTALL_AV
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]

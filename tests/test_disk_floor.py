@@ -10,12 +10,12 @@ import pytest
 from pipeline.cli import parse
 from tests.runs import run
 from tests.support import begun_state, published_ids, steps, tree
-from utils.disk import DEFAULT_FLOOR_GB, GB, DiskFloor, default_floor_bytes
+from utils.dataset.target import Change, LocalTarget
+from utils.disk.free_space import DEFAULT_FLOOR_GB, GB, DiskFloor, default_floor_bytes
 from utils.errors import Stopped
-from utils.publisher import Publisher
-from utils.shards import ShardLimits
-from utils.split_uploader import SplitUploader
-from utils.targets import Change, LocalTarget
+from utils.upload.cutting import ShardLimits
+from utils.upload.publisher import Publisher
+from utils.upload.split_uploader import SplitUploader
 
 Usage = namedtuple("Usage", "total free")
 
@@ -81,7 +81,7 @@ def test_real_disks_can_be_asked(tmp_path: Path) -> None:
 
 
 def test_option_is_zero_or_more() -> None:
-    """Left out, it is what utils/disk.py says."""
+    """Left out, it is what utils/disk/free_space.py says."""
     assert parse(["--fresh", "--all"]).min_free_gb is None
     assert parse(["--fresh", "--all", "--min-free-gb", "0"]).min_free_gb == 0
     for wrong in ("-1", "nan", "much"):
@@ -164,7 +164,7 @@ def test_no_segment_is_begun_below_the_floor(tmp_path: Path) -> None:
 
 def test_what_is_written_ahead_waits_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips are taken, and made durable, all the same: the run stops with nothing of them lost, and no shard begun."""
-    monkeypatch.setattr("utils.staging.BATCH_ROWS", 2)
+    monkeypatch.setattr("utils.upload.staging.BATCH_ROWS", 2)
     uploader = opened(tmp_path, Filling(2))
     for step in steps("kkkkk"):
         uploader.add_step(step)

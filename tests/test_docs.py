@@ -28,7 +28,7 @@ from tests.hub_server import TOKEN, USER, HubServer
 from tests.mutants import MUTANTS
 from tests.runs import PROJECT, copy_project, environment
 from utils import errors
-from utils.schema import published_schema
+from utils.rows.schema import published_schema
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {

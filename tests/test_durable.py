@@ -11,7 +11,8 @@ import pytest
 
 from tests.small_runs import KEPT, Failing, Seen, small_run, watching, write_mirror
 from tests.support import published_ids, sample
-from utils.durable import (
+from utils.dataset.target import LocalTarget
+from utils.disk.durable import (
     BUFFER_BYTES,
     NewFile,
     copy_file,
@@ -20,10 +21,9 @@ from utils.durable import (
     rename_aside,
     write_atomically,
 )
-from utils.staging import read_segments
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.upload_checkpoint import load_uploaded
+from utils.upload.staging import read_segments
+from utils.upload.upload_checkpoint import load_uploaded
 
 # --- the layer -------------------------------------------------------------------------------
 

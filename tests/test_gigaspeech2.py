@@ -8,8 +8,8 @@ from processors import create
 from processors.base_processor import ProcessorConfig
 from processors.demo.mirrors import write_demo_sources
 from utils.errors import SourceError
-from utils.schema import START
-from utils.sources import SourceAccess
+from utils.rows.schema import START
+from utils.sources.source_files import SourceAccess
 
 
 def test_an_empty_table_is_an_error_not_a_split_without_clips(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.test_common_voice import as_archive
 from tests.test_verify import broken, checked
 from utils.errors import UsageError
 from utils.rows.progress import Progress
-from utils.schema import RawClip
+from utils.rows.schema import RawClip
 
 SOURCE = "MozillaCommonVoice"
 ROOT = "cv-corpus-25.0-2026-03-09/th"

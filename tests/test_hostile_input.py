@@ -22,10 +22,10 @@ from tests.fuzz.mutate import NAMES
 from tests.runs import PROJECT
 from tests.small_runs import SOURCE, small_run, write_mirror
 from tests.support import TonesProcessor, tone, tree
+from utils.audit.verify import verify
+from utils.dataset.target import LocalTarget
 from utils.errors import UsageError
-from utils.schema import AUDIO_TYPE
-from utils.targets import LocalTarget
-from utils.verify import verify
+from utils.rows.schema import AUDIO_TYPE
 
 DEAR = ("10,000,000", "200,000,000", "150,000 columns", "behind the end mark", "global headers", "hour")
 """Bombs that take more than a few seconds: the whole campaign has them."""

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from tests.hub_server import TOKEN, HubServer
-from utils import hub
+from utils.sources import hub
 
 PROJECT = Path(__file__).parent.parent
 
@@ -35,7 +35,7 @@ def refusal(server: HubServer, token: str | None = TOKEN, **fault: Any) -> Excep
 
 def test_importing_us_does_not_import_the_client() -> None:
     """`--help` does not pay for it."""
-    script = "import sys, utils.hub, utils.sources; sys.exit('huggingface_hub' in sys.modules)"
+    script = "import sys, utils.sources.hub, utils.sources.source_files; sys.exit('huggingface_hub' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False, timeout=60).returncode == 0
 

@@ -14,11 +14,11 @@ from tests.hub_server import TOKEN, HubServer
 from tests.hub_targets import REPO, assert_landed_once, begun, edit_repo, target_on
 from tests.support import begun_state, change, sample
 from utils.dataset.layout import CARD_PATH, STATE_PATH
+from utils.dataset.state import State
+from utils.dataset.target import Change, Snapshot
 from utils.errors import AuthenticationError, Stopped, TargetRefused
-from utils.publisher import open_publisher
-from utils.state import State
 from utils.streaming import StreamingUploader
-from utils.targets import Change, Snapshot
+from utils.upload.publisher import open_publisher
 
 
 @pytest.fixture

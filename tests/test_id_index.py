@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.small_runs import watching
-from utils.durable import Effect
-from utils.id_index import IdIndex
+from utils.disk.durable import Effect
+from utils.upload.id_index import IdIndex
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from utils.ids import IdSet, id_of, merge_ranges, number_of
+from utils.rows.ids import IdSet, id_of, merge_ranges, number_of
 
 numbers = st.integers(min_value=1, max_value=30)
 other_ids = st.sampled_from(["S0", "S01", "s1", "S", "S-1", "clip-ก", "S1 ", "", "S" + "9" * 19])

@@ -13,7 +13,7 @@ from pipeline.app import explain
 from pipeline.version import VERSION
 from processors.demo.mirrors import write_demo_sources
 from tests.runs import PROJECT, environment, run
-from utils.libraries import library_versions
+from utils.dataset.libraries import library_versions
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -89,7 +89,7 @@ def test_version_names_what_decides_the_bytes(command: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("place", "named"),
     [
-        ("utils/text.py", "in utils/text.py, line 1"),
+        ("utils/text/normalize.py", "in utils/text/normalize.py, line 1"),
         (".venv/lib/python3.11/site-packages/utils/text.py", None),
         ("requests/api.py", None),
     ],

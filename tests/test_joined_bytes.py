@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from utils import joined_bytes
-from utils.joined_bytes import COPIED_BYTES, MOST_FREE, ROOM_BYTES, JoinedBytes
+from utils.upload import joined_bytes
+from utils.upload.joined_bytes import COPIED_BYTES, MOST_FREE, ROOM_BYTES, JoinedBytes
 
 MANY = COPIED_BYTES + 1
 """Bytes that are not copied once more."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.kills import Killed, KilledAt, write_half
 from tests.small_runs import Failing, Seen, watching
-from utils.durable import Effect
+from utils.disk.durable import Effect
 from utils.errors import Stopped, TargetRefused
 from utils.journal import DamagedJournal, Journal, last_line_start, line_of, read_lines
 

@@ -11,11 +11,11 @@ import pytest
 
 from tests.support import sample
 from utils.dataset.layout import LEDGER_PATH
+from utils.dataset.ledger import Ledger
+from utils.dataset.state import State
+from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused
-from utils.ledger import Ledger
-from utils.state import State
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
 
 
 def two_batches(folder: Path) -> Path:

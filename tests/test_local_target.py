@@ -14,10 +14,10 @@ import pytest
 
 from tests.support import begun_state, change, tree
 from utils.dataset.layout import CARD_PATH, STATE_PATH
+from utils.dataset.state import State
+from utils.dataset.target import Change, LocalTarget, Snapshot, published_files
 from utils.errors import TargetMoved, TargetRefused
-from utils.publisher import open_publisher
-from utils.state import State
-from utils.targets import Change, LocalTarget, Snapshot, published_files
+from utils.upload.publisher import open_publisher
 
 
 @pytest.fixture(autouse=True)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from utils.disk.lock import hold_lock
 from utils.errors import TargetRefused
-from utils.lock import hold_lock
 
 PROJECT = Path(__file__).parent.parent
 HOLDER = """
 import sys
 from pathlib import Path
-from utils.lock import hold_lock
+from utils.disk.lock import hold_lock
 with hold_lock(Path(sys.argv[1]), "a/dataset"):
     print("held", flush=True)
     sys.stdin.read()
@@ -161,7 +161,7 @@ def test_a_run_whose_parent_is_gone_is_waited_for(tmp_path: Path, monkeypatch: p
         if len(naps) == 3:
             os.close(dying)
 
-    monkeypatch.setattr("utils.lock.time.sleep", nap)
+    monkeypatch.setattr("utils.disk.lock.time.sleep", nap)
 
     with hold_lock(tmp_path / "lock", "a/dataset"):
         assert len(naps) == 3

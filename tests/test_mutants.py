@@ -71,9 +71,9 @@ def test_broken_law_makes_a_test_go_red(copy: Copy, mutant: Mutant) -> None:
 
 def test_mutant_that_breaks_nothing_is_told(copy: Copy) -> None:
     """Else the red ones would prove nothing."""
-    harmless = Mutant("harmless", 5, "A comment.", "utils/lock.py", '"""One writer', '"""The one writer', LOCK)
+    harmless = Mutant("harmless", 5, "A comment.", "utils/disk/lock.py", '"""One writer', '"""The one writer', LOCK)
     no_program = Mutant(
-        "typo", 5, "A typo.", "utils/lock.py", "    make_folder(path.parent)", "    make_a_folder()", LOCK
+        "typo", 5, "A typo.", "utils/disk/lock.py", "    make_folder(path.parent)", "    make_a_folder()", LOCK
     )
 
     survived, broken = copy.try_mutant(harmless), copy.try_mutant(no_program)

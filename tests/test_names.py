@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.names import file_name_of
-from utils.upload_checkpoint import upload_checkpoint_path
+from utils.disk.file_names import file_name_of
+from utils.upload.upload_checkpoint import upload_checkpoint_path
 
 
 @pytest.mark.parametrize("text", ["/a/b", "a_b", "a/b", "../x", "..", ".hidden", "เสียง" * 60, "x\0y", "a b", ""])

@@ -20,8 +20,8 @@ from tests.hub_server import HubServer
 from tests.hub_sources import access
 from tests.support import published_rows, tone
 from utils.errors import SourceError, UsageError
-from utils.schema import AUDIO_TYPE, START, RawClip
-from utils.sources import SourceAccess, SourceChanged
+from utils.rows.schema import AUDIO_TYPE, START, RawClip
+from utils.sources.source_files import SourceAccess, SourceChanged
 
 TABLES = {
     "train.tsv": "path\tsentence\n" + "".join(f"c{number}.wav\tข้อ {number}\n" for number in range(4)),

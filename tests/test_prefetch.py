@@ -11,8 +11,8 @@ import pytest
 from tests.hub_server import HubServer
 from tests.hub_sources import REPO, access, all_files, downloads, make_source, noise
 from utils.errors import SourceError
-from utils.prefetch import Prefetcher
-from utils.sources import SourceFiles, open_source
+from utils.sources.prefetch import Prefetcher
+from utils.sources.source_files import SourceFiles, open_source
 
 PARTS = {f"data/{number}.tar.gz": noise(number, 300_000) for number in range(3)}
 FIRST, SECOND, THIRD = PARTS
@@ -96,7 +96,7 @@ def test_what_is_fetched_ahead_takes_no_room_of_what_is_read_before(
     read(files, "small.txt")
     files.expect(SECOND, THIRD)
 
-    with caplog.at_level("DEBUG", "utils.prefetch"), files.open(FIRST):
+    with caplog.at_level("DEBUG", "utils.sources.prefetch"), files.open(FIRST):
         wait_until(lambda: f"{THIRD} is not fetched" in caplog.text or cached(tmp_path, THIRD))
         assert not cached(tmp_path, THIRD)
     files.close()
@@ -116,7 +116,7 @@ def test_behind_a_file_that_can_not_be_fetched_ahead_nothing_is(
     files = open_source("me/unequal", "me/unequal", way, None)
     files.expect(SECOND, THIRD)
 
-    with caplog.at_level("DEBUG", "utils.prefetch"), files.open(FIRST):
+    with caplog.at_level("DEBUG", "utils.sources.prefetch"), files.open(FIRST):
         wait_until(lambda: f"{SECOND} is not fetched" in caplog.text)
         threading.Event().wait(0.3)
         assert not cached(tmp_path, THIRD)

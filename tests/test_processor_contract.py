@@ -19,8 +19,8 @@ from tests.hub_server import HubServer
 from tests.hub_sources import access
 from utils.errors import Interrupted, SourceError, UsageError
 from utils.rows.progress import Progress
-from utils.schema import SPLITS, START, RawClip, Reject, RejectReason, Skip
-from utils.sources import SourceAccess
+from utils.rows.schema import SPLITS, START, RawClip, Reject, RejectReason, Skip
+from utils.sources.source_files import SourceAccess
 
 every_source = pytest.mark.parametrize("source", list(REGISTRY))
 every_split = pytest.mark.parametrize(

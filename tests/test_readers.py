@@ -22,11 +22,11 @@ from processors.reading import file_in
 from processors.source_spec import Columns
 from tests.mirrors import Open, clips_of, opener
 from tests.runs import PROJECT
-from utils import parquet_file
 from utils.errors import SourceError, UsageError
-from utils.parquet_file import ParquetFile
-from utils.schema import AUDIO_TYPE, START, Position, RawClip
-from utils.sources import MirrorFiles
+from utils.formats import parquet_file
+from utils.formats.parquet_file import ParquetFile
+from utils.rows.schema import AUDIO_TYPE, START, Position, RawClip
+from utils.sources.source_files import MirrorFiles
 
 
 @pytest.fixture
@@ -551,7 +551,7 @@ _READ_ALL = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from utils.parquet_file import ParquetFile
+from utils.formats.parquet_file import ParquetFile
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         with path.open("rb") as stream, ParquetFile(stream) as file:

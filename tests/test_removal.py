@@ -21,14 +21,14 @@ from tests.hub_server import TOKEN, HubServer
 from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, small_run, write_mirror
 from tests.support import published_ids, published_rows, sample, tone, tree
 from tests.test_verify import broken, checked
+from utils.audit.verify import verify
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import REMOVED_PATH
+from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused, UsageError
-from utils.hub_target import HubTarget
-from utils.removed import RemovedList
-from utils.schema import SPLITS, speaker_id
+from utils.known.removals import RemovedList
+from utils.rows.schema import SPLITS, speaker_id
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.verify import verify
 
 VOICES = "MozillaCommonVoice"
 RELEASE = "cv-corpus-25.0-2026-03-09/th"

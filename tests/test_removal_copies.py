@@ -13,7 +13,7 @@ from tests.test_verify import broken, checked
 from tests.two_sources import FIRST, another_machine, published, read_both, rejects, write_first, write_second
 from utils.choices import Dedup
 from utils.dataset.layout import REMOVED_PATH
-from utils.removed import RemovedList
+from utils.known.removals import RemovedList
 
 CLIP = f"{FIRST}/train/0-1-2"
 

@@ -14,8 +14,8 @@ from tests.support import published_ids, tree
 from tests.test_removal import StopRequest, listing, make_target, rejects_of, removal
 from tests.test_row_schemas import rows_of
 from tests.test_verify import broken, checked
-from utils.schema import DIALOGUE, SPEECH
-from utils.state import State
+from utils.dataset.state import State
+from utils.rows.schema import DIALOGUE, SPEECH
 
 BOTH = {"sources": (SPEECH_SOURCE, SOURCE)}
 

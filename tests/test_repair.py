@@ -19,18 +19,18 @@ from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
 from tests.support import published_ids, published_rows, sample, tone, tree
 from tests.test_verify import broken, checked
+from utils.audit.repair import plan_repair
+from utils.audit.verify import verify
+from utils.audit.verify_state import subtract
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, LEDGER_PATH
+from utils.dataset.ledger import Ledger
+from utils.dataset.state import SplitState
+from utils.dataset.target import LocalTarget
 from utils.errors import TargetMoved, TargetRefused
-from utils.hub_target import HubTarget
-from utils.ids import Range
-from utils.ledger import Ledger
-from utils.repair import plan_repair
-from utils.schema import AUDIO_TYPE
-from utils.state import SplitState
+from utils.rows.ids import Range
+from utils.rows.schema import AUDIO_TYPE
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.verify import verify
-from utils.verify_state import subtract
 
 REPO = "me/thai-voice"
 SOURCE = "ProcessedVoiceTH"

@@ -20,13 +20,13 @@ from tests.damage import change_split
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import environment, run
 from tests.support import tree
+from utils.audit.restore import LOOKED_AT, how_to_restore
+from utils.audit.verify import verify
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import LEDGER_PATH, PREVIOUS_STATE_PATH, STATE_PATH
-from utils.hub_target import HubTarget
+from utils.dataset.state import State
+from utils.dataset.target import LocalTarget, Revision, Snapshot
 from utils.rows.sealed_json import json_with_checksum
-from utils.state import State
-from utils.targets import LocalTarget, Revision, Snapshot
-from utils.verify import verify
-from utils.verify_history import LOOKED_AT, how_to_restore
 
 REPO = "me/thai-voice"
 SOURCE = "ProcessedVoiceTH"

@@ -29,15 +29,15 @@ from tests.hub_sources import access, downloads
 from tests.mirrors import opener
 from tests.small_runs import StopWhen
 from tests.support import tone, tree
-from utils import gzip_stream
 from utils.dataset.layout import PREVIOUS_STATE_PATH, seek_path
-from utils.deflate_blocks import Entry, entered, find_block
 from utils.errors import SourceError
-from utils.gzip_stream import GzipPlace, GzipStream
-from utils.publisher import begun_state
-from utils.schema import AUDIO_TYPE, START, RawClip
-from utils.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
-from utils.sources import MirrorFiles, open_source
+from utils.formats import gzip_stream
+from utils.formats.deflate_blocks import Entry, entered, find_block
+from utils.formats.gzip_stream import GzipPlace, GzipStream
+from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
+from utils.rows.schema import AUDIO_TYPE, START, RawClip
+from utils.sources.source_files import MirrorFiles, open_source
+from utils.upload.publisher import begun_state
 
 SPACING_BYTES = 256 * 1024
 CLIPS = 120

@@ -13,8 +13,8 @@ from pipeline.options import Options
 from pipeline.prune import prune_quietly, run_prune
 from tests.runs import run
 from tests.support import tree
-from utils.durable import Effect, unwatch, watch
-from utils.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, delete, superseded
+from utils.disk.durable import Effect, unwatch, watch
+from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, delete, superseded
 
 YEAR_S = 365 * DAY_S
 SEGMENT = "Corpus-train-000000000000-000000000010-0123456789abcdef.arrow"

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.test_audio import encoded, speech
-from utils.audio import AudioRejected, standardize_audio
-from utils.audio_file import MemoryFile
+from utils.audio.memory_file import MemoryFile
+from utils.audio.standardize import AudioRejected, standardize_audio
 from utils.choices import AudioOptions
 
 KINDS = ("wav", "flac", "mp3", "vorbis")

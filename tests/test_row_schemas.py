@@ -32,21 +32,21 @@ from tests.small_runs import CLIPS, Seen, StopAfter, ids_of, small_options, smal
 from tests.small_runs import KEPT as CLIPS_KEPT
 from tests.small_runs import SOURCE as SPEECH_SOURCE
 from tests.support import tree
-from utils.card import render_card
+from utils.audit.findings import NOT_SOUND
+from utils.audit.verify import verify
 from utils.choices import AudioOptions
+from utils.dataset.card import render_card
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, DATA_FOLDERS
+from utils.dataset.state import DamagedState, SourceState, SplitState, State
+from utils.dataset.target import LocalTarget, Target
 from utils.errors import TargetRefused
-from utils.hub_target import HubTarget
-from utils.ids import IdSet
+from utils.rows.ids import IdSet
 from utils.rows.progress import Progress
+from utils.rows.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, Dialogue, Sample, hf_features, published_schema
 from utils.rows.sealed_json import checked_json, json_with_checksum
-from utils.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, Dialogue, Sample, hf_features, published_schema
-from utils.sources import SourceAccess
-from utils.state import DamagedState, SourceState, SplitState, State
-from utils.targets import LocalTarget, Target
-from utils.upload_checkpoint import load_uploaded
-from utils.verify import verify
-from utils.verify_checks import NOT_SOUND
+from utils.sources.source_files import SourceAccess
+from utils.upload.upload_checkpoint import load_uploaded
 
 BOTH = {"sources": (SPEECH_SOURCE, SOURCE)}
 REPO = "me/thai-voice"

@@ -19,7 +19,7 @@ from tests.small_runs import CLIPS, KEPT, SOURCE, StopAfter, StopWhen, ids_of, s
 from tests.support import tree
 from utils.choices import AudioOptions
 from utils.errors import SourceError, TargetRefused
-from utils.sources import SourceChanged
+from utils.sources.source_files import SourceChanged
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support import row
-from utils.schema import (
+from utils.rows.schema import (
     REJECTED_SCHEMA,
     RejectReason,
     Sample,

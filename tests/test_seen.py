@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.kills import Killed, KilledAt
 from tests.small_runs import watching
-from utils.clip_index import ClipIndex
-from utils.schema import Reject, RejectReason, Skip
-from utils.seen import SeenIds
+from utils.known.clips import ClipIndex
+from utils.known.source_ids import SeenIds
+from utils.rows.schema import Reject, RejectReason, Skip
 
 
 @contextmanager

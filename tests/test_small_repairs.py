@@ -12,11 +12,11 @@ from tests.small_runs import CLIPS, KEPT, SOURCE, small_run, write_mirror
 from tests.support import published_ids, published_rows, tree
 from tests.test_repair import older, older_row, repaired
 from tests.test_verify import broken, checked
+from utils.audit.repair import plan_repair
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import STATE_PATH
+from utils.dataset.target import LocalTarget
 from utils.errors import TargetMoved, TargetRefused
-from utils.hub_target import HubTarget
-from utils.repair import plan_repair
-from utils.targets import LocalTarget
 
 REPO = "me/thai-voice"
 

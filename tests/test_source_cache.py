@@ -14,8 +14,8 @@ import pytest
 from tests.hub_server import HubServer
 from tests.hub_sources import ARCHIVE, ARCHIVE_BYTES, REPO, access, all_files, bytes_sent, downloads, make_source, noise
 from utils.errors import Interrupted, SourceError, Stopped
-from utils.hub import Patience
-from utils.sources import SourceAccess, SourceFiles, clear_cache, open_source
+from utils.sources.hub import Patience
+from utils.sources.source_files import SourceAccess, SourceFiles, clear_cache, open_source
 
 PARTS = {f"data/{number}.tar.gz": noise(number, 100_000) for number in range(4)}
 
@@ -82,7 +82,7 @@ def test_a_download_goes_on_after_the_process_was_killed(hub: HubServer, tmp_pat
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from utils.sources import SourceAccess, open_source\n"
+        "from utils.sources.source_files import SourceAccess, open_source\n"
         "pieces = iter(range(20))\n"
         "def die():\n"
         "    return next(pieces, None) is None and os.kill(os.getpid(), 9)\n"

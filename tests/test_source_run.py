@@ -18,12 +18,12 @@ from tests.damage import state_of
 from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, small_run, write_mirror
 from tests.support import TonesProcessor, published_ids, published_rows, sample, tone, tree
 from utils.checkpoint import DamagedCheckpoint
+from utils.dataset.target import LocalTarget
 from utils.errors import Stopped, TargetRefused
 from utils.rows.progress import Progress
-from utils.schema import Position, RawClip
+from utils.rows.schema import Position, RawClip
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.upload_checkpoint import load_uploaded
+from utils.upload.upload_checkpoint import load_uploaded
 
 REPO = "me/thai-voice"
 

@@ -32,10 +32,10 @@ from tests.hub_sources import (
     noise,
 )
 from utils.errors import Interrupted, SourceError
-from utils.hub import Patience
-from utils.parquet_thrift import ColumnChunk, RowGroup
-from utils.remote_file import RemoteFile
-from utils.sources import SourceAccess, open_source
+from utils.formats.parquet_thrift import ColumnChunk, RowGroup
+from utils.sources.hub import Patience
+from utils.sources.remote_file import RemoteFile
+from utils.sources.source_files import SourceAccess, open_source
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_columns_outside_of_the_file_are_not_asked_for(
     hub.add_dataset(REPO, tmp_path / "source")
     source = open_source(REPO, REPO, access(tmp_path / "cache", streaming=is_streamed), None)
     group = RowGroup(1, (ColumnChunk(4, 10, 10), ColumnChunk(first_page, size, size)))
-    monkeypatch.setattr("utils.parquet_file.read_row_groups", lambda footer: (group,))
+    monkeypatch.setattr("utils.formats.parquet_file.read_row_groups", lambda footer: (group,))
 
     with pytest.raises(SourceError, match="outside of the file"):
         list(read_parquet(source, ["train.parquet"], Columns(("audio",), ("text",)), {"index": 0}))

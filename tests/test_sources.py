@@ -16,8 +16,8 @@ from tests.hub_sources import (
     noise,
 )
 from utils.errors import SourceError
-from utils.hub import Patience
-from utils.sources import SourceAccess, SourceChanged, SourceFiles, open_source
+from utils.sources.hub import Patience
+from utils.sources.source_files import SourceAccess, SourceChanged, SourceFiles, open_source
 
 
 @pytest.fixture

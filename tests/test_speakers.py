@@ -19,8 +19,8 @@ from tests.support import published_rows, tone
 from tests.test_common_voice import as_archive
 from tests.test_removal import ANN, BOB, SPOKEN, VOICES, write_voices
 from utils.choices import AudioOptions
-from utils.schema import AUDIO_TYPE, START, RawClip, speaker_id
-from utils.sources import MirrorFiles, SourceAccess
+from utils.rows.schema import AUDIO_TYPE, START, RawClip, speaker_id
+from utils.sources.source_files import MirrorFiles, SourceAccess
 
 # --- one name, one id ------------------------------------------------------------------------
 

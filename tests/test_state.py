@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import steps
+from utils.dataset.state import Part, SourceState, SplitState, State
 from utils.errors import TargetRefused
 from utils.rows.progress import Progress, Step
+from utils.rows.schema import Reject, Skip
 from utils.rows.sealed_json import checked_json, json_with_checksum
-from utils.schema import Reject, Skip
-from utils.state import Part, SourceState, SplitState, State
 
 
 def part(number: int = 0, rows: int = 10, ids: tuple[tuple[int, int], ...] = ((1, 10),), **fields: object) -> Part:

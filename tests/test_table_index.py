@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from utils.errors import SourceError, Stopped
-from utils.table_index import Entry, TableIndex, open_table_index
-from utils.tsv import MAX_LINE_BYTES, TextLines
+from utils.formats.tsv import MAX_LINE_BYTES, TextLines
+from utils.sources.table_index import Entry, TableIndex, open_table_index
 
 TABLES = ["train", "clips"]
 ENTRIES: list[Entry] = [

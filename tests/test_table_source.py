@@ -24,9 +24,9 @@ from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.mirrors import clips_of, opener
 from tests.support import tone
 from utils.errors import SourceError
-from utils.schema import START, RawClip
-from utils.sources import SourceAccess
-from utils.zip_members import ZipDamaged, open_member, zip_members
+from utils.formats.zip_members import ZipDamaged, open_member, zip_members
+from utils.rows.schema import START, RawClip
+from utils.sources.source_files import SourceAccess
 
 INFO = SourceInfo("t", "https://example.org", "other", "other", "1", "")
 SPEC = TableSpec(Columns(audio=("path",), transcript=("text",)))

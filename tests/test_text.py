@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from utils import text as text_module
-from utils.text import TEXT_VERSION, normalize_transcript
+from utils.text import normalize as text_module
+from utils.text.normalize import TEXT_VERSION, normalize_transcript
 
 THAI_MARKS = "\u0e31\u0e34\u0e35\u0e36\u0e37\u0e38\u0e39\u0e3a\u0e47\u0e48\u0e49\u0e4a\u0e4b\u0e4c\u0e4d\u0e4e"
 THAI_VOWELS = "\u0e30\u0e32\u0e33\u0e40\u0e41\u0e42\u0e43\u0e44\u0e45\u0e24\u0e26"
@@ -122,7 +122,10 @@ def test_normal_text_stays_as_it_is(text):
 
 def test_the_users_home_stays_empty(tmp_path):
     """pythainlp makes a data folder in the home of whoever imports it; here it does not, and it warns of nothing."""
-    code = "from utils.text import normalize_transcript; print(ascii(normalize_transcript('\\u0e40\\u0e40\\u0e01')))"
+    code = (
+        "from utils.text.normalize import normalize_transcript; "
+        "print(ascii(normalize_transcript('\\u0e40\\u0e40\\u0e01')))"
+    )
     known = {"PYTHAINLP_READ_ONLY", "PYTHAINLP_READ_MODE", "PYTHAINLP_DATA", "PYTHAINLP_DATA_DIR"}
     environment = {name: value for name, value in os.environ.items() if name not in known}
 

@@ -16,12 +16,12 @@ from processors.conversion import convert_clip
 from tests.small_runs import SOURCE, small_run, write_mirror
 from tests.support import published_rows, tone
 from tests.test_verify import broken, checked
-from utils import text_checks
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import TargetRefused, UsageError
-from utils.schema import DIALOGUE, RawClip, Reject
-from utils.text import normalize_transcript
-from utils.text_checks import count_foreign, rate_problem, text_problem, without_punctuation
+from utils.rows.schema import DIALOGUE, RawClip, Reject
+from utils.text.checks import count_foreign, rate_problem, text_problem, without_punctuation
+from utils.text.normalize import checks as text_checks
+from utils.text.normalize import normalize_transcript
 
 mixed = st.lists(
     st.sampled_from("กาำ่้ ๆฯ฿๐๕๏๚Aez09éİß日ру한😀\u0301 '’.,:;!?-%&@#$+=<>\"“”…–\u200b()[]{}|~^`_*/\\\u00b0\t")

@@ -19,8 +19,8 @@ from tests.crash.scenarios import Scenario, arguments, scenarios
 from tests.hub.process import HubProcess
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run
+from utils.dataset.hub_repo import HubTarget
 from utils.errors import IngestError
-from utils.hub_target import HubTarget
 
 LOUD = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "PYTHONWARNINGS": "default"}
 """The client at its most talkative."""

@@ -17,14 +17,14 @@ import pytest
 
 from tests.small_runs import Failing, watching
 from tests.support import published_ids, sample
+from utils.audit.repair import plan_repair
+from utils.audit.verify import verify
+from utils.dataset.state import MAX_OWN_RANGES, SourceState, SplitState, State
+from utils.dataset.target import LocalTarget, Snapshot
 from utils.errors import UsageError
-from utils.repair import plan_repair
-from utils.state import MAX_OWN_RANGES, SourceState, SplitState, State
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget, Snapshot
-from utils.upload_checkpoint import load_uploaded, remember_uploaded
-from utils.uploaded_ids import HELD_IN_MEMORY
-from utils.verify import verify
+from utils.upload.upload_checkpoint import load_uploaded, remember_uploaded
+from utils.upload.uploaded_ids import HELD_IN_MEMORY
 
 
 @pytest.fixture(autouse=True)

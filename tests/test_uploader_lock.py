@@ -14,10 +14,10 @@ import pytest
 from pipeline.cli import parse
 from tests.hub_server import TOKEN, HubServer
 from tests.support import published_rows, sample
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused, UsageError
-from utils.hub_target import HubTarget
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
 
 PROJECT = Path(__file__).parent.parent
 SCRIPT = """
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from tests.support import sample
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
+from utils.dataset.target import LocalTarget
 folder = Path(sys.argv[1])
 uploader = StreamingUploader(
     "me/x", append_mode=True, checkpoint_path=folder / "c.json", target=LocalTarget(folder / "out"),

@@ -18,16 +18,16 @@ from tests.damage import change_rows, change_split, put_state, sign, state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import sample, tone
-from utils.card import render_card
+from utils.audit.findings import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
+from utils.audit.verify import verify
+from utils.audit.verify_rows import split_of
+from utils.dataset.card import render_card
+from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, LEDGER_PATH, STATE_PATH
+from utils.dataset.target import LocalTarget
 from utils.errors import Interrupted
-from utils.hub_target import HubTarget
-from utils.schema import AUDIO_TYPE
+from utils.rows.schema import AUDIO_TYPE
 from utils.streaming import StreamingUploader
-from utils.targets import LocalTarget
-from utils.verify import verify
-from utils.verify_checks import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
-from utils.verify_rows import split_of
 
 REPO = "me/thai-voice"
 SOURCE = "ProcessedVoiceTH"

@@ -13,7 +13,7 @@ from processors import describe
 from processors.demo.mirrors import write_table, write_tar_gz
 from tests.small_runs import SOURCE, small_run
 from tests.support import tree
-from utils.schema import AUDIO_TYPE
+from utils.rows.schema import AUDIO_TYPE
 
 FIRST = "GigaSpeech2"
 BOTH = (FIRST, SOURCE)

@@ -15,14 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.checked_types import check_types
-from utils.durable import remove, write_atomically
+from utils.disk.durable import remove, write_atomically
+from utils.disk.retention import superseded
 from utils.errors import UsageError
-from utils.ids import IdSet
-from utils.retention import superseded
+from utils.rows.checked_types import check_types
+from utils.rows.ids import IdSet
+from utils.rows.printable import shown
 from utils.rows.progress import Progress, check_progress
 from utils.rows.sealed_json import checked_json, json_with_checksum
-from utils.shown import shown
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def latest_path(folder: Path, source: str) -> Path:
 def save_checkpoint(folder: Path, source: str, content: Mapping[str, Any]) -> Path:
     """Write the latest checkpoint and one for the history; returns the latest's path.
 
-    What the history then has too many of (utils/retention.py) is deleted.
+    What the history then has too many of (utils/disk/retention.py) is deleted.
     """
     raw = json_with_checksum({"mode": "unified", "version": CHECKPOINT_VERSION, **content})
     timestamp = int(content["timestamp"])

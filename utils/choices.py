@@ -66,7 +66,7 @@ class TextOptions:
 
 
 class Dedup(StrEnum):
-    """Which clips are duplicates (`utils/dedup.py`)."""
+    """Which clips are duplicates (`utils/known/judge.py`)."""
 
     OFF = "off"
     EXACT = "exact"

@@ -1,4 +1,5 @@
-"""The Mozilla Data Collective: the one archive of a dataset there, read as a file on the Hub is (utils/remote_file.py).
+"""The Mozilla Data Collective: the one archive of a dataset there, read as a file on the Hub is
+(utils/sources/remote_file.py).
 
     GET  <api>/datasets/<slug>            -> filename, sizeBytes, checksum: what there is now; needs no key
     POST <api>/datasets/<slug>/download   -> downloadUrl, good for some hours; needs the key, and its terms accepted
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from utils import hub
-from utils.byte_meter import ByteMeter
 from utils.errors import SourceError
-from utils.remote_file import RemoteFile, SourceChanged
-from utils.shown import shown
-from utils.source_cache import FileCache
-from utils.sources import SourceAccess, index_of
+from utils.rows.printable import shown
+from utils.sources import hub
+from utils.sources.byte_meter import ByteMeter
+from utils.sources.cache import FileCache
+from utils.sources.remote_file import RemoteFile, SourceChanged
+from utils.sources.source_files import SourceAccess, index_of
 
 if TYPE_CHECKING:
     import httpx2

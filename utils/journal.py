@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from utils.durable import AppendedFile, NewFile, fsync_folder, make_folder, step
+from utils.disk.durable import AppendedFile, NewFile, fsync_folder, make_folder, step
 from utils.errors import SourceError, Stopped, TargetRefused
-from utils.shown import shown
+from utils.rows.printable import shown
 
 Record = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """`StreamingUploader`: for scripts that bring their own samples with their own IDs.
 
-It is the uploader of a run (utils/split_uploader.py), with one source, `samples`, whose rows keep the IDs that they
-carry. What is uploaded is known from the target (utils/uploaded_ids.py); it holds the lock that a run holds.
+It is the uploader of a run (utils/upload/split_uploader.py), with one source, `samples`, whose rows keep the IDs that
+they carry. What is uploaded is known from the target (utils/upload/uploaded_ids.py); it holds the lock that a run
+holds.
 """
 
 import weakref
@@ -12,22 +13,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from utils import hub
-from utils.audio import audio_from_array
+from utils.audio.standardize import audio_from_array
+from utils.dataset.hub_repo import HubTarget
+from utils.dataset.state import SourceState
+from utils.dataset.target import Target
+from utils.disk.file_names import staging_name
 from utils.errors import UsageError
-from utils.hub_target import HubTarget
-from utils.ids import number_of
-from utils.names import staging_name
-from utils.publisher import Publisher, open_publisher
+from utils.rows.ids import number_of
 from utils.rows.progress import Step
-from utils.schema import LANGUAGE, AudioCell, Sample
-from utils.shards import ShardLimits
-from utils.shared_lock import is_held, share_lock, was_shared
-from utils.split_uploader import SplitUploader
-from utils.state import SourceState
-from utils.targets import Target
-from utils.upload_checkpoint import load_uploaded, remember_uploaded, upload_checkpoint_path
-from utils.uploaded_ids import UploadedIds
+from utils.rows.schema import LANGUAGE, AudioCell, Sample
+from utils.sources import hub
+from utils.upload.cutting import ShardLimits
+from utils.upload.publisher import Publisher, open_publisher
+from utils.upload.shared_lock import is_held, share_lock, was_shared
+from utils.upload.split_uploader import SplitUploader
+from utils.upload.upload_checkpoint import load_uploaded, remember_uploaded, upload_checkpoint_path
+from utils.upload.uploaded_ids import UploadedIds
 
 _newest: weakref.WeakValueDictionary[tuple[Path, str], "StreamingUploader"] = weakref.WeakValueDictionary()
 """The uploader of each target's split that has its staging: the one that was made last."""

@@ -21,21 +21,21 @@ from typing import Any
 
 BOOKKEEPING = (
     "processors.base_processor:BaseProcessor._checkpoint",
-    "utils.seen:SeenIds.admit",
-    "utils.seen:SeenIds.note_covered",
-    "utils.seen:SeenIds.close",
+    "utils.known.source_ids:SeenIds.admit",
+    "utils.known.source_ids:SeenIds.note_covered",
+    "utils.known.source_ids:SeenIds.close",
     "utils.rows.progress:Progress.after",
     "utils.rows.progress:Progress.as_json",
-    "utils.split_uploader:SplitUploader.publish_ready",
-    "utils.split_uploader:SplitUploader._publish",
+    "utils.upload.split_uploader:SplitUploader.publish_ready",
+    "utils.upload.split_uploader:SplitUploader._publish",
 )
 DATA = (
-    "utils.staging:_OpenSegment._write_rows",
-    "utils.shard_writer:ShardWriter.take",
-    "utils.shard_writer:ShardWriter.take_fresh",
-    "utils.split_uploader:build_part",
-    "utils.ledger:Ledger.with_files",
-    "utils.staging:Staging.drop_published",
+    "utils.upload.staging:_OpenSegment._write_rows",
+    "utils.upload.shard_writer:ShardWriter.take",
+    "utils.upload.shard_writer:ShardWriter.take_fresh",
+    "utils.upload.split_uploader:build_part",
+    "utils.dataset.ledger:Ledger.with_files",
+    "utils.upload.staging:Staging.drop_published",
 )
 """Called by those above, but the work of every pipeline that stages: its rows written, read, hashed and deleted."""
 

@@ -25,8 +25,8 @@ from benchmarks.speed.shapes import SHAPES, Shape
 from processors import describe
 from processors.demo.mirrors import table_bytes, write_table, write_tar_gz
 from processors.demo.voice import Samples, SyntheticVoice, mp3_bytes, wav_bytes
-from utils.audio_mpeg import readable_in_full, scan_mpeg
-from utils.schema import AUDIO_TYPE
+from utils.audio.mpeg import readable_in_full, scan_mpeg
+from utils.rows.schema import AUDIO_TYPE
 
 VERSION = 1
 """Raise it whenever the inputs change: kept ones are then made again."""

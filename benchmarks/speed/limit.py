@@ -31,10 +31,10 @@ import xxhash
 from benchmarks.speed import unpacking
 from benchmarks.speed.shapes import GIGASPEECH2, SHAPES, Shape
 from processors import describe
-from utils.audio import MAX_GAIN_DB, MAX_PEAK
-from utils.audio_file import FLAC_LEVEL
-from utils.schema import AUDIO_TYPE, published_schema
-from utils.shard_writer import shard_options
+from utils.audio.memory_file import FLAC_LEVEL
+from utils.audio.standardize import MAX_GAIN_DB, MAX_PEAK
+from utils.rows.schema import AUDIO_TYPE, published_schema
+from utils.upload.shard_writer import shard_options
 
 RATE_HZ = 16_000
 TARGET_DBFS = -20.0
@@ -249,7 +249,7 @@ class Standardizer:
         return samples, info.samplerate, 1 / 32768 if is_16_bit else 1.0
 
     def _gain(self, samples: Any, unit: float) -> np.float32:
-        """What a sample is multiplied with: the gain of `utils/audio.py`, times 32768 for full scale."""
+        """What a sample is multiplied with: the gain of `utils/audio/standardize.py`, times 32768 for full scale."""
         wide = self._wide[: len(samples)]
         np.copyto(wide, samples)
         rms = math.sqrt(float(wide @ wide) / len(samples)) * unit

@@ -7,7 +7,7 @@ import numpy as np
 
 from processors.demo.mirrors import DemoCounts, damaged, write_table, write_tar_gz
 from processors.demo.voice import Samples, SyntheticVoice, wav_bytes
-from utils.schema import RejectReason
+from utils.rows.schema import RejectReason
 
 COUNTS: Mapping[str, DemoCounts] = {
     "train": DemoCounts(

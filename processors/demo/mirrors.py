@@ -20,9 +20,9 @@ from typing import Protocol, cast
 
 from processors import IN_DEMO, describe, module_name
 from processors.demo.voice import SyntheticVoice
-from utils.durable import write_atomically
+from utils.disk.durable import write_atomically
 from utils.errors import UsageError
-from utils.schema import RejectReason
+from utils.rows.schema import RejectReason
 
 DEMO_VERSION = 1
 """Raise it whenever any mirror's content changes."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from processors.demo.mirrors import DemoCounts, damaged, table_bytes, write_tar_gz
 from processors.demo.voice import SpokenClip, SyntheticVoice, mp3_bytes
-from utils.schema import RejectReason
+from utils.rows.schema import RejectReason
 
 COUNTS: Mapping[str, DemoCounts] = {
     "train": DemoCounts(

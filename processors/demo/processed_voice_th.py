@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from processors.demo.mirrors import DemoCounts, damaged
 from processors.demo.voice import SyntheticVoice, wav_bytes
-from utils.schema import AUDIO_TYPE, RejectReason
+from utils.rows.schema import AUDIO_TYPE, RejectReason
 
 COUNTS: Mapping[str, DemoCounts] = {
     "train": DemoCounts(

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from huggingface_hub.utils import _http
 
-from utils.durable import Effect
+from utils.disk.durable import Effect
 
 TAKES_SPACE = ("create", "write", "mkdir", "link", "index")
 

@@ -13,7 +13,7 @@ from processors.demo.mirrors import write_table, write_tar_gz
 from tests.apify_support import QUERIES
 from tests.crash.warm import TIMEOUT_S
 from tests.support import tone
-from utils.schema import AUDIO_TYPE
+from utils.rows.schema import AUDIO_TYPE
 
 HUB, FOLDER = "hub", "folder"
 REPO = "me/thai-voice"

@@ -161,8 +161,9 @@ def _import_everything() -> None:
     import processors.apify
     import processors.demo
     from processors import REGISTRY
-    from utils import hub, staging
-    from utils.text import normalize_transcript
+    from utils.sources import hub
+    from utils.text.normalize import normalize_transcript
+    from utils.upload import staging
 
     staging.BATCH_ROWS = BATCH_ROWS
     pa.set_cpu_count(1)
@@ -217,7 +218,7 @@ def _run(order: Mapping[str, Any]) -> int:
     import main
     from tests.crash.clock import VirtualClock
     from tests.crash.disk import Fault, Recorder
-    from utils.durable import watch
+    from utils.disk.durable import watch
 
     VirtualClock().install()
     if order["record"]:

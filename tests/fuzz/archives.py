@@ -21,8 +21,8 @@ from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REJECTED, Target, check, ending_of_clips
 from tests.fuzz.mutate import NAMES, mutated
 from tests.mirrors import opener
-from utils.schema import AUDIO_TYPE, START
-from utils.text import normalize_transcript
+from utils.rows.schema import AUDIO_TYPE, START
+from utils.text.normalize import normalize_transcript
 
 Files = Mapping[str, bytes]
 _TEXTS = (

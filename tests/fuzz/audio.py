@@ -11,9 +11,9 @@ import soundfile
 
 from tests.fuzz.ending import Target, ending_of_clips
 from tests.fuzz.mutate import mutated
-from utils.audio_ogg import page_checksum
+from utils.audio.ogg import page_checksum
 from utils.choices import AudioOptions
-from utils.schema import RawClip
+from utils.rows.schema import RawClip
 
 _KINDS = {
     "wav": (

@@ -26,15 +26,15 @@ from tests.fuzz.archives import MemoryFiles, parquet_of, tar_of
 from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REFUSED, Broken, Target, check, ending_of_clips
 from tests.fuzz.records import grown_state
-from utils.audio_ogg import page_checksum
+from utils.audio.ogg import page_checksum
+from utils.audit.verify import verify
+from utils.dataset.state import State
+from utils.dataset.target import LocalTarget
+from utils.formats.tsv import TextLines
+from utils.rows.schema import AUDIO_TYPE, START, RawClip
 from utils.rows.sealed_json import json_with_checksum
-from utils.schema import AUDIO_TYPE, START, RawClip
-from utils.state import State
-from utils.table_index import open_table_index
-from utils.targets import LocalTarget
-from utils.text import normalize_transcript
-from utils.tsv import TextLines
-from utils.verify import verify
+from utils.sources.table_index import open_table_index
+from utils.text.normalize import normalize_transcript
 
 GB = 1000**3
 _COLUMNS = Columns()

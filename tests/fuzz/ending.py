@@ -14,7 +14,7 @@ from typing import Any
 from processors.conversion import convert_clip
 from utils.choices import AudioOptions
 from utils.errors import IngestError, SourceError, TargetRefused, UsageError
-from utils.schema import RawClip, Reject, RejectReason
+from utils.rows.schema import RawClip, Reject, RejectReason
 
 FINE, REJECTED, REFUSED, SET_ASIDE = "fine", "rejected", "refused", "set aside"
 ENDINGS = (FINE, REJECTED, REFUSED, SET_ASIDE)

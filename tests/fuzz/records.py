@@ -13,16 +13,16 @@ from pipeline import report
 from tests.fuzz.ending import FINE, Target, check
 from tests.fuzz.mutate import NAMES, mutated
 from tests.support import TonesProcessor, begun_state, change
-from utils.card import render_card
-from utils.card_text import BEGIN, END_LINE, block_for_people
+from utils.audit.verify_state import StateChecks
 from utils.checkpoint import load_checkpoint, progress_by_split
-from utils.ledger import Ledger
+from utils.dataset.card import render_card
+from utils.dataset.card_text import BEGIN, END_LINE, block_for_people
+from utils.dataset.ledger import Ledger
+from utils.dataset.state import Part, SourceState, State
+from utils.dataset.target import published_files
 from utils.rows.progress import Progress
 from utils.rows.sealed_json import json_with_checksum
-from utils.state import Part, SourceState, State
-from utils.targets import published_files
-from utils.upload_checkpoint import load_uploaded
-from utils.verify_state import StateChecks
+from utils.upload.upload_checkpoint import load_uploaded
 
 _ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**31, 2**63, 10**30, 1.5, float("nan"), float("inf"), "", "abc", "S1", "x" * 70_000),

@@ -14,8 +14,8 @@ rejected/<split>/<source>-<00000>.parquet        the rejects between one shard a
 import re
 from typing import Final, NamedTuple
 
-from utils.schema import ROW_SCHEMAS, SPEECH, RowSchema
-from utils.shown import shown
+from utils.rows.printable import shown
+from utils.rows.schema import ROW_SCHEMAS, SPEECH, RowSchema
 
 CARD_PATH: Final = "README.md"
 STATE_FOLDER: Final = ".ingest"

@@ -1,6 +1,6 @@
 """How far a split of a source was read: the position, the books up to it, and what became of each clip.
 
-A reader makes these; what a dataset holds is a `State` (`utils/state.py`).
+A reader makes these; what a dataset holds is a `State` (`utils/dataset/state.py`).
 """
 
 import json
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
-from utils.checked_types import check_types
-from utils.schema import START, Outcome, Position, Reject, Skip
-from utils.shown import shown
+from utils.rows.checked_types import check_types
+from utils.rows.printable import shown
+from utils.rows.schema import START, Outcome, Position, Reject, Skip
 
 _compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 """As `json.dumps` with these separators, which makes an encoder for each call."""

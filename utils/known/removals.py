@@ -1,0 +1,179 @@
+"""What is never collected again: the list of the sources, speakers and clips that were taken out
+(`utils/audit/removal.py`).
+
+`.ingest/removed.json` lies beside the state, which says what it hashes to. It has no names, but keyed hashes of them:
+it tells whether a clip that one has is meant, and not which clips those were. The key is in it (another machine must
+be able to ask, too), so who has the corpus can try all of its names.
+
+A clip that it means is the reject `removed`, under a name made of its hash (`RemovedList.stands_for`): so the rejects
+do not tell either.
+
+Other corpora may have the same recording, under another name and of a speaker whom they do not name. So of each clip
+that went the list has its audio, too: a hash of its samples, and what finds it again in another form as `--dedup near`
+does (`utils/known/judge.py`): a hash of its words, its length, its fingerprint. No sound can be made of these.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from utils.dataset.layout import REMOVED_PATH
+from utils.dataset.state import State, TakenOut
+from utils.errors import COMMAND, TargetRefused
+from utils.known.clips import Entry
+from utils.rows.sealed_json import checked_json, json_with_checksum
+
+_VERSION = 1
+_WITH_AUDIO = 2
+"""Of a list that knows recordings, too: an older program would lose them."""
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class RemovedList:
+    """The list, as a value. Hashes are hex."""
+
+    key: str = ""
+    """Of the hashes. Not a secret; another one for each dataset."""
+    sources: frozenset[str] = frozenset()
+    speakers: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    """Of source ids."""
+    audio: frozenset[str] = frozenset()
+    """Of the hashes of clips' samples."""
+    recordings: frozenset[str] = frozenset()
+    """`<hash of the words>/<length in ms>/<fingerprint, hex>`."""
+
+    @classmethod
+    def checked(cls, raw: bytes | None, state: State | None) -> "RemovedList":
+        """The list that `state` names, from its file's content; an empty one where the state names none.
+
+        TargetRefused where it is not that: without it, what was taken out would be collected again.
+        """
+        digest = state.list_of_removed if state else ""
+        if state is not None and not digest:
+            return cls()
+        if raw is None and not digest:
+            return cls()
+        if raw is None or (digest and hashlib.sha256(raw).hexdigest() != digest):
+            raise _damaged("it is not what its state names")
+        return cls.from_json(raw)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> "RemovedList":
+        """Read `to_json`'s form. TargetRefused where it is damaged."""
+        try:
+            content = checked_json(raw)
+            if content["version"] not in (_VERSION, _WITH_AUDIO):
+                raise _damaged("another version of this program wrote it")
+            names = _LISTS if content["version"] == _WITH_AUDIO else _LISTS[:3]
+            listed = cls(str(content["key"]), *(_names(content[name]) for name in names))
+            listed.recordings_of(0)  # one that makes no sense is met here
+            return listed
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _damaged("its content makes no sense") from error
+
+    def to_json(self) -> bytes:
+        """The same list gives the same bytes."""
+        knows_audio = bool(self.audio or self.recordings)
+        lists = {name: sorted(getattr(self, name)) for name in (_LISTS if knows_audio else _LISTS[:3])}
+        return json_with_checksum({"version": _WITH_AUDIO if knows_audio else _VERSION, "key": self.key, **lists})
+
+    def with_more(
+        self,
+        key: str,
+        *,
+        sources: Iterable[str] = (),
+        speakers: Iterable[str] = (),
+        ids: Iterable[str] = (),
+        recordings: Iterable[Entry] = (),
+    ) -> "RemovedList":
+        """The list with further names. `key` is for one that has none yet."""
+        keyed, recordings = replace(self, key=self.key or key), list(recordings)
+        return replace(
+            keyed,
+            sources=self.sources | {keyed._hash("source", name) for name in sources},
+            speakers=self.speakers | {keyed._hash("speaker", name) for name in speakers},
+            ids=self.ids | {keyed._hash("id", name) for name in ids},
+            audio=self.audio | {keyed._hash("audio", one.audio_hash.hex()) for one in recordings if one.audio_hash},
+            recordings=self.recordings
+            | {
+                f"{keyed._hash('words', str(one.transcript))}/{one.length_ms}/{one.fingerprint.hex()}"
+                for one in recordings
+                if one.fingerprint and one.transcript is not None
+            },
+        )
+
+    def signed(self, state: State) -> State:
+        """The state that names this list."""
+        digest = hashlib.sha256(self.to_json()).hexdigest()
+        return replace(state, taken_out=replace(state.taken_out or TakenOut(""), list_sha256=digest))
+
+    def has_source(self, name: str) -> bool:
+        return bool(self.sources) and self._hash("source", name) in self.sources
+
+    def means(self, source_id: str, speaker_id: str | None) -> bool:
+        """Whether a clip is never to be collected: it is listed itself, or its speaker is."""
+        if self.ids and self._hash("id", source_id) in self.ids:
+            return True
+        return bool(self.speakers and speaker_id) and self._hash("speaker", str(speaker_id)) in self.speakers
+
+    def means_audio(self, audio_hash: str) -> bool:
+        """Whether a clip has the very samples of one that went."""
+        return bool(self.audio) and self._hash("audio", audio_hash) in self.audio
+
+    def recordings_of(self, words: int | None) -> list[tuple[int, bytes]]:
+        """Length in ms and fingerprint of the clips that went with these words (`utils/known/judge.py`)."""
+        return self._by_words.get(self._hash("words", str(words)), []) if self.recordings and words is not None else []
+
+    @cached_property
+    def _by_words(self) -> Mapping[str, list[tuple[int, bytes]]]:
+        by_words: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for recording in sorted(self.recordings):
+            words, length_ms, fingerprint = recording.split("/")
+            by_words[words].append((int(length_ms), bytes.fromhex(fingerprint)))
+        return dict(by_words)
+
+    def stands_for(self, source_id: str) -> str:
+        """What a listed clip is called among the rejects: its source and split, and a hash for its own name."""
+        return f"{'/'.join(source_id.split('/')[:2])}/removed-{self._hash('id', source_id)}"
+
+    def _hash(self, kind: str, name: str) -> str:
+        return hashlib.blake2b(
+            name.encode(errors="surrogatepass"),
+            digest_size=_DIGEST_BYTES,
+            key=self.key.encode()[: hashlib.blake2b.MAX_KEY_SIZE],
+            person=kind.encode(),
+        ).hexdigest()
+
+
+_LISTS = ("sources", "speakers", "ids", "audio", "recordings")
+
+
+def carried_over(raw: bytes | None, before: State | None, begun: State) -> tuple[State, dict[str, bytes]]:
+    """A new generation goes on with the list: (its state, the list's file, where there is one).
+
+    TargetRefused where the list is damaged, or gone although the state before names one.
+    """
+    listed = RemovedList.checked(raw, before)
+    if not listed.key:
+        return begun, {}
+    return listed.signed(begun), {REMOVED_PATH: listed.to_json()}
+
+
+def _names(value: object) -> frozenset[str]:
+    if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise ValueError(f"not a list of hashes: {json.dumps(value)[:50]}")
+    return frozenset(value)
+
+
+def _damaged(why: str) -> TargetRefused:
+    return TargetRefused(
+        f"The target's {REMOVED_PATH}, the list of what was taken out for good, is damaged or gone: {why}. Nothing was "
+        "changed, as what is on it would be collected again. Restore it from the target's previous revision "
+        f"(`{COMMAND} --verify`, with the same --hf-repo or --output, says which one and how), then repeat this "
+        "command."
+    )

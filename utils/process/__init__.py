@@ -1,0 +1,1 @@
+"""This process: the clips in flight, Arrow's memory, garbage collection. Knows no file and no dataset."""

@@ -1,0 +1,236 @@
+"""A file on the Hub read by byte ranges: healed where the connection breaks, and never written to disk.
+
+`RemoteFile.stream` yields the bytes from one place to another, whatever happens to the connections
+that they come through: it goes on with a new request from the first byte that is missing, so no byte
+is asked for twice. Both ways to read a source on the Hub stand on it: the cache writes its bytes to
+disk, `RangeReader` makes a seekable file of them.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from utils.errors import SourceError
+from utils.sources import hub
+from utils.sources.byte_meter import ByteMeter
+
+if TYPE_CHECKING:
+    import httpx2
+    from _typeshed import WriteableBuffer
+
+log = logging.getLogger(__name__)
+
+BUFFER_BYTES = 2**20
+FIRST_WINDOW_BYTES = 2**20
+PASSED_OVER_BYTES = 2 * 2**20
+"""Who jumps no further ahead has what is between read and dropped: a new request takes as long."""
+WINDOW_GROWTH = 8
+LARGEST_WINDOW_BYTES = 256 * 2**20
+"""Reading on has the next request ask for more, so a jump costs little, and a large file few requests: until the first
+byte of each has come the line is idle.
+
+A window is not held in memory: its bytes wait in the connection until they are read.
+"""
+
+
+class SourceChanged(SourceError):
+    """A source is not what it was when it was first read, so reading on could lose or repeat clips."""
+
+    exit_code = 6
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a dataset repo at a pinned revision."""
+
+    repo_id: str
+    revision: str
+    name: str
+    size_bytes: int
+    sha256: str | None = None
+    """Known for large files."""
+    token: str | None = field(default=None, repr=False)
+    patience: hub.Patience = field(default_factory=hub.Patience)
+    stop_requested: Callable[[], bool] = hub.never
+
+    def open(self, meter: ByteMeter | None = None) -> "RemoteStream":
+        """A seekable file whose bytes come from the network as they are read; a few MB of memory at most."""
+        return RemoteStream(self, meter or ByteMeter())
+
+    def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
+        """The bytes of [start, end), in pieces as they come.
+
+        Raises SourceError where the Hub refuses, or can't be reached for longer than our patience
+        lasts; Interrupted where a stop is requested while we wait for it.
+        """
+        if start < 0:
+            raise ValueError(f"a file has no byte {start}")
+        waits = self.patience.waits()
+        while start < end:
+            try:
+                for piece in self._ask(start, end):
+                    start += len(piece)
+                    waits = self.patience.waits()  # it moves: patience begins anew
+                    yield piece
+            except hub.NETWORK_ERRORS as error:
+                if not hub.wait_before_retry(error, waits, self.stop_requested):
+                    raise self.explained(error) from error
+
+    @property
+    def checksum(self) -> tuple[str, str] | None:
+        """An algorithm's name and what it says of the content, hex; None where that is not known."""
+        return ("sha256", self.sha256) if self.sha256 else None
+
+    def explained(self, error: Exception) -> SourceError:
+        """What a network error means to a person."""
+        return explained(error, self.repo_id, self.name)
+
+    def _ask(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes of [start, end) as one answer brings them. An answer that ends early is a network error."""
+        import httpx2
+
+        with self._answer(start, end) as answer:
+            # A server that does not know ranges sends the whole file.
+            position = start if answer.status_code == 206 else 0
+            for piece in answer.iter_bytes():
+                wanted = piece[max(start - position, 0) : end - position]
+                position += len(piece)
+                if wanted:
+                    yield wanted
+                if position > end or (position == end and answer.status_code != 206):
+                    return
+        # What was asked for as a part was read to its end: its connection can serve the next request.
+        if position == end:
+            return
+        raise httpx2.RemoteProtocolError(f"the answer ended at byte {position} of {end}")
+
+    @contextmanager
+    def _answer(self, start: int, end: int) -> "Iterator[httpx2.Response]":
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+        url = hf_hub_url(self.repo_id, self.name, repo_type="dataset", revision=self.revision, endpoint=hub.endpoint())
+        headers = {
+            **build_hf_headers(token=self.token or False),
+            "Range": f"bytes={start}-{end - 1}",
+            "Accept-Encoding": "identity",  # compressed on the way, ranges would mean other bytes
+        }
+        with get_session().stream("GET", url, headers=headers) as answer:
+            hf_raise_for_status(answer)
+            yield answer
+
+
+class RemoteStream(io.BufferedReader):
+    """A remote file, open for reading."""
+
+    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+        super().__init__(RangeReader(file, meter), BUFFER_BYTES)
+        self._file = file
+        self._meter = meter
+
+    def read_aside(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end), by a request of their own: what is read on from elsewhere goes on coming."""
+        content = b"".join(self._file.stream(start, end))
+        self._meter.bytes_read += len(content)
+        return content
+
+
+class RangeReader(io.RawIOBase):
+    """A remote file as a raw Python file: seekable, reading by windows that grow while it is read on."""
+
+    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+        """`meter` counts what comes off the network."""
+        self._file = file
+        self._meter = meter
+        self._position = 0
+        self._stream = file.stream(0, 0)
+        self._rest = memoryview(b"")
+        """Bytes received and not yet read; the last of them is the one before `_received`."""
+        self._received = 0
+        self._window_end = 0
+        self._window_bytes = FIRST_WINDOW_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size_bytes}[whence]
+        if origin + offset < 0:
+            raise ValueError(f"a file has no byte {origin + offset}")
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        wanted = min(len(target), self._file.size_bytes - self._position)
+        if wanted <= 0:
+            return 0
+        self._receive(wanted)
+        count = min(wanted, len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        self._rest = memoryview(b"")
+        super().close()
+
+    def _receive(self, wanted: int) -> None:
+        """Have the byte at our position, and perhaps more, at the start of `_rest`."""
+        while True:
+            skip = self._position - (self._received - len(self._rest))
+            if 0 <= skip < len(self._rest):
+                self._rest = self._rest[skip:]
+                return
+            ahead = self._position - self._received
+            if not (0 <= ahead <= PASSED_OVER_BYTES and self._position < self._window_end):
+                self._begin_window(wanted)
+            self._rest = memoryview(next(self._stream))
+            self._received += len(self._rest)
+            self._meter.bytes_read += len(self._rest)
+
+    def _begin_window(self, wanted: int) -> None:
+        read_on = self._position == self._window_end > 0
+        grown = min(self._window_bytes * WINDOW_GROWTH, LARGEST_WINDOW_BYTES)
+        self._window_bytes = grown if read_on else FIRST_WINDOW_BYTES
+        self._window_end = min(self._position + max(self._window_bytes, wanted), self._file.size_bytes)
+        self._stream.close()
+        self._stream = self._file.stream(self._position, self._window_end)
+        self._rest = memoryview(b"")
+        self._received = self._position
+
+
+def explained(error: Exception, repo_id: str, what: str) -> SourceError:
+    """A network error of a source on the Hub as a letter: what happened, what is safe, what to do."""
+    page, short = hub.dataset_page(repo_id), hub.in_short(error)
+    log_in = "log in with `hf auth login` (or set HF_TOKEN) and run again with --resume"
+    if hub.is_missing_revision(error):
+        return SourceChanged(
+            f"The revision at which {repo_id} was first read is no longer on the Hub. What is published is safe. "
+            f"See {page}, and begin anew with --fresh."
+        )
+    if hub.is_gated(error):
+        return SourceError(
+            f"{repo_id} is gated: its files are only for accounts that accepted its terms ({short}). Accept them "
+            f"at {page}, then {log_in}."
+        )
+    if hub.is_auth_problem(error) or hub.is_missing(error):
+        return SourceError(
+            f"The Hub shows us no {what} of {repo_id} ({short}): it is private or gone, or the token is not right. "
+            f"Look at {page}; if it is there for you, {log_in}."
+        )
+    return SourceError(
+        f"{repo_id} could not be reached on the Hub (its {what}: {short}). What is "
+        f"published and staged is safe. Check the network and {page}, then run again with --resume."
+    )

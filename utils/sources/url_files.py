@@ -1,0 +1,175 @@
+"""Source files where a user keeps them: a folder, one file, or whatever fsspec can open by a URL.
+
+No copy is made on this machine: files of a URL are read as they arrive. Such places keep no old revisions, so the
+revision is made of the names and sizes, as that of a mirror is.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from utils.errors import SourceError
+from utils.rows.printable import shown
+from utils.sources.byte_meter import ByteMeter, open_metered
+from utils.sources.source_files import MirrorFiles, SourceChanged, SourceFiles, index_of, revision_of_files
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BUFFER_BYTES = 2**20
+
+
+def open_folder_or_file(path: Path, revision: str | None) -> SourceFiles:
+    """A folder, or one file by itself. SourceError where there is neither, SourceChanged where it is another now."""
+    if path.is_dir():
+        return MirrorFiles(path, revision)
+    if path.is_file():
+        return _OneFile(path, revision)
+    raise SourceError(
+        f"There is no {path}. What was read before is safe. Mend the location, or put the source there, then run again "
+        "with --resume."
+    )
+
+
+class _Files:
+    """Names, sizes and the revision that is made of them."""
+
+    def __init__(self, place: str, sizes: Mapping[str, int], revision: str | None) -> None:
+        self._place = place
+        self._names = tuple(sorted(sizes))
+        self._sizes = dict(sizes)
+        self._meter = ByteMeter()
+        if not self._names:
+            raise SourceError(f"{place} holds no files. Put the source there, then run again with --resume.")
+        self.revision = revision_of_files(self._names, [self._sizes[name] for name in self._names])
+        if revision is not None and revision != self.revision:
+            raise SourceChanged(
+                f"What is in {place} is not what was first read (names or sizes differ). What is published is safe. "
+                "Put the old files back and run again with --resume, or begin anew with --fresh."
+            )
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+    def size_bytes(self, name: str) -> int:
+        return self._sizes[self._known(name)]
+
+    def expect(self, *names: str) -> None:
+        """Nothing is fetched ahead."""
+
+    def close(self) -> None:
+        """Nothing is fetched ahead."""
+
+    @property
+    def bytes_read(self) -> int:
+        return self._meter.bytes_read
+
+    def _known(self, name: str) -> str:
+        return self._names[index_of(name, self._names, self._place)]
+
+
+class _OneFile(_Files):
+    """A file of this machine by itself: an archive, mostly."""
+
+    def __init__(self, path: Path, revision: str | None) -> None:
+        self._path = path
+        super().__init__(str(path), {path.name: path.stat().st_size}, revision)
+
+    def open(self, name: str) -> BinaryIO:
+        self._known(name)
+        try:
+            return open_metered(self._path, self._meter)
+        except OSError as error:
+            raise SourceError(f"{self._path} can't be read: {error.strerror}.") from error
+
+
+class UrlFiles(_Files):
+    """The files below a URL, or the one that it names. Hidden ones are left out."""
+
+    def __init__(self, url: str, revision: str | None = None) -> None:
+        self._url = url
+        with self._explained():
+            self._fs, self._root = _file_system(url)
+            sizes = self._listed()
+        super().__init__(shown(url), sizes, revision)
+
+    def open(self, name: str) -> BinaryIO:
+        path = f"{self._root}/{name}" if self._is_folder else self._root
+        self._known(name)
+        with self._explained():
+            return io.BufferedReader(_Metered(self._fs.open(path, "rb"), self._meter), _BUFFER_BYTES)
+
+    def _listed(self) -> dict[str, int]:
+        self._root = self._root.rstrip("/")
+        self._is_folder = not self._fs.isfile(self._root)
+        if not self._is_folder:
+            return {PurePosixPath(self._root).name: self._size(self._fs.info(self._root))}
+        found = self._fs.find(self._root, detail=True)
+        names = {str(path)[len(self._root) :].strip("/"): about for path, about in found.items()}
+        return {
+            name: self._size(about)
+            for name, about in names.items()
+            if name and not any(part.startswith(".") for part in name.split("/"))
+        }
+
+    def _size(self, about: Mapping[str, Any]) -> int:
+        size = about.get("size")
+        if not isinstance(size, int):
+            raise SourceError(f"{shown(self._url)} does not say how large its files are, so it can't be read safely.")
+        return size
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except ImportError as error:
+            raise SourceError(
+                f"{shown(self._url)} needs a package that is not installed ({shown(error)}). Install it, then run "
+                "again with --resume."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise SourceError(
+                f"{shown(self._url)} can't be read ({shown(error)}). What was read before is safe. Check the location "
+                "and the network, then run again with --resume."
+            ) from error
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs  # takes its time to import
+
+    found, root = url_to_fs(url)
+    return found, str(root)
+
+
+class _Metered(io.RawIOBase):
+    """Another file as a raw one; what is read of it is counted."""
+
+    def __init__(self, file: Any, meter: ByteMeter) -> None:
+        self._file = file
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        content = self._file.read(len(target))
+        target[: len(content)] = content
+        self._meter.bytes_read += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,193 @@
+"""Publisher: the one holder of the target's state during a run. Commit first, then remember (law 1)."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from utils.dataset.layout import DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, SEEK_FOLDER, STATE_PATH
+from utils.dataset.ledger import FileRecord, Ledger
+from utils.dataset.libraries import library_versions
+from utils.dataset.state import Part, SourceState, State
+from utils.dataset.target import Change, Snapshot, Target
+from utils.errors import TargetRefused
+from utils.known.removals import RemovedList, carried_over
+from utils.rows.schema import SPEECH, RowSchema
+from utils.upload.cutting import BuiltPart
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Commits parts to a target, one after the other, each onto the state that the last one made."""
+
+    def __init__(self, target: Target, snapshot: Snapshot) -> None:
+        if snapshot.state is None:
+            raise ValueError("a publisher needs a target with a state")
+        self.target = target
+        self.snapshot = snapshot
+        self.bytes_published = 0
+        self._run_id = uuid.uuid4().hex
+        self._declared: dict[str, SourceState] = {}
+        self._libraries = library_versions()
+        self._ledger = self._read_ledger()
+        self.removed = self._read_removed()
+        """What is never collected again."""
+        self._hints: dict[str, bytes | None] = {}
+        """Hints that the target has: path -> content, None where it is not read yet."""
+
+    @property
+    def committed(self) -> State:
+        """The state as it is in the target."""
+        assert self.snapshot.state is not None  # noqa: S101 - __init__ and commits see to it
+        return self.snapshot.state
+
+    @property
+    def state(self) -> State:
+        """The state that the next part extends: as committed, with the sources declared since."""
+        state = self.committed
+        for name, source in self._declared.items():
+            state = state.with_source(name, source)
+        return state
+
+    def declare(self, name: str, source: SourceState) -> None:
+        """Name a source, or a newer revision of it; committed together with its first part."""
+        self._declared[name] = source
+
+    def published_files(self, folder: str, source: str, split: str) -> list[tuple[int, str]]:
+        """Part number and path of each published file of a split, from the ledger. `folder`: of its rows or rejects."""
+        return [(number, record.path) for number, record in self.published_records(folder, source, split)]
+
+    def shards(self, rows: RowSchema) -> Iterator[FileRecord]:
+        """What the ledger says of each published shard with such rows, in the order of publishing."""
+        return (record for record in self._ledger.records() if record.path.startswith(f"{rows.folder}/"))
+
+    def published_records(self, folder: str, source: str, split: str) -> list[tuple[int, FileRecord]]:
+        """The same with what the ledger says of each file."""
+        named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
+        return [(int(match[1]), record) for record in self._ledger.records() if (match := named.fullmatch(record.path))]
+
+    def refuse_missing_files(self) -> None:
+        """TargetRefused where files are gone that were published; a warning where others lie among them."""
+        listed = self.target.list_files("", self.snapshot)
+        self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
+        there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
+        named = {record.path for record in self._ledger.records()}
+        if missing := sorted(named - there):
+            shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+            raise TargetRefused(
+                f"{self.target.name} lacks {len(missing)} published files that its state names: {shown}. Nothing was "
+                "changed. Put them back (from the target's history or a backup), or begin anew with --fresh."
+            )
+        if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
+            log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
+
+    def read_hint(self, path: str) -> bytes | None:
+        """A file of the target on which nothing rests but how long a run takes; None where it has none."""
+        if path in self._hints and self._hints[path] is None:
+            self._hints[path] = self.target.read_file(path, self.snapshot)
+        return self._hints.get(path)
+
+    def has_hint(self, path: str, content: bytes, is_empty: bool) -> bool:
+        """Whether the target needs no new file of `content` there; where that says nothing, none at all will do."""
+        return self._hints.get(path, content if is_empty else None) == content
+
+    def publish(self, built: Sequence[BuiltPart], hints: Mapping[str, bytes] | None = None) -> None:
+        """Commit parts of one split, in their order, in one commit, with hints that follow from them.
+
+        When this returns, the target has them, and `state` says so.
+        """
+        files: dict[str, Path | bytes] = {path: local for one in built for path, local in one.files.items()}
+        ledger, state = self._ledger, self.state
+        for one in built:
+            ledger = ledger.with_files(one.files, one.sha256)
+            state = state.after(one.part)
+        planned = self._signed(ledger.signed(state))
+        if files:
+            files[LEDGER_PATH] = ledger.raw
+        for one in built:
+            files.update(one.unlisted)
+        files.update(hints or {})
+        parts = [one.part for one in built]
+        self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)
+        self._ledger = ledger
+        self._hints.update(hints or {})
+        for part in parts:
+            self._declared.pop(part.source, None)
+            self.bytes_published += part.size_bytes
+            log.info(
+                "committed %s/%s %05d rows=%d head=%.7s",
+                *(part.source, part.split, part.number, part.rows, self.snapshot.head),
+            )
+
+    def _read_ledger(self) -> Ledger:
+        if not self.committed.ledger_bytes:
+            return Ledger()
+        return Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.committed)
+
+    def _read_removed(self) -> RemovedList:
+        if not self.committed.list_of_removed:
+            return RemovedList()
+        return RemovedList.checked(self.target.read_file(REMOVED_PATH, self.snapshot), self.committed)
+
+    def _signed(self, state: State) -> State:
+        return replace(
+            state,
+            libraries=self._libraries,
+            sequence=self.committed.sequence + 1,
+            run_id=self._run_id,
+            committed_at=utc_now(),
+        )
+
+
+def _message(parts: Sequence[Part]) -> str:
+    first, last = parts[0], parts[-1]
+    numbers = f"{first.number:05d}" + (f"-{last.number:05d}" if last is not first else "")
+    rows = sum(part.rows for part in parts)
+    counted = f"{rows} samples" if first.row_schema is SPEECH else first.row_schema.count(rows)
+    return f"Add {first.source}/{first.split} {numbers}: {counted}"
+
+
+def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> Publisher:
+    """A publisher that begins a new generation (`fresh`) or goes on with the one that is there.
+
+    TargetRefused where it would go on with data that has no state.
+    """
+    snapshot = target.snapshot()
+    if not fresh and snapshot.state is None and snapshot.holds_data:
+        raise TargetRefused(
+            f"{target.name} holds data but no {STATE_PATH}: it was not made by this program, or by an older version. "
+            "Nothing was changed. Publish elsewhere, or replace it with --fresh (the old data stays reachable), "
+            "or give it its state with --repair, so that it can be added to."
+        )
+    if fresh or snapshot.state is None:
+        snapshot = begin_generation(target, snapshot, sample_rate_hz)
+    target.heal(snapshot)
+    publisher = Publisher(target, snapshot)
+    publisher.refuse_missing_files()
+    return publisher
+
+
+def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:
+    """Begin a new generation in a target: its first commit writes a state, and what was taken out before stays out."""
+    state = replace(begun_state(sample_rate_hz), replaces_old_data=since.holds_data)
+    state, files = carried_over(target.read_file(REMOVED_PATH, since), since.state, state)
+    return target.begin(Change("Begin a new dataset", state, files), since)
+
+
+def begun_state(sample_rate_hz: int | None) -> State:
+    """The state of a new generation, of which nothing is published yet."""
+    return State(
+        generation=uuid.uuid4().hex,
+        sample_rate_hz=sample_rate_hz,
+        libraries=library_versions(),
+        run_id=uuid.uuid4().hex,
+        committed_at=utc_now(),
+    )
+
+
+def utc_now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -21,10 +21,10 @@ from pipeline.repair import run_repair
 from pipeline.run import RunResult, make_target, run
 from pipeline.say import say
 from pipeline.verify import run_verify
-from processors.apify_api import tokens_in_environment
-from processors.apify_files import Folder, merge
+from processors.apify.api import tokens_in_environment
+from processors.apify.files import Folder, merge
 from processors.demo.mirrors import write_demo_sources
-from utils.collective import KEY_VARIABLE
+from processors.readers.collective import KEY_VARIABLE
 from utils.dataset.hub_repo import HubTarget
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
 from utils.process.in_flight import InFlight

@@ -331,7 +331,7 @@ def _add_other(parser: argparse.ArgumentParser) -> None:
 def _own_sources(path: Path | None) -> OwnSources:
     if path is None:
         return {}
-    from processors.sources_file import load_sources  # it loads YAML
+    from processors.configured.sources_file import load_sources  # it loads YAML
 
     return load_sources(path, [*REGISTRY, *ALIASES, *PAID])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from processors.own_source import OwnSource
+from processors.configured.own_source import OwnSource
 from utils.choices import AudioOptions, Dedup, TextOptions
 from utils.disk.file_names import staging_name
 

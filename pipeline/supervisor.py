@@ -5,8 +5,8 @@
 
 Where the run dies as crashes do (SIGSEGV, ...), or is killed for lack of memory (SIGKILL), while clips were being
 converted, it is begun again as `--resume` does it, from its last segment; those clips are then converted alone
-(`processors/alone.py`). The small process is forked before anything large is imported. When it is killed, so is
-the run, by the kernel.
+(`processors/engine/isolated.py`). The small process is forked before anything large is imported. When it is killed, so
+is the run, by the kernel.
 """
 
 import ctypes

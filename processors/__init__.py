@@ -15,8 +15,8 @@ from utils.errors import UsageError
 
 if TYPE_CHECKING:
     from processors.base_processor import BaseProcessor, ProcessorConfig
-    from processors.own_source import OwnSource
-    from processors.source_info import SourceInfo
+    from processors.configured.own_source import OwnSource
+    from processors.engine.source_info import SourceInfo
 
 _SOURCES = {
     "GigaSpeech2": "processors.gigaspeech2",
@@ -38,7 +38,7 @@ _SOURCES = {
 }
 """Registry name (the class is `{name}Processor`) -> module; in the order in which sources are read."""
 
-PAID = {"Apify": "processors.apify"}
+PAID = {"Apify": "processors.apify.processor"}
 """Sources that cost money: known by their names, but never part of all."""
 
 MADE_FROM = {"ProcessedVoiceTH": "MozillaCommonVoice"}

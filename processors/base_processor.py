@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from processors.ahead import in_order
-from processors.alone import convert_alone
-from processors.conversion import as_raw_clip, convert_clip
-from processors.source_info import SourceInfo as SourceInfo
+from processors.engine.conversion import as_raw_clip, convert_clip
+from processors.engine.isolated import convert_alone
+from processors.engine.read_ahead import in_order
+from processors.engine.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped

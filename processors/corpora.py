@@ -5,11 +5,11 @@ told by the words in file names where nothing says more, and what does not fit i
 """
 
 from processors.catalog import CATALOG
-from processors.clip_tables import ClipTables
+from processors.configured.clip_tables import ClipTables
+from processors.configured.parquet_source import ParquetSource
+from processors.configured.table_source import TableSource
 from processors.lotus import LotusTables
-from processors.parquet_source import ParquetSource
-from processors.source_spec import Columns, ParquetSpec, TableSpec
-from processors.table_source import TableSource
+from processors.readers.spec import Columns, ParquetSpec, TableSpec
 
 _TEXT = ("sentence", "transcription", "transcript", "text")
 _SPEAKER = ("speaker_id", "speaker", "client_id")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
-from processors.reading import damage_explained
-from processors.tar_reader import read_tars
+from processors.engine.positions import damage_explained
+from processors.readers.tar import read_tars
 from utils.errors import SourceError, UsageError
 from utils.formats.tsv import TextLines
 from utils.rows.schema import Position, RawClip

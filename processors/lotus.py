@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from processors.clip_finder import CLIPS, without_ending
-from processors.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
-from processors.contents import Entry, Place, shown_name
-from processors.reading import short_key
+from processors.configured.clip_finder import CLIPS, without_ending
+from processors.configured.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.configured.contents import Entry, Place, shown_name
+from processors.engine.positions import short_key
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown

@@ -4,10 +4,10 @@
         clips/*.mp3   train.tsv  dev.tsv  test.tsv  clip_durations.tsv  ... (tab-separated, never quoted)
 
 Read are the official splits; with the option `split=validated` train is all of `validated.tsv`, without the sentences
-and the speakers of dev and test (`processors/held_out.py`).
+and the speakers of dev and test (`processors/readers/held_out.py`).
 
-It is not on the Hub: the Mozilla Data Collective hands it out, for a key (`utils/collective.py`) or after a sign-in,
-to be read from a mirror. Of several releases the newest is read; an extracted one rather than its archive.
+It is not on the Hub: the Mozilla Data Collective hands it out, for a key (`processors/readers/collective.py`) or after
+a sign-in, to be read from a mirror. Of several releases the newest is read; an extracted one rather than its archive.
 """
 
 import hashlib
@@ -19,12 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from processors.archive_reader import CLIPS, Archive
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
-from processors.held_out import HELD_OUT, held_out_entries, without_held_out
-from processors.reading import damage_explained
-from processors.table_reader import (
+from processors.engine.positions import damage_explained
+from processors.readers.archive import CLIPS, Archive
+from processors.readers.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
+from processors.readers.held_out import HELD_OUT, held_out_entries, without_held_out
+from processors.readers.table_file import (
     DURATIONS,
     TableLayout,
     count_rows,
@@ -32,7 +33,6 @@ from processors.table_reader import (
     read_folder,
     table_rows,
 )
-from utils.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from utils.errors import SourceError
 from utils.rows.schema import Position, RawClip
 from utils.sources.clip_spool import SUFFIX, remove_spool

@@ -6,8 +6,8 @@ It names no speakers. The same recordings come with MozillaCommonVoice.
 """
 
 from processors.catalog import CATALOG
-from processors.parquet_source import ParquetSource
-from processors.source_spec import Columns, ParquetSpec
+from processors.configured.parquet_source import ParquetSource
+from processors.readers.spec import Columns, ParquetSpec
 
 
 class ProcessedVoiceTHProcessor(ParquetSource):

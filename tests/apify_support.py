@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from processors.apify_api import ApifyApi, ApiOptions
-from processors.apify_collector import Collector, CollectorOptions
-from processors.apify_fold import Folded
-from processors.apify_intake import Patience
-from processors.apify_purchases import Pauses, Purchase, read_purchases
-from processors.apify_queries import parse_queries
+from processors.apify.api import ApifyApi, ApiOptions
+from processors.apify.collector import Collector, CollectorOptions
+from processors.apify.fold import Folded
+from processors.apify.intake import Patience
+from processors.apify.journal import read_lines
+from processors.apify.purchases import Pauses, Purchase, read_purchases
+from processors.apify.queries import parse_queries
 from tests.apify_server import TOKEN, ApifyServer
 from tests.kills import Killed, KilledAt
-from utils.journal import read_lines
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ACTOR = "maker/tweets"

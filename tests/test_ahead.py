@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from processors import ahead
-from processors.ahead import AHEAD_BYTES, BATCH_BYTES, BATCH_ITEMS, in_order
+from processors.engine import read_ahead as ahead
+from processors.engine.read_ahead import AHEAD_BYTES, BATCH_BYTES, BATCH_ITEMS, in_order
 
 WORKERS = (1, 2, 8)
 COUNT = 10 * BATCH_ITEMS + 3

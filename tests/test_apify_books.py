@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.apify import ApifyProcessor
+from processors.apify.processor import ApifyProcessor
 from tests.apify_server import ApifyServer
 from tests.apify_support import (
     INPUTS,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from processors.apify_collector import Collector
-from processors.apify_files import Folder, merge, rebuild_checkpoint
+from processors.apify.collector import Collector
+from processors.apify.files import Folder, merge, rebuild_checkpoint
+from processors.apify.journal import Journal, line_of
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import (
     INPUTS,
@@ -30,7 +31,6 @@ from tests.apify_support import (
 from tests.small_runs import watching
 from tests.test_journal import Once
 from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
-from utils.journal import Journal, line_of
 
 
 @pytest.fixture(autouse=True)

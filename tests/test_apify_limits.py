@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.apify import collector_options
+from processors.apify.processor import collector_options
 from tests.apify_server import ApifyServer
 from tests.apify_support import (
     ACTOR,

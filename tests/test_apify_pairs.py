@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.apify_fields import Post, post_of
-from processors.apify_filters import Filters, PairReason, pair_of, published_text, reason_against, thai_share
+from processors.apify.fields import Post, post_of
+from processors.apify.filters import Filters, PairReason, pair_of, published_text, reason_against, thai_share
 from tests.apify_support import START, post, reply
 
 ANSWER = post_of(reply("2", "1", "ข้าวผัดครับ", "Somchai", likes=7, replyCount=2, viewCount=90), {})

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cli import parse
 from processors import REGISTRY, create, describe
-from processors.apify import ApifyProcessor, collector_options
+from processors.apify.processor import ApifyProcessor, collector_options
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import QUERIES, api_of, collector, small_apify
 from utils.errors import AuthenticationError, SourceError, UsageError

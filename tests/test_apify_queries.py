@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from processors.apify_filters import Filters
-from processors.apify_queries import Rules, fingerprint, load_queries, parse_queries
+from processors.apify.filters import Filters
+from processors.apify.queries import Rules, fingerprint, load_queries, parse_queries
 from utils.errors import UsageError
 
 FULL = """\

@@ -11,10 +11,10 @@ import pytest
 
 from processors import create
 from processors.base_processor import ProcessorConfig
+from processors.readers.collective import CollectiveFiles
 from tests.collective_server import KEY, CollectiveServer
 from tests.runs import run
 from tests.support import published_rows, tone
-from utils.collective import CollectiveFiles
 from utils.errors import Interrupted, SourceError
 from utils.rows.schema import START
 from utils.sources.hub import Patience

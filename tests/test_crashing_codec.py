@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from processors.alone import convert_alone
 from processors.base_processor import BaseProcessor
-from processors.conversion import convert_clip
 from processors.demo.mirrors import write_demo_sources
+from processors.engine.conversion import convert_clip
+from processors.engine.isolated import convert_alone
 from tests.crash.oracle import differences
 from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
@@ -216,7 +216,7 @@ def test_a_clip_comes_out_the_same_alone(clip: RawClip) -> None:
 
 def test_a_bug_of_ours_is_no_crash_of_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends with an error of Python's is told as one."""
-    monkeypatch.setattr("processors.alone._packed", lambda content, data: b"{}\n")
+    monkeypatch.setattr("processors.engine.isolated._packed", lambda content, data: b"{}\n")
 
     with pytest.raises(RuntimeError, match="KeyError"):
         convert_alone(CLIP, "S", "train", AudioOptions())

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from processors.apify_api import HOW_TO_INSTALL as HOW_TO_INSTALL_APIFY
+from processors.apify.api import HOW_TO_INSTALL as HOW_TO_INSTALL_APIFY
 from tests.renew_constraints import CONSTRAINTS
 from tests.runs import PROJECT
 from utils.audio.ffmpeg import HOW_TO_INSTALL as HOW_TO_INSTALL_AV

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from processors.apify.journal import DamagedJournal, Journal, last_line_start, line_of, read_lines
 from tests.kills import Killed, KilledAt, write_half
 from tests.small_runs import Failing, Seen, watching
 from utils.disk.durable import Effect
 from utils.errors import Stopped, TargetRefused
-from utils.journal import DamagedJournal, Journal, last_line_start, line_of, read_lines
 
 RECORDS = [{"number": number, "text": f"ประโยคที่ {number}"} for number in range(5)]
 

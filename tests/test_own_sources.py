@@ -13,8 +13,8 @@ from main import main
 from pipeline.cli import parse
 from pipeline.source_run import fingerprint
 from processors.base_processor import ProcessorConfig
-from processors.own_source import OwnSource
-from processors.sources_file import load_sources
+from processors.configured.own_source import OwnSource
+from processors.configured.sources_file import load_sources
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.hub_server import HubServer
 from tests.hub_sources import access

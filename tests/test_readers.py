@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors import parquet_reader
-from processors import tar_reader as tars
-from processors.parquet_reader import count_rows, read_parquet
-from processors.reading import file_in
-from processors.source_spec import Columns
+from processors.engine.positions import file_in
+from processors.readers import parquet as parquet_reader
+from processors.readers import tar as tars
+from processors.readers.parquet import count_rows, read_parquet
+from processors.readers.spec import Columns
 from tests.mirrors import Open, clips_of, opener
 from tests.runs import PROJECT
 from utils.errors import SourceError, UsageError

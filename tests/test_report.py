@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.layout import WIDTH, display_width
 from pipeline.report import status_report, summary
 from pipeline.source_list import source_list
-from processors.source_info import SourceInfo
+from processors.engine.source_info import SourceInfo
 from utils.dataset.state import SourceState, SplitState, State
 from utils.rows.progress import Progress
 

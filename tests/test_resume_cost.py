@@ -20,9 +20,9 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.report import summary
 from pipeline.run import RunResult, make_target, run
-from processors import tar_reader as tars
-from processors.parquet_reader import read_parquet
-from processors.source_spec import Columns
+from processors.readers import tar as tars
+from processors.readers.parquet import read_parquet
+from processors.readers.spec import Columns
 from tests.crash.oracle import differences
 from tests.hub_server import HubServer
 from tests.hub_sources import access, downloads

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processors.parquet_reader import read_parquet
-from processors.source_spec import Columns
+from processors.readers.parquet import read_parquet
+from processors.readers.spec import Columns
 from tests.hub_server import HubServer
 from tests.hub_sources import (
     ARCHIVE,

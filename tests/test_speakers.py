@@ -9,10 +9,10 @@ import pytest
 
 from processors import IN_DEMO, create
 from processors.base_processor import BaseProcessor, ProcessorConfig
-from processors.conversion import as_raw_clip, convert_clip
 from processors.demo.mirrors import write_demo_sources
-from processors.parquet_reader import read_parquet
-from processors.source_spec import Columns
+from processors.engine.conversion import as_raw_clip, convert_clip
+from processors.readers.parquet import read_parquet
+from processors.readers.spec import Columns
 from tests.mirrors import clips_of, opener
 from tests.small_runs import StopAfter, small_run
 from tests.support import published_rows, tone

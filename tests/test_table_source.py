@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from processors import contents
 from processors.base_processor import ProcessorConfig
-from processors.own_source import OwnSource
-from processors.source_info import Location, SourceInfo
-from processors.source_spec import Columns, TableSpec, matches, split_of_path
-from processors.tables import rows_of
+from processors.configured.base import contents
+from processors.configured.own_source import OwnSource
+from processors.configured.tables import rows_of
+from processors.engine.source_info import Location, SourceInfo
+from processors.readers.spec import Columns, TableSpec, matches, split_of_path
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.mirrors import clips_of, opener
 from tests.support import tone
@@ -541,8 +541,8 @@ def test_no_more_of_a_member_is_unpacked_than_it_claims() -> None:
 def test_a_clip_too_large_is_not_loaded(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reject says how large it is."""
     monkeypatch.setattr(contents, "MAX_CLIP_BYTES", 600)
-    monkeypatch.setattr("processors.tar_reader.MAX_CLIP_BYTES", 600)
-    monkeypatch.setattr("processors.reading.MAX_CLIP_BYTES", 600)
+    monkeypatch.setattr("processors.readers.tar.MAX_CLIP_BYTES", 600)
+    monkeypatch.setattr("processors.engine.positions.MAX_CLIP_BYTES", 600)
     files = {"t.tsv": b"path\ttext\na.wav\tx\n", "a.wav": bytes(5000)}
     packed = {
         "loose": files,

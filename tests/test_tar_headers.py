@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from processors.tar_headers import TarHeader
+from processors.readers.tar_headers import TarHeader
 
 LOOKED_AT = ("name", "size", "type", "linkname", "sparse")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.cli import parse
 from pipeline.options import Options
 from pipeline.source_run import fingerprint
-from processors.conversion import convert_clip
+from processors.engine.conversion import convert_clip
 from tests.small_runs import SOURCE, small_run, write_mirror
 from tests.support import published_rows, tone
 from tests.test_verify import broken, checked

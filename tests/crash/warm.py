@@ -158,7 +158,7 @@ def _import_everything() -> None:
     import main
     import pipeline.app
     import pipeline.cli
-    import processors.apify
+    import processors.apify.processor
     import processors.demo
     from processors import REGISTRY
     from utils.sources import hub

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from processors.parquet_reader import read_parquet
-from processors.source_spec import Columns
-from processors.table_reader import table_rows
-from processors.tar_reader import read_tars
+from processors.readers.parquet import read_parquet
+from processors.readers.spec import Columns
+from processors.readers.table_file import table_rows
+from processors.readers.tar import read_tars
 from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REJECTED, Target, check, ending_of_clips
 from tests.fuzz.mutate import NAMES, mutated

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from processors.parquet_reader import count_rows, read_parquet
-from processors.source_spec import Columns
-from processors.table_reader import table_rows
-from processors.tar_reader import read_tars
+from processors.readers.parquet import count_rows, read_parquet
+from processors.readers.spec import Columns
+from processors.readers.table_file import table_rows
+from processors.readers.tar import read_tars
 from tests.fuzz.archives import MemoryFiles, parquet_of, tar_of
 from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REFUSED, Broken, Target, check, ending_of_clips

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from processors.conversion import convert_clip
+from processors.engine.conversion import convert_clip
 from utils.choices import AudioOptions
 from utils.errors import IngestError, SourceError, TargetRefused, UsageError
 from utils.rows.schema import RawClip, Reject, RejectReason

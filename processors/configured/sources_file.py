@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from processors.own_source import OwnSource
-from processors.source_info import Location, SourceInfo
-from processors.source_spec import (
+from processors.configured.own_source import OwnSource
+from processors.engine.source_info import Location, SourceInfo
+from processors.readers.spec import (
     AUDIO,
     SPEAKER,
     SPLIT_NAMES,

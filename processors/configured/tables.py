@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, TypeAlias
 
-from processors.source_spec import Form
+from processors.readers.spec import Form
 from utils.errors import SourceError
 from utils.formats.tsv import MAX_LINE_BYTES, TextLines
 from utils.rows.printable import shown

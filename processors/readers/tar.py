@@ -24,7 +24,7 @@ from typing import BinaryIO, Self, TypeAlias, TypeVar, cast
 
 import xxhash
 
-from processors.reading import (
+from processors.engine.positions import (
     MAX_CLIP_BYTES,
     base_name_of,
     behind_the_end,
@@ -36,7 +36,7 @@ from processors.reading import (
     stem_of,
     too_large,
 )
-from processors.tar_headers import TarHeader
+from processors.readers.tar_headers import TarHeader
 from utils.formats.gzip_stream import GzipPlace, GzipStream, NotThere
 from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.printable import shown

@@ -8,13 +8,13 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from processors.clip_finder import without_ending
-from processors.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTables
-from processors.configured import ConfiguredSource
-from processors.contents import ClipAudio, path_of_member
-from processors.reading import behind_the_end, number_in, short_key
-from processors.source_spec import TableSpec
-from processors.tar_reader import TarGz, entering
+from processors.configured.base import ConfiguredSource
+from processors.configured.clip_finder import without_ending
+from processors.configured.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.configured.contents import ClipAudio, path_of_member
+from processors.engine.positions import behind_the_end, number_in, short_key
+from processors.readers.spec import TableSpec
+from processors.readers.tar import TarGz, entering
 from utils.formats.seek_points import SeekPoint
 from utils.rows.schema import Position, RawClip
 

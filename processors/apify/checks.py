@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from processors.apify_fold import RawContents
-from processors.apify_purchases import Ledger, Purchase
-from processors.apify_queries import Query
+from processors.apify.fold import RawContents
+from processors.apify.purchases import Ledger, Purchase
+from processors.apify.queries import Query
 from utils.errors import SourceError, UsageError
 from utils.rows.printable import shown
 

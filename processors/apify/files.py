@@ -22,9 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from processors.apify.journal import line_of, read_lines
 from utils.disk.durable import NewFile, fsync_folder, make_folder, rename, rename_aside, write_atomically
 from utils.errors import SourceError, UsageError
-from utils.journal import line_of, read_lines
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """One clip converted in a process of its own: it may crash there, and nothing else is lost.
 
-    python -m processors.alone  <  request  >  answer
+    python -m processors.engine.isolated  <  request  >  answer
 
 Both are a line of JSON, and behind it the audio's bytes.
 """
@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
-from processors.conversion import DEFAULT_TEXT, convert_clip
+from processors.engine.conversion import DEFAULT_TEXT, convert_clip
 from utils.choices import AudioOptions, TextOptions
 from utils.rows.schema import RawClip, Reject, RejectReason, Sample
 
-_PROJECT: Final = Path(__file__).parent.parent
+_PROJECT: Final = Path(__file__).parents[2]
 _NO_MEMORY: Final = 5
 
 
@@ -29,7 +29,7 @@ def convert_alone(
     fields = {"clip": {**asdict(clip), "audio": None}, "has_audio": audio is not None}
     request = {**fields, "source": source, "split": split, "options": asdict(options), "text": asdict(text)}
     done = subprocess.run(
-        [sys.executable, "-m", "processors.alone"],
+        [sys.executable, "-m", "processors.engine.isolated"],
         input=_packed(request, audio or b""),
         cwd=_PROJECT,
         capture_output=True,

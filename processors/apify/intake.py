@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from processors.apify_api import ApifyApi, Gone, RunSeen
-from processors.apify_fold import RawContents, RawRun
-from processors.apify_purchases import Purchase
-from utils.journal import Journal
+from processors.apify.api import ApifyApi, Gone, RunSeen
+from processors.apify.fold import RawContents, RawRun
+from processors.apify.journal import Journal
+from processors.apify.purchases import Purchase
 
 UNKNOWN = "UNKNOWN"
 """The status of a run that Apify does not know any more."""

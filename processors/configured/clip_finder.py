@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from processors.contents import without_archive_ending
-from processors.reading import base_name_of, ending_of
-from processors.tar_reader import AUDIO_SUFFIXES
+from processors.configured.contents import without_archive_ending
+from processors.engine.positions import base_name_of, ending_of
+from processors.readers.tar import AUDIO_SUFFIXES
 from utils.sources.table_index import TableIndex
 
 CLIPS: Final = "clips"

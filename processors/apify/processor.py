@@ -1,7 +1,7 @@
 """Apify: dialogue bought from the scrapers of apify.com, a post and its reply a row.
 
 The only source that costs money, so it is never part of `--all`, and the only one that is made while it is read:
-reading it runs the collector (`processors/apify_collector.py`), which buys what a queries file asks for, once, and
+reading it runs the collector (`processors/apify/collector.py`), which buys what a queries file asks for, once, and
 keeps all of it in `data/raw`. From there on it is like any other source: the raw items are its clips, in the order in
 which they came; each is a row, a reject with a reason, or (a post that answers nothing) not selected.
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from processors.apify_api import ApifyApi, options_from_environment
-from processors.apify_collector import Collector, CollectorOptions, CostReached
-from processors.apify_files import Folder, author_hash
-from processors.apify_fold import Folded
-from processors.apify_queries import load_queries
+from processors.apify.api import ApifyApi, options_from_environment
+from processors.apify.collector import Collector, CollectorOptions, CostReached
+from processors.apify.files import Folder, author_hash
+from processors.apify.fold import Folded
+from processors.apify.queries import load_queries
 from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.catalog import CATALOG
-from processors.reading import number_in
+from processors.engine.positions import number_in
 from utils.errors import SourceError, UsageError
 from utils.rows.printable import shown
 from utils.rows.schema import DIALOGUE, Dialogue, Position, RawClip, Reject, metadata_json

@@ -2,7 +2,7 @@
 
 actor: apidojo/tweet-scraper          # of all queries that name no other
 defaults: {min_likes: 1, language: th, max_replies_per_author: 5}
-fields: {likes: stats.likes}          # where this actor puts things; see processors/apify_fields.py
+fields: {likes: stats.likes}          # where this actor puts things; see processors/apify/fields.py
 queries:
   - name: food
     input: {searchTerms: ["อาหาร filter:replies"], maxItems: 500}
@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from processors.apify_fields import FIELD_NAMES
-from processors.apify_filters import Filters
+from processors.apify.fields import FIELD_NAMES
+from processors.apify.filters import Filters
 from utils.errors import UsageError
 from utils.formats.yaml_lines import ValuePath, line_of, parse_yaml, read_text, unknown_key
 from utils.rows.printable import shown

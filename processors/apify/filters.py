@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from processors.apify_fields import Post
+from processors.apify.fields import Post
 from utils.text.normalize import normalize_transcript
 
 

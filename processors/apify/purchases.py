@@ -19,10 +19,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from processors.apify_api import SUCCEEDED, ApifyApi, Gone, NoAnswer, RunSeen
-from processors.apify_queries import Query, canonical
+from processors.apify.api import SUCCEEDED, ApifyApi, Gone, NoAnswer, RunSeen
+from processors.apify.journal import Journal, read_lines
+from processors.apify.queries import Query, canonical
 from utils.errors import IngestError, SourceError, Stopped
-from utils.journal import Journal, read_lines
 from utils.rows.printable import shown
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from processors.apify.journal import Journal
 from utils.errors import TargetRefused
-from utils.journal import Journal
 from utils.rows.printable import shown
 
 

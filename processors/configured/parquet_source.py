@@ -4,9 +4,9 @@ import logging
 import re
 from collections.abc import Iterator
 
-from processors.configured import ConfiguredSource
-from processors.parquet_reader import count_rows, read_parquet
-from processors.source_spec import ParquetSpec, matches, split_of_path
+from processors.configured.base import ConfiguredSource
+from processors.readers.parquet import count_rows, read_parquet
+from processors.readers.spec import ParquetSpec, matches, split_of_path
 from utils.errors import SourceError
 from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip

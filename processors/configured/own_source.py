@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from processors.source_info import Location, SourceInfo
-from processors.source_spec import ParquetSpec, SourceSpec
+from processors.engine.source_info import Location, SourceInfo
+from processors.readers.spec import ParquetSpec, SourceSpec
 
 if TYPE_CHECKING:
-    from processors.configured import ConfiguredSource
+    from processors.configured.base import ConfiguredSource
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class OwnSource:
 
     def processor_class(self) -> "type[ConfiguredSource]":
         """A class as a registered source has one."""
-        from processors.parquet_source import ParquetSource  # they load Arrow
-        from processors.table_source import TableSource
+        from processors.configured.parquet_source import ParquetSource  # they load Arrow
+        from processors.configured.table_source import TableSource
 
         base: type[ConfiguredSource] = ParquetSource if isinstance(self.spec, ParquetSpec) else TableSource
         own = {"name": self.name, "info": self.info, "spec": self.spec, "location": self.location}

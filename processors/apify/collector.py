@@ -18,8 +18,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from processors.apify_api import ApifyApi, Gone
-from processors.apify_checks import (
+from processors.apify.api import ApifyApi, Gone
+from processors.apify.checks import (
     is_processed,
     refuse_lost_raw,
     refuse_open,
@@ -27,7 +27,7 @@ from processors.apify_checks import (
     shortfall,
     tell,
 )
-from processors.apify_files import (
+from processors.apify.files import (
     CHECKPOINT,
     Folder,
     OldProgress,
@@ -37,14 +37,14 @@ from processors.apify_files import (
     old_progress,
     write_checkpoint,
 )
-from processors.apify_fold import Collection, Fold, Folded, RawRun, read_contents
-from processors.apify_intake import Intake, Patience
-from processors.apify_master import Master
-from processors.apify_purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
-from processors.apify_queries import Query
+from processors.apify.fold import Collection, Fold, Folded, RawRun, read_contents
+from processors.apify.intake import Intake, Patience
+from processors.apify.journal import Journal
+from processors.apify.master import Master
+from processors.apify.purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
+from processors.apify.queries import Query
 from utils.disk.durable import sweep_temporaries
 from utils.errors import AuthenticationError, Interrupted, SourceError, Stopped, UsageError
-from utils.journal import Journal
 
 log = logging.getLogger(__name__)
 

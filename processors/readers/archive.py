@@ -11,15 +11,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processors.reading import behind_the_end, number_in
-from processors.table_reader import (
+from processors.engine.positions import behind_the_end, number_in
+from processors.readers.table_file import (
     TableLayout,
     TableRow,
     clip_of,
     durations_in,
     split_entries,
 )
-from processors.tar_reader import TarGz, audio_name, base_name, entering, is_audio
+from processors.readers.tar import TarGz, audio_name, base_name, entering, is_audio
 from utils.errors import SourceError
 from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.schema import Position, RawClip

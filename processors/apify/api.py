@@ -2,7 +2,7 @@
 
 Starting a run is buying. It is asked for once, by a client that never repeats a request by itself (as it comes, it
 repeats one four times after a 5xx or a lost answer, and each may buy): what has no clear answer is `NoAnswer`, and
-whoever asked looks whether the run is there (`processors/apify_purchases.py`). Everything else only reads, and is
+whoever asked looks whether the run is there (`processors/apify/purchases.py`). Everything else only reads, and is
 repeated by the client: five tries within some 15 seconds.
 """
 

@@ -1,6 +1,6 @@
 """Raw items -> pairs. A fold: what becomes of an item depends on the raw file before it and on nothing else.
 
-The raw file is a journal (`utils/journal.py`). Its records, in order:
+The raw file is a journal (`processors/apify/journal.py`). Its records, in order:
 
     {"collection": {"master", "rules": {query: ...}, "others": {master: bytes}, "before": {...}}}   the last one counts
     {"run", "query", "query_index", "actor", "started_at", "total"}
@@ -20,11 +20,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from processors.apify_fields import Post, post_of
-from processors.apify_filters import Pair, PairReason, language_of, pair_of, reason_against
-from processors.apify_queries import Rules
+from processors.apify.fields import Post, post_of
+from processors.apify.filters import Pair, PairReason, language_of, pair_of, reason_against
+from processors.apify.journal import Line, read_lines
+from processors.apify.queries import Rules
 from utils.errors import SourceError
-from utils.journal import Line, read_lines
 from utils.rows.printable import shown
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
-from processors.reading import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
-from processors.tar_reader import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
+from processors.engine.positions import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
+from processors.readers.tar import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
 from utils.formats.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 from utils.rows.printable import as_text, shown
 from utils.sources.source_files import SourceFiles

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.reading import (
+from processors.engine.positions import (
     MAX_CLIP_BYTES,
     MAX_TEXT_BYTES,
     base_name_of,
@@ -28,7 +28,7 @@ from processors.reading import (
     short_key,
     too_large,
 )
-from processors.source_spec import Columns, lacks_column
+from processors.readers.spec import Columns, lacks_column
 from utils.errors import SourceError
 from utils.formats.parquet_file import ParquetFile, TooMuchAtOnce
 from utils.rows.printable import shown

@@ -1,0 +1,1 @@
+"""What `BaseProcessor` runs on: reading ahead, conversion, positions. Knows no corpus."""

@@ -1,0 +1,1 @@
+"""One container format each: a position in, raw clips out. Knows no corpus."""

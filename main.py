@@ -68,8 +68,8 @@ def execute_again(
 
 def list_sources(options: "Options") -> int:
     """`--list`."""
-    from pipeline.say import say
-    from pipeline.source_list import source_list
+    from pipeline.terminal.say import say
+    from pipeline.terminal.source_list import source_list
     from processors import REGISTRY, describe
 
     own = options.own_sources
@@ -79,8 +79,8 @@ def list_sources(options: "Options") -> int:
 
 def show_version() -> int:
     """`--version`."""
-    from pipeline.say import say
-    from pipeline.version import version_text
+    from pipeline.commands.version import version_text
+    from pipeline.terminal.say import say
 
     say(version_text())
     return 0

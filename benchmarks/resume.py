@@ -83,7 +83,7 @@ from utils.process.memory import spare_pandas
 spare_pandas()
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.run import make_target, run
+from pipeline.run.run import make_target, run
 from utils.upload.split_uploader import SplitUploader
 
 stop, begun, seen = StopRequest(), time.process_time(), []

@@ -10,17 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
-from pipeline import report
-from pipeline.failures import in_words
+from pipeline.commands.prune import prune_quietly, run_prune
+from pipeline.commands.remove import run_removal
+from pipeline.commands.repair import run_repair
+from pipeline.commands.verify import run_verify
+from pipeline.explain import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
-from pipeline.logs import set_up_logging
 from pipeline.options import Command, Options
-from pipeline.prune import prune_quietly, run_prune
-from pipeline.removal import run_removal
-from pipeline.repair import run_repair
-from pipeline.run import RunResult, make_target, run
-from pipeline.say import say
-from pipeline.verify import run_verify
+from pipeline.run.run import RunResult, make_target, run
+from pipeline.terminal import report
+from pipeline.terminal.logs import set_up_logging
+from pipeline.terminal.say import say
 from processors.apify.api import tokens_in_environment
 from processors.apify.files import Folder, merge
 from processors.demo.mirrors import write_demo_sources

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import RunResult
+from pipeline.run.run import RunResult
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import INPUTS, PAIRS, QUERIES, collect, small_apify
 from tests.kills import Killed, KilledAt

@@ -100,7 +100,7 @@ OUTSIDE_THE_WRITE_LAYER = {
     "utils/disk/durable.py": "it is the layer",
     "utils/audit/repeats.py": "scratch files of --verify, in a temporary folder",
     "utils/audio/memory_file.py": "a file in memory",
-    "pipeline/logs.py": "the log, which no promise rests on",
+    "pipeline/terminal/logs.py": "the log, which no promise rests on",
     "processors/demo/mirrors.py": "the demo's made-up sources, which are made anew",
     "processors/demo/processed_voice_th.py": "the demo's made-up sources, which are made anew",
 }

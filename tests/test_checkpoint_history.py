@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.logs import set_up_logging
 from pipeline.options import Options
-from pipeline.run import archive_local
+from pipeline.run.run import archive_local
+from pipeline.terminal.logs import set_up_logging
 from tests.runs import run, run_until
 from tests.support import TonesProcessor, published_ids, tree
 from utils.checkpoint import DamagedCheckpoint, history, latest_path, load_latest, save_checkpoint, unified

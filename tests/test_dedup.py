@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.duplicates import warn_of_pairs
-from pipeline.report import summary
-from pipeline.run import RunResult
+from pipeline.run.known_clips import warn_of_pairs
+from pipeline.run.run import RunResult
+from pipeline.terminal.report import summary
 from tests.kills import Killed, KilledAt
 from tests.small_runs import SOURCE, StopAfter, small_run, watching, write_mirror
 from tests.support import tone, tree

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import soxr
 
-from pipeline.run import RunResult
+from pipeline.run.run import RunResult
 from processors.demo.voice import Samples, SyntheticVoice, wav_bytes
 from tests.kills import Killed, KilledAt
 from tests.small_runs import SOURCE, StopAfter, watching

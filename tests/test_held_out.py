@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import parse
-from pipeline.source_run import fingerprint
+from pipeline.run.source_run import fingerprint
 from tests.mirrors import Open, clips_of, opener
 from tests.small_runs import small_run
 from tests.support import published_rows, tone

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.fuzzing import campaign
 from benchmarks.fuzzing.worker import all_targets
-from pipeline.failures import in_words
+from pipeline.explain import in_words
 from processors import base_processor, describe
 from tests.fuzz import broken
 from tests.fuzz.ending import check_message

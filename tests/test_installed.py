@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app import explain
-from pipeline.version import VERSION
+from pipeline.commands.version import VERSION
 from processors.demo.mirrors import write_demo_sources
 from tests.runs import PROJECT, environment, run
 from utils.dataset.libraries import library_versions

@@ -11,7 +11,7 @@ import pytest
 
 from main import main
 from pipeline.cli import parse
-from pipeline.source_run import fingerprint
+from pipeline.run.source_run import fingerprint
 from processors.base_processor import ProcessorConfig
 from processors.configured.own_source import OwnSource
 from processors.configured.sources_file import load_sources

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import parse
+from pipeline.commands.remove import run_removal
 from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
-from pipeline.removal import run_removal
-from pipeline.run import RunResult, make_target, run
+from pipeline.run.run import RunResult, make_target, run
 from processors import describe
 from tests.damage import state_of
 from tests.hub_server import TOKEN, HubServer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.repair import run_repair
+from pipeline.commands.repair import run_repair
 from tests.damage import state_of
 from tests.pairs import PAIRS, SOURCE, register, write_pairs
 from tests.small_runs import SOURCE as SPEECH_SOURCE

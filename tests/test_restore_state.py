@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.commands.verify import run_verify
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.verify import run_verify
 from processors.demo.mirrors import write_demo_sources
 from tests.damage import change_split
 from tests.hub_server import TOKEN, HubServer

@@ -18,8 +18,8 @@ from zlib_ng import zlib_ng
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.report import summary
-from pipeline.run import RunResult, make_target, run
+from pipeline.run.run import RunResult, make_target, run
+from pipeline.terminal.report import summary
 from processors.readers import tar as tars
 from processors.readers.parquet import read_parquet
 from processors.readers.spec import Columns

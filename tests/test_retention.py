@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.commands.prune import prune_quietly, run_prune
 from pipeline.options import Options
-from pipeline.prune import prune_quietly, run_prune
 from tests.runs import run
 from tests.support import tree
 from utils.disk.durable import Effect, unwatch, watch

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.commands.prune import run_prune
+from pipeline.commands.repair import run_repair
+from pipeline.commands.verify import report
 from pipeline.interrupts import StopRequest
-from pipeline.prune import run_prune
-from pipeline.repair import run_repair
-from pipeline.report import status_report, summary
-from pipeline.run import RunResult, make_target, run
-from pipeline.verify import report
+from pipeline.run.run import RunResult, make_target, run
+from pipeline.terminal.report import status_report, summary
 from processors import create
 from processors.base_processor import ProcessorConfig
 from tests.damage import change_rows, change_split, put_state, state_of

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.options import Options
-from pipeline.source_run import fingerprint
+from pipeline.run.source_run import fingerprint
 from processors import describe
 from tests.damage import put_state, state_of
 from tests.hub_server import HubServer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.cli import parse
 from pipeline.options import Options
-from pipeline.source_run import fingerprint
+from pipeline.run.source_run import fingerprint
 from processors.engine.conversion import convert_clip
 from tests.small_runs import SOURCE, small_run, write_mirror
 from tests.support import published_rows, tone

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.run import RunResult
+from pipeline.run.run import RunResult
 from processors import describe
 from processors.demo.mirrors import write_table, write_tar_gz
 from tests.small_runs import SOURCE, small_run

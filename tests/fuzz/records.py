@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pipeline import report
+from pipeline.terminal import report
 from tests.fuzz.ending import FINE, Target, check
 from tests.fuzz.mutate import NAMES, mutated
 from tests.support import TonesProcessor, begun_state, change

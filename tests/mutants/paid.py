@@ -103,7 +103,7 @@ MUTANTS = (
         "new-collection-not-resumed",
         3,
         "A fresh start that died before its collection goes on in the old one.",
-        "pipeline/run.py",
+        "pipeline/run/run.py",
         "    return begins or (mark.exists() and mark.read_text() != target.head())\n",
         "    return begins\n",
         ("tests/test_apify_fresh.py",),

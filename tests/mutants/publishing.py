@@ -203,7 +203,7 @@ MUTANTS = (
         "checkpoint-file-believed",
         3,
         "Reading goes on where the checkpoint file of --checkpoint claims to be.",
-        "pipeline/run.py",
+        "pipeline/run/run.py",
         "        if checkpoint.samples > ours:\n",
         "        for uploader in source.uploaders.values():\n"
         "            uploader.progress = Progress({'index': ours + 1}, ours + 1, ours + 1)\n"

@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
+from pipeline.commands.verify import refuse_where_nothing_is
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.verify import refuse_where_nothing_is
 from utils.audit.findings import SHOWN
 from utils.audit.repair import Repair, plan_repair
 from utils.audit.verify_state import ranges_text

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.duplicates import dedup_of, open_judge
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.progress import SplitBar
-from pipeline.source_run import SourceRun, fingerprint, has_clips, newer_begun
+from pipeline.run.known_clips import dedup_of, open_judge
+from pipeline.run.source_run import SourceRun, fingerprint, has_clips, newer_begun
+from pipeline.terminal.progress_bar import SplitBar
 from processors import PAID, OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split

@@ -13,7 +13,7 @@ from utils.dataset.libraries import library_versions
 VERSION: Final = "0.2.0"
 
 _DISTRIBUTION: Final = "thai-audio-dataset-collection"
-_PROJECT: Final = Path(__file__).parents[1]
+_PROJECT: Final = Path(__file__).parents[2]
 
 
 def version_text() -> str:

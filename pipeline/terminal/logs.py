@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.say import hide, without_secrets
+from pipeline.terminal.say import hide, without_secrets
 
 
 class _Redact(logging.Filter):

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from pipeline.commands.verify import refuse_where_nothing_is
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.verify import refuse_where_nothing_is
 from processors import source_name
 from utils.audit.findings import SHOWN
 from utils.audit.removal import Removal, Wishes, plan_removal

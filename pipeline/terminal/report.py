@@ -9,7 +9,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.layout import WIDTH, cut_to, display_width, left_aligned, painted, painted_lines, right_aligned, wrapped
+from pipeline.terminal.layout import (
+    WIDTH,
+    cut_to,
+    display_width,
+    left_aligned,
+    painted,
+    painted_lines,
+    right_aligned,
+    wrapped,
+)
 from utils.dataset.card_text import duration_text, one_line
 from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.options import Options
-from pipeline.source_run import SourceRun, reached
+from pipeline.run.source_run import SourceRun, reached
 from processors import MADE_FROM
 from utils.audio.standardize import audio_fingerprint
 from utils.choices import DEDUP_KEY, DEFAULT_DEDUP, Dedup, begun_with

@@ -1,0 +1,1 @@
+"""One command, one file: plan, tell, act. None knows another."""

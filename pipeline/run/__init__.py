@@ -1,0 +1,1 @@
+"""Reading sources into a target. Knows no command line."""

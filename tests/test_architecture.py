@@ -1,4 +1,4 @@
-"""The floors of the house: imports point down, and what is costly to import is imported late.
+"""The law of rooms: imports point down, between the floors and between the rooms; what is costly is imported late.
 
 main -> pipeline -> processors -> utils
 """
@@ -12,28 +12,52 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-FLOORS = {
-    "utils": {"main", "pipeline", "processors", "tests"},
-    "processors": {"main", "pipeline", "tests"},
-    "pipeline": {"main", "tests"},
+HOUSE = ("utils", "processors", "pipeline")
+"""From the ground up; `main.py` is the roof."""
+
+ROOMS = {
+    "utils": (
+        ("errors", "rows", "process"),
+        ("choices", "disk"),
+        ("audio", "text", "sources"),
+        ("formats",),
+        ("dataset",),
+        ("known", "checkpoint"),
+        ("upload",),
+        ("streaming",),
+        ("audit",),
+    ),
+    "processors": (
+        ("engine",),
+        ("readers", "catalog"),
+        ("base_processor",),
+        ("configured", "apify"),
+        ("gigaspeech2", "processed_voice_th", "mozilla_cv", "lotus"),
+        ("corpora",),
+        ("",),  # the registry, in `__init__.py`
+        ("demo",),
+    ),
+    "pipeline": (
+        ("interrupts", "options", "explain", "supervisor"),
+        ("terminal",),
+        ("run", "commands"),
+        ("cli", "app"),
+    ),
 }
-"""What each floor may not import: whatever stands above it."""
-NOT_FOR_PROCESSORS = {
-    f"utils.{name}"
-    for name in (
-        "streaming",
-        "staging",
-        "targets",
-        "hub_target",
-        "publisher",
-        "shards",
-        "seen",
-        "lock",
-        "card",
-        "dedup",
-    )
+"""The rooms of each floor (folders, and files that stand alone), lowest first. A room imports rooms of lower rows."""
+
+BELOW = {
+    "processors": {
+        "utils": ("errors", "rows", "process", "choices", "disk", "audio", "text", "sources", "formats", "checkpoint")
+    },
+    "pipeline": {"utils": None, "processors": None},
 }
-"""A processor can neither upload nor remember, because it can't see who does."""
+"""What a floor may import of the floors below it; None: everything.
+
+A processor can neither upload nor remember, because it can't see who does.
+"""
+MAX_FILES = 14
+"""Of a room; with more it is two."""
 
 
 def modules(floor: str) -> list[Path]:
@@ -53,31 +77,78 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_imports_point_down(floor: str) -> None:
-    """No floor knows of the ones above it."""
-    upward = {
-        f"{path.relative_to(PROJECT)} imports {name}"
-        for path in modules(floor)
-        for name in imports(path)
-        if name.split(".")[0] in FLOORS[floor]
+def room_of(module: str) -> tuple[str, str]:
+    """(floor, room) of a module: its folder, or its own name where it stands alone."""
+    floor, _, rest = module.partition(".")
+    return floor, rest.partition(".")[0]
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a file; that of its folder for an `__init__.py`."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+ALL = {name_of(path): path for floor in HOUSE for path in modules(floor)}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of the house, or `main`, that a file imports; `from a import b` is `a.b` where that is one."""
+    found = set(imports(path))
+    return {name for name in found if name in ALL or name == "main"} - {
+        name.rpartition(".")[0] for name in found if name in ALL and name.rpartition(".")[0] in found
     }
 
-    assert modules(floor)
-    assert upward == set()
+
+def is_allowed(module: str, imported: str) -> bool:
+    """Whether the table lets the one import the other."""
+    (floor, room), (other_floor, other) = room_of(module), room_of(imported)
+    if floor != other_floor:
+        allowed = BELOW.get(floor, {}).get(other_floor, ())
+        return allowed is None or other in allowed
+    row = {name: number for number, names in enumerate(ROOMS[floor]) for name in names}
+    return room == other or row[other] < row[room]
 
 
-def test_processors_cannot_upload_or_remember() -> None:
-    """Nothing in `processors/` imports the uploader, the staging, a target or who writes to one."""
-    assert all((PROJECT / f"{name.replace('.', '/')}.py").is_file() for name in NOT_FOR_PROCESSORS)
-    forbidden = {
-        f"{path.relative_to(PROJECT)} imports {name}"
-        for path in modules("processors")
-        for name in imports(path)
-        if name in NOT_FOR_PROCESSORS
-    }
+def test_imports_follow_the_table_of_rooms() -> None:
+    """Down between the floors, down between the rooms of a floor, and a processor sees no uploader."""
+    wrong = [
+        f"{path.relative_to(PROJECT)} imports {imported}"
+        for module, path in ALL.items()
+        for imported in sorted(imported_modules(path))
+        if not is_allowed(module, imported)
+    ]
 
-    assert forbidden == set()
+    assert wrong == []
+    assert sum(len(imported_modules(path)) for path in ALL.values()) > 500
+
+
+def test_every_room_has_its_place_in_the_table() -> None:
+    """A new folder or file is placed before it is used, and none is listed that is gone."""
+    there = {room_of(module) for module in ALL}
+
+    listed = {(floor, room) for floor, rows in ROOMS.items() for names in rows for room in names}
+    assert there - {("utils", ""), ("pipeline", "")} == listed
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Also within a room: one of two that need each other can be read first."""
+    left = {module: imported_modules(path) - {module} for module, path in ALL.items()}
+    while free := {module for module, needed in left.items() if not needed & set(left)}:
+        left = {module: needed for module, needed in left.items() if module not in free}
+
+    assert sorted(left) == []
+
+
+@pytest.mark.parametrize("floor", HOUSE)
+def test_rooms_are_small_and_say_what_they_are_for(floor: str) -> None:
+    """A room's `__init__.py` has a docstring and nothing else, so that importing one module loads only that."""
+    for folder in {path.parent for path in modules(floor)}:
+        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+
+        assert len(list(folder.glob("*.py"))) - 1 <= MAX_FILES, folder
+        assert ast.get_docstring(tree), folder
+        assert folder == PROJECT / "processors" or len(tree.body) == 1, folder
 
 
 def test_utils_has_never_heard_of_a_corpus() -> None:
@@ -131,7 +202,7 @@ def test_all_writing_goes_through_one_layer() -> None:
     """What is written, renamed or deleted elsewhere, the crash tests would not know of."""
     found = [
         effect
-        for floor in FLOORS
+        for floor in HOUSE
         for path in modules(floor)
         if path.relative_to(PROJECT).as_posix() not in OUTSIDE_THE_WRITE_LAYER
         for effect in disk_effects(path)
@@ -175,7 +246,7 @@ def test_importing_the_program_writes_nothing(tmp_path: Path) -> None:
     """Importing every module makes no file and no folder, neither here nor at home."""
     names = [
         ".".join(path.relative_to(PROJECT).with_suffix("").parts)
-        for floor in FLOORS
+        for floor in HOUSE
         for path in modules(floor)
         if path.name != "__init__.py"
     ]

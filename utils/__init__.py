@@ -1,0 +1,1 @@
+"""Samples, bytes, files and targets, in rooms. Has never heard of a corpus."""

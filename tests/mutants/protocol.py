@@ -4,6 +4,7 @@ from tests.mutants.mutant import PROTOCOL, Mutant
 
 _SAME_BYTES = "tests/test_shards.py::test_same_data_same_bytes"
 _REPAIR = "tests/test_repair.py"
+_ROOMS = "tests/test_architecture.py"
 _VERIFY = "tests/test_verify.py"
 
 MUTANTS = (
@@ -188,5 +189,33 @@ MUTANTS = (
         "        if text != due:\n",
         "        if False:\n",
         (f"{_VERIFY}::test_stale_card_is_found",),
+    ),
+    Mutant(
+        "import-that-points-up",
+        PROTOCOL,
+        "A room of utils imports from one that stands on it.",
+        "utils/known/judge.py",
+        "from utils.choices import Dedup\n",
+        "from utils.choices import Dedup\nfrom utils.upload.joined_bytes import COPIED_BYTES  # noqa: F401\n",
+        (f"{_ROOMS}::test_imports_follow_the_table_of_rooms",),
+    ),
+    Mutant(
+        "processor-that-sees-an-uploader",
+        PROTOCOL,
+        "What all processors are made of imports an uploader.",
+        "processors/base_processor.py",
+        "from utils.choices import AudioOptions, TextOptions\n",
+        "from utils.choices import AudioOptions, TextOptions\nfrom utils.upload.split_uploader import SplitUploader\n",
+        (f"{_ROOMS}::test_imports_follow_the_table_of_rooms",),
+        quick=True,
+    ),
+    Mutant(
+        "imports-in-a-circle",
+        PROTOCOL,
+        "Two modules of a room import each other.",
+        "utils/rows/printable.py",
+        "from typing import Final\n",
+        "from typing import TYPE_CHECKING, Final\n\nif TYPE_CHECKING:\n    import utils.rows.checked_types\n",
+        (f"{_ROOMS}::test_no_modules_import_each_other_in_a_circle",),
     ),
 )

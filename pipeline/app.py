@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 
 _PROJECT = Path(__file__).parents[1]
 _OURS = ("main.py", "pipeline", "processors", "utils")
-"""What is ours in it: where the program is installed, other libraries lie beside."""
+"""What is ours where the program is installed: other libraries lie beside it. In a checkout, all but an environment."""
+_INSTALLED = "-packages"
+"""What the names of the folders end with that Python installs libraries into."""
 
 
 def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None = None) -> int:
@@ -73,13 +75,17 @@ def explain(error: Exception, log_dir: Path) -> int:
 
 def _where(error: BaseException) -> str:
     """The file and line of ours that an error passed last; without its words, which may hold anything."""
-    ours = [_PROJECT / name for name in _OURS]
-    frames = [
-        (path, frame.lineno)
-        for frame in extract_tb(error.__traceback__)
-        if any((path := Path(frame.filename)).is_relative_to(place) for place in ours)
-    ]
-    return f" in {frames[-1][0].relative_to(_PROJECT)}, line {frames[-1][1]}" if frames else ""
+    frames = [(frame.filename, frame.lineno) for frame in extract_tb(error.__traceback__) if _is_ours(frame.filename)]
+    return f" in {Path(frames[-1][0]).relative_to(_PROJECT)}, line {frames[-1][1]}" if frames else ""
+
+
+def _is_ours(file: str) -> bool:
+    if not Path(file).is_relative_to(_PROJECT):
+        return False
+    parts = Path(file).relative_to(_PROJECT).parts
+    if _PROJECT.name.endswith(_INSTALLED):
+        return parts[0] in _OURS
+    return not any(part.endswith(_INSTALLED) for part in parts)
 
 
 def collective_key() -> str:

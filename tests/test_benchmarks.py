@@ -5,6 +5,7 @@ How fast anything is plays no part. `benchmarks/run.py` has tests of its own: `t
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -160,6 +161,9 @@ def test_the_crash_campaign_strikes_every_schedule(place: Path) -> None:
 # --- what they need ------------------------------------------------------------------------------
 
 
+PYTHON = shlex.quote(sys.executable)
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_says_which_packages_it_lacks(name: str, place: Path) -> None:
     """One sentence with what to type, and 2, from a Python that has nothing installed."""
@@ -168,7 +172,8 @@ def test_a_benchmark_says_which_packages_it_lacks(name: str, place: Path) -> Non
     assert code == 2
     assert printed.count("\n") == 1
     assert re.search(
-        rf"{name}\.py: this Python has no [\w, -]+\. Type: \S+ -m pip install -r requirements\.txt", printed
+        rf"{name}\.py: this Python has no [\w, -]+\. Type: {re.escape(PYTHON)} -m pip install -r requirements\.txt",
+        printed,
     )
 
 
@@ -187,5 +192,5 @@ def test_only_what_is_missing_is_named(
         requirements.require("sound", "lacking")
 
     assert left.value.code == 2
-    command = f"{sys.executable} -m pip install 'no-such-package>=1,<2'"
+    command = f"{PYTHON} -m pip install 'no-such-package>=1,<2'"
     assert capsys.readouterr().err == f"{sys.argv[0]}: this Python has no no-such-package. Type: {command}\n"

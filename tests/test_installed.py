@@ -90,8 +90,9 @@ def test_version_names_what_decides_the_bytes(command: Path, tmp_path: Path) -> 
     ("place", "named"),
     [
         ("utils/text/normalize.py", "in utils/text/normalize.py, line 1"),
+        ("my_processor.py", "in my_processor.py, line 1"),
         (".venv/lib/python3.11/site-packages/utils/text.py", None),
-        ("requests/api.py", None),
+        ("/usr/lib/python3/dist-packages/requests/api.py", None),
     ],
 )
 def test_a_bug_is_not_laid_at_the_door_of_others(

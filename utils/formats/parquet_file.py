@@ -32,7 +32,8 @@ MAX_PAGE_RATIO: Final = 8
 """How far a page that is not small may unpack: sound packs to a half, text to a fifth."""
 MAX_ROWS_A_BYTE: Final = 8
 """Nulls cost nothing: without a bound a file of 200 bytes may hold a million million of them."""
-MAX_BATCH_BYTES: Final = 128 * 1000**2
+MAX_BATCH_BYTES: Final = 64 * 1000**2
+"""Of values that a dictionary repeats: whoever takes a batch makes up to four copies of them on the way."""
 ALWAYS_UNPACKED_BYTES: Final = 1000**3
 MAX_UNPACKED_RATIO: Final = 100
 """Behind its first GB a file is refused where more comes out of it: one value of a dictionary in every row, say."""
@@ -123,11 +124,13 @@ class ParquetFile:
             for batch in read(self._whole if is_whole else self._parquet):
                 given += 1
                 yield batch
+            return
         except pa.ArrowInvalid:
             if not is_whole:
                 raise
-            # A column that comes in one piece is refused in one piece: what is sound before the damage is read so.
-            yield from islice(read(self._parquet), given, None)
+        # A column that comes in one piece is refused in one piece: what is sound before the damage is read so. Not in
+        # the handler: its error holds what was read so far.
+        yield from islice(read(self._parquet), given, None)
 
     def _bounded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same, until they are more than the file can hold."""

@@ -12,7 +12,6 @@ met when it is used: then it is made anew in the middle of a run, with the ids t
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from pathlib import Path
 
 import xxhash
@@ -49,8 +48,8 @@ class SeenIds:
             raise
 
     def close(self) -> None:
-        with closing(self._db):
-            self._db.commit()
+        """Forgets what was not noted: those clips are not durable, and are read again."""
+        self._db.close()
 
     def clear(self, identity: str) -> None:
         self._identity = identity

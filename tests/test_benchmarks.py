@@ -6,14 +6,20 @@ How fast anything is plays no part. `benchmarks/run.py` has tests of its own: `t
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import requirements
+from benchmarks.sameness import comparing
+from tests.runs import copy_project
+from utils.dataset.layout import STATE_PATH
 from utils.formats.gzip_stream import SPACING_BYTES
 
 PROJECT = Path(__file__).parent.parent
@@ -31,9 +37,11 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
-def ran(place: Path, name: str, *arguments: str, flags: tuple[str, ...] = (), **environment: str) -> tuple[int, str]:
+def ran(
+    place: Path, name: str, *arguments: str, flags: tuple[str, ...] = (), project: Path = PROJECT, **environment: str
+) -> tuple[int, str]:
     """(exit code, what it printed): standard output, or else what went to standard error."""
-    command = [sys.executable, *flags, str(PROJECT / "benchmarks" / f"{name}.py"), *arguments]
+    command = [sys.executable, *flags, str(project / "benchmarks" / f"{name}.py"), *arguments]
     variables = {**os.environ, "TMPDIR": str(place), **environment}
     done = subprocess.run(command, cwd=place, env=variables, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
@@ -156,6 +164,112 @@ def test_the_crash_campaign_strikes_every_schedule(place: Path) -> None:
     assert "Schedules: 4, of which 4 were struck; failures: 0." in printed
     assert re.search(r"^\| repair, folder \| [1-9]\d* \| 0 \| 4 \| 0 \|$", printed, re.MULTILINE)
     assert list(place.iterdir()) == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with this tree in it: the tag `as-it-is`, and on top of it `other-words`, with another card."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    folder = copy_project(tmp_path / "repository")
+    for name in ("benchmarks", "tests"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy(PROJECT / name, folder)
+    git(folder, "init", "--quiet")
+    commit(folder, "as-it-is")
+    words = folder / "utils/dataset/card_text.py"
+    words.write_text(words.read_text(encoding="utf-8").replace("brought to one form", "in one form"), encoding="utf-8")
+    commit(folder, "other-words")
+    return folder
+
+
+def commit(folder: Path, tag: str) -> None:
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=me", "-c", "user.email=me@localhost", "commit", "--quiet", "--message", tag)
+    git(folder, "tag", tag)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True)  # noqa: S607
+
+
+def test_same_bytes_proves_that_a_refactoring_changes_nothing(place: Path, repository: Path) -> None:
+    """A run that one commit began, and another one resumes after a kill, ends at the same files. Nothing stays."""
+    row = "own source, folder, handed over"
+    code, printed = ran(place, "same_bytes", "as-it-is", "as-it-is", "--only", row, project=repository)
+
+    assert code == 0, printed
+    assert printed.endswith("\nAll equal.\n")
+    (compared,) = table("\n".join(line for line in printed.splitlines() if line.startswith("|")))
+    assert compared.pop("files compared") == "21"
+    assert list(compared.values()) == ["own source", "folder", "handed over", "yes"]
+    assert list(place.iterdir()) == []
+    assert not list(repository.glob(".git/worktrees/*"))
+
+
+def test_same_bytes_names_the_file_that_differs(place: Path, repository: Path) -> None:
+    """Two words less in the card, which is HEAD's: exit 1, the card, and its words; all other files are equal."""
+    code, printed = ran(place, "same_bytes", "as-it-is", "--only", "own source, Hub, undisturbed", project=repository)
+
+    assert code == 1
+    assert "| own source | Hub | undisturbed | 20 | no: README.md |\n" in printed
+    (told,) = re.findall(r"^  (.*)", printed, re.MULTILINE)
+    assert re.fullmatch(r"README\.md \(CHANGED\): line \d+: '.*brought to one.*' is now '.*in one form.*'", told)
+    assert list(place.iterdir()) == []
+
+
+def test_same_bytes_refuses_what_is_no_commit(place: Path, repository: Path) -> None:
+    """A mistyped name is told, with 2, before anything runs."""
+    code, printed = ran(place, "same_bytes", "as-it-was", project=repository)
+
+    assert code == 2
+    assert "git knows no commit as-it-was in" in printed
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "told"),
+    [
+        ("README.md", b"one\ntwo\n", b"one\n2\n", "line 2: 'two' is now '2'"),
+        (STATE_PATH, b'{\n  "next_id": 1\n}', b'{\n  "next_id": 2\n}', "key next_id: '1' is now '2'"),
+        (STATE_PATH, b'{\n  "holes": [],\n  "next_id": 1\n}', b'{\n  "next_id": 1\n}', "key holes: only BASE has it"),
+        (
+            STATE_PATH,
+            b'{\n  "a": 1,\n  "b": 1\n}',
+            b'{\n  "b": 1,\n  "a": 1\n}',
+            "the same content in another form: the order of its keys, or spaces",
+        ),
+        (STATE_PATH, b'{\n  "run_id": "a",\n  "b": 1\n}', b'{\n  "run_id": "b",\n  "b": 1\n}', None),
+        (".ingest/removed.json", b'{"key": "a"}', b'{"key": "b"}', "key key: 'a' is now 'b'"),
+        (".ingest/dedup/train/A-00000.arrow", b"abc", b"abd", "some of its 3 bytes"),
+        ("data/train/A-00000.parquet", b"", None, "is missing"),
+        ("data/train/A-00001.parquet", None, b"", "should not be there"),
+    ],
+)
+def test_same_bytes_tells_what_differs(
+    tmp_path: Path, path: str, before: bytes | None, after: bytes | None, told: str | None
+) -> None:
+    """As closely as a file's form allows; of a state not what belongs to its run."""
+    files: list[dict[str, Path]] = [{}, {}]
+    for number, content in enumerate((before, after)):
+        if content is not None:
+            files[number][path] = tmp_path / str(number)
+            files[number][path].write_bytes(content)
+
+    assert comparing.differences(*files) == ({} if told is None else {path: told})
+
+
+def test_same_bytes_tells_which_cell_or_metadata_of_a_shard_differs(tmp_path: Path) -> None:
+    """Rows in another order, and rows that are the same in a file that says something else of them."""
+    rows, path = pa.table({"ID": ["S1", "S2"]}), "data/train/A-00000.parquet"
+    other = {"order": rows.take([1, 0]), "words": rows.replace_schema_metadata({"about": "clips"})}
+    for name, content in {"rows": rows, **other}.items():
+        pq.write_table(content, tmp_path / name)
+
+    found = {name: comparing.differences({path: tmp_path / "rows"}, {path: tmp_path / name})[path] for name in other}
+
+    assert found["order"] == "column ID, row 0: 'S1' is now 'S2'"
+    assert found["words"].startswith("metadata about: ")
 
 
 # --- what they need ------------------------------------------------------------------------------

@@ -189,11 +189,16 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="--sample, but N (5) of each source: a fifth to each evaluation split, the rest to train",
     )
+    _add_what_is_taken(group)
+    _add_bounds(group)
+
+
+def _add_what_is_taken(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--source-option",
         action="append",
         default=[],
-        metavar="NAME.DEDUP_KEY=VALUE",
+        metavar="NAME.KEY=VALUE",
         help="an option of one source, such as GigaSpeech2.transcripts=raw",
     )
     group.add_argument(
@@ -214,6 +219,9 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help="publish these sources to a public repo although their terms restrict that",
     )
+
+
+def _add_bounds(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--max-cache-gb",
         type=_positive_float,
@@ -352,30 +360,50 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
         )
         if flag
     ]
-    if len(asked) > 1:
-        raise UsageError(
+    command = asked[0] if asked else Command.RUN
+    _refuse(
+        (
+            len(asked) > 1,
             "--list, --version, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are "
-            "commands of their own: give one of them."
-        )
-    if asked and (given.fresh or given.append):
-        raise UsageError(f"--{asked[0].value} is a command of its own: leave out --fresh and --append.")
-    if (given.deep or given.json) and not given.verify:
-        raise UsageError("--deep and --json belong to --verify.")
-    if given.dry_run and not (asked and asked[0] in (Command.REPAIR, Command.REMOVE, Command.PRUNE)):
-        raise UsageError("--dry-run belongs to --repair, --remove ... or --prune.")
-    if asked == [Command.REMOVE] and (given.names or given.all):
-        raise UsageError(
-            "--remove takes one name each time (--remove A --remove B), and nothing is named beside it. Nothing was "
-            "changed."
-        )
-    for speaker in given.remove_speaker:
-        if not speaker.strip():
-            raise UsageError("--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...")
-    if given.same_audio and not given.repair:
-        raise UsageError("--same-audio belongs to --repair.")
+            "commands of their own: give one of them.",
+        ),
+        (
+            asked and (given.fresh or given.append),
+            f"--{command.value} is a command of its own: leave out --fresh and --append.",
+        ),
+    )
+    _check_options_of_commands(given, command)
     if buying := _paid_options(given):
         _check_buying(given, bool(asked), next(iter(buying)), own)
-    return asked[0] if asked else Command.RUN
+    return command
+
+
+def _refuse(*cases: tuple[object, str]) -> None:
+    """UsageError with the words of the first case that is true."""
+    for is_so, words in cases:
+        if is_so:
+            raise UsageError(words)
+
+
+def _check_options_of_commands(given: argparse.Namespace, command: Command) -> None:
+    """UsageError for an option that belongs to another command than the one that was given."""
+    _refuse(
+        ((given.deep or given.json) and not given.verify, "--deep and --json belong to --verify."),
+        (
+            given.dry_run and command not in (Command.REPAIR, Command.REMOVE, Command.PRUNE),
+            "--dry-run belongs to --repair, --remove ... or --prune.",
+        ),
+        (
+            command is Command.REMOVE and (given.names or given.all),
+            "--remove takes one name each time (--remove A --remove B), and nothing is named beside it. Nothing was "
+            "changed.",
+        ),
+        (
+            not all(speaker.strip() for speaker in given.remove_speaker),
+            "--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...",
+        ),
+        (given.same_audio and not given.repair, "--same-audio belongs to --repair."),
+    )
 
 
 def _paid_options(given: argparse.Namespace) -> dict[str, str]:
@@ -408,34 +436,49 @@ def _check_buying(given: argparse.Namespace, is_command: bool, first: str, own: 
 
 
 def _check_run(given: argparse.Namespace, own: OwnSources) -> None:
-    if given.fresh == given.append:
-        raise UsageError("Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).")
-    if given.all and given.names:
-        raise UsageError("Give --all or the names of sources, not both.")
-    if not given.all and not given.names:
-        raise UsageError(f"Which sources? Give --all, or names: {', '.join([*REGISTRY, *own])}.")
-    if given.resume and given.checkpoint:
-        raise UsageError("--resume and --checkpoint are two ways to go on: give one of them.")
-    if given.demo and given.source_dir:
-        raise UsageError("--demo makes its own --source-dir: give one of them.")
-    if given.private and not given.hf_repo:
-        raise UsageError("--private is about a repo on the Hub: name it with --hf-repo.")
-    if given.verbose and given.quiet:
-        raise UsageError("Give --verbose or --quiet, not both.")
-    if given.checkpoint and not given.checkpoint.is_file():
-        raise UsageError(f"There is no checkpoint file {given.checkpoint}. Nothing was changed.")
-    named = [source_name(name, own) for name in given.names]
-    if given.demo and (without := [name for name in named if name not in (*IN_DEMO, *PAID)]):
-        raise UsageError(f"--demo has no {', '.join(without)}: it makes up {', '.join(IN_DEMO)}.")
-    if any(name in PAID for name in named):
-        if given.queries is None:
-            raise UsageError(
-                "Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml."
-            )
-        if given.demo:
-            raise UsageError("--demo costs nothing, so it has no Apify: leave out one of them.")
-    if given.source_dir and not given.source_dir.is_dir():
-        raise UsageError(f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.")
+    _refuse(
+        (
+            given.fresh == given.append,
+            "Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).",
+        ),
+        (given.all and given.names, "Give --all or the names of sources, not both."),
+        (
+            not given.all and not given.names,
+            f"Which sources? Give --all, or names: {', '.join([*REGISTRY, *own])}.",
+        ),
+        (given.resume and given.checkpoint, "--resume and --checkpoint are two ways to go on: give one of them."),
+        (given.demo and given.source_dir, "--demo makes its own --source-dir: give one of them."),
+        (given.private and not given.hf_repo, "--private is about a repo on the Hub: name it with --hf-repo."),
+        (given.verbose and given.quiet, "Give --verbose or --quiet, not both."),
+        (
+            given.checkpoint and not given.checkpoint.is_file(),
+            f"There is no checkpoint file {given.checkpoint}. Nothing was changed.",
+        ),
+    )
+    _check_named_sources(given, [source_name(name, own) for name in given.names])
+    _refuse(
+        (
+            given.source_dir and not given.source_dir.is_dir(),
+            f"There is no folder {given.source_dir} (--source-dir). Nothing was changed.",
+        )
+    )
+
+
+def _check_named_sources(given: argparse.Namespace, named: Sequence[str]) -> None:
+    """UsageError where the demo has no such source, or a paid one lacks what it needs."""
+    not_in_demo = [name for name in named if name not in (*IN_DEMO, *PAID)]
+    is_paid = any(name in PAID for name in named)
+    _refuse(
+        (
+            given.demo and not_in_demo,
+            f"--demo has no {', '.join(not_in_demo)}: it makes up {', '.join(IN_DEMO)}.",
+        ),
+        (
+            is_paid and given.queries is None,
+            "Apify needs to know what to buy. Nothing was bought. Name a file: --queries queries.yaml.",
+        ),
+        (is_paid and given.demo, "--demo costs nothing, so it has no Apify: leave out one of them."),
+    )
 
 
 def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Options:
@@ -519,7 +562,7 @@ def _source_options(given: list[str], own: OwnSources) -> dict[str, dict[str, st
     for text in given:
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", text)
         if not match:
-            raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.DEDUP_KEY=VALUE.")
+            raise UsageError(f"--source-option {json.dumps(text)} is not of the form NAME.KEY=VALUE.")
         source, key, value = source_name(match[1], own), match[2], match[3]
         its_own = {} if source in own else REGISTRY[source].options
         if value not in its_own.get(key, ()):

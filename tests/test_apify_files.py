@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from processors.apify.collector import Collector
-from processors.apify.files import Folder, merge, rebuild_checkpoint
+from processors.apify.files import Folder, merge
 from processors.apify.journal import Journal, line_of
 from tests.apify_server import TOKEN, ApifyServer
 from tests.apify_support import (
@@ -322,15 +322,3 @@ def test_damaged_checkpoint_decides_nothing(tmp_path: Path, apify: ApifyServer, 
 
     assert {**checkpoint(tmp_path), "timestamp": ""} == {**shown, "timestamp": ""}
     assert is_right(tmp_path, apify)
-
-
-def test_checkpoint_is_rebuilt_from_the_master_alone(tmp_path: Path, apify: ApifyServer) -> None:
-    """What tools read from it: queries, authors, pairs."""
-    collect(tmp_path, apify)
-    shown = checkpoint(tmp_path)
-    (tmp_path / "collection_checkpoint.json").unlink()
-
-    rebuild_checkpoint(Folder(tmp_path), only(tmp_path, "training_data_master_*.jsonl"))
-
-    told = ("query_index", "processed_queries", "author_counts", "total_flushed_to_master", "master_data_file")
-    assert {name: checkpoint(tmp_path)[name] for name in told} == {name: shown[name] for name in told}

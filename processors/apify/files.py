@@ -15,7 +15,6 @@ import json
 import logging
 import re
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -234,23 +233,6 @@ def write_checkpoint(folder: Folder, content: Mapping[str, Any]) -> None:
     if old_progress(folder) != OldProgress():
         rename_aside(folder.checkpoint, folder.path / "collection_checkpoint_before.json")
     write_atomically(folder.checkpoint, json.dumps(content, ensure_ascii=True, indent=1).encode() + b"\n")
-
-
-def rebuild_checkpoint(folder: Folder, master: Path) -> dict[str, Any]:
-    """Make the checkpoint from a master alone: what it says of queries, authors and pairs. Returns what it wrote."""
-    authors: Counter[str] = Counter()
-    queries: dict[str, None] = {}
-    pairs = 0
-    for line in read_lines(master):
-        pairs += 1
-        if author := str(line.record.get("author") or ""):
-            authors[author] += 1
-        if query := str(line.record.get("query") or ""):
-            queries[query] = None
-    raw = max((path.name for path in folder.raws()), default="")
-    content = {**checkpoint_content(master.name, raw, queries, authors, pairs), "rebuilt_from": master.name}
-    write_checkpoint(folder, content)
-    return content
 
 
 def merge(masters: Iterable[Path], out: Path) -> int:

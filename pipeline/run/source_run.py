@@ -176,15 +176,13 @@ class SourceRun:
         published = state.sources.get(self.name)
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         self._has_nothing = staged is None and (published is None or not has_clips(published))
-        pinned = published.revision if published else staged.revision if staged else None
+        begun = published or staged
+        pinned = begun.revision if begun else None
         if published and self._has_nothing and published.fingerprint != ours and published.row_schema is rows:
             published = None  # declared anew: what kept it from being read may have been its definition
-        begun_with = published.fingerprint if published else staged.fingerprint if staged else ours
-        refuse_other_fingerprint(self.name, ours, begun_with)
-        if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
-            self._open(staged.revision if staged and self._options.resume else None)
-        else:
-            self._open_pinned(pinned)
+        if begun := published or staged:
+            refuse_other_fingerprint(self.name, ours, begun.fingerprint)
+        self._open_begun(published, staged, pinned)
         if published is None:
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}
@@ -192,6 +190,13 @@ class SourceRun:
             self._publisher.declare(self.name, declared)
         elif self.processor.revision != published.revision:
             self._declare_newer(published)
+
+    def _open_begun(self, published: SourceState | None, staged: StagingKey | None, pinned: str | None) -> None:
+        """Open the revision to read: of a source that was finished, the newest one, unless a newer one was begun."""
+        if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
+            self._open(staged.revision if staged and self._options.resume else None)
+        else:
+            self._open_pinned(pinned)
 
     def _open_pinned(self, revision: str | None) -> None:
         """Open the revision that was begun; of a mirror, which keeps no old ones, what is there now."""

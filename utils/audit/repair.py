@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from utils.audit.rewrite import Rewriter, WrittenShard
+from utils.audit.rewrite import Figures, Rewriter, WrittenShard
 from utils.audit.scan import Scan, Scanner
 from utils.audit.verify_rows import SPLITS_OF_OTHERS, split_of
 from utils.audit.verify_state import kept_in_all, split_books, subtract
@@ -129,18 +129,9 @@ def _adopt(
     found = scanner.scan(paths, 1, same_audio=same_audio, suspects=set())
     (form,) = found.forms if len(found.forms) == 1 else [(0, 0)]
     state = replace(begun, sample_rate_hz=form[0] if form[1] == 1 else None)
-    draft, splits, holes = _Draft(), {}, _vanished(found)
+    draft, holes = _Draft(), _vanished(found)
     rewriter = Rewriter(scanner, found, scratch / "built", state.sample_rate_hz)
-    gone: list[Range] = []
-    for split in SPLITS:
-        files = [number for number, path in enumerate(paths) if _split(path) == split]
-        if not files:
-            continue
-        shards = rewriter.write_all(files, StreamingUploader.SOURCE, split, LIMITS)
-        lost = _lost_here(found, files, gone, holes)
-        splits[split] = _adopted_split(shards, sum(last - first + 1 for first, last in lost))
-        gone = list(merge_ranges([*gone, *lost]))
-        _take(draft, shards, split)
+    splits = _adopted_splits(found, rewriter, draft, holes)
     source = SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES, splits=splits)
     ids = merge_ranges([ids for books in splits.values() for ids in books.ids])
     highest = max((last for _, last in (*ids, *holes)), default=0)
@@ -182,6 +173,22 @@ def _lost_here(found: Scan, files: list[int], gone: list[Range], holes: list[Ran
     mine = {split_of(found.paths[file]) for file in files}
     before = merge_ranges(ids for split in mine for ids in found.old_ids[split].ranges)
     return subtract(subtract(before, subtract(before, holes)), gone)
+
+
+def _adopted_splits(found: Scan, rewriter: Rewriter, draft: _Draft, holes: list[Range]) -> dict[str, SplitState]:
+    """The books of each split; its rows are written again, into `draft`."""
+    splits: dict[str, SplitState] = {}
+    gone: list[Range] = []
+    for split in SPLITS:
+        files = [number for number, path in enumerate(found.paths) if _split(path) == split]
+        if not files:
+            continue
+        shards = rewriter.write_all(files, StreamingUploader.SOURCE, split, LIMITS)
+        lost = _lost_here(found, files, gone, holes)
+        splits[split] = _adopted_split(shards, sum(last - first + 1 for first, last in lost))
+        gone = list(merge_ranges([*gone, *lost]))
+        _take(draft, shards, split)
+    return splits
 
 
 def _adopted_split(shards: list[WrittenShard], lost: int) -> SplitState:
@@ -290,19 +297,18 @@ class _Mending:
         figures = {path: rewriter.figures(number) for number, path in enumerate(found.paths)}
         for source, split, books in _books_of_speech(self.state):
             paths = [_shard(source, split, at) for at in range(books.parts)]
-            mine = [figures[path] for path in paths if path in figures]
-            more = [extra[source, split]] if (source, split) in extra else []
-            sized = [*paths, *(_shard(source, split, books.parts) for _ in more)]
+            mine: list[Figures] = [figures[path] for path in paths if path in figures]
+            if (source, split) in extra:
+                mine.append(extra[source, split])
+                paths.append(_shard(source, split, books.parts))
             mended = replace(
                 books,
-                parts=books.parts + len(more),
-                published=sum(one.rows for one in (*mine, *more)),
-                ids=self.state.sources[source].ids_named(split, (ids for one in (*mine, *more) for ids in one.ids)),
-                duration_s=round(sum(one.duration_s for one in (*mine, *more)), 6),
-                size_bytes=sum(draft.records[path].size_bytes for path in sized if path in draft.records),
+                parts=len(paths),
+                published=sum(one.rows for one in mine),
+                ids=self.state.sources[source].ids_named(split, (ids for one in mine for ids in one.ids)),
+                duration_s=_duration_s(mine, books.duration_s),
+                size_bytes=sum(draft.records[path].size_bytes for path in paths if path in draft.records),
             )
-            if abs(mended.duration_s - books.duration_s) < 0.001:
-                mended = replace(mended, duration_s=books.duration_s)  # summed in another order
             state = state.with_split(source, split, mended)
         ranges = [*(books.ids for _, _, books in _books_of_speech(state)), *(shard.ids for shard in extra.values())]
         highest = max((last for ids in ranges for _, last in ids), default=0)
@@ -384,3 +390,9 @@ def _change(message: str, state: State, draft: _Draft, removed: tuple[str, ...])
 
 def _count(ranges: Iterable[Range]) -> int:
     return sum(last - first + 1 for first, last in ranges)
+
+
+def _duration_s(shards: Iterable[Figures], before: float) -> float:
+    """The seconds of these shards; as they were `before` where only the order of the sum is another."""
+    summed = round(sum(shard.duration_s for shard in shards), 6)
+    return before if abs(summed - before) < 0.001 else summed

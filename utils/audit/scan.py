@@ -7,7 +7,7 @@ bytes.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,22 +94,10 @@ class Scanner:
         indexes = {name: HashIndex(self._scratch / name) for name in ("source", "id", "audio", "ids", "source-ids")}
         for file, path in enumerate(paths):
             self._scan_file(found, indexes, file, path, path in suspects)
-        for name in ("source", "id", *(["audio"] if same_audio else [])):
-            for places in indexes[name].repeats():
-                found.dropped.update([place for place in places if place not in found.dropped][1:])
+        _drop_copies(found, [indexes[name] for name in ("source", "id", *(["audio"] if same_audio else []))])
         for places in indexes["source-ids"].repeats():
             found.unsettled += max(0, sum(place not in found.dropped for place in places) - 1)
-        clashes = {
-            place
-            for places in indexes["ids"].repeats()
-            for place in [place for place in places if place not in found.dropped][1:]
-        }
-        highest = max((ids.ranges[-1][1] for ids in found.old_ids.values() if ids.ranges), default=0)
-        without_id = {place for place in found.renamed if place not in found.dropped}
-        found.renamed = {
-            place: id_of(number)
-            for number, place in enumerate(sorted(clashes | without_id), start=max(next_id, highest + 1))
-        }
+        _rename_clashes(found, indexes["ids"], next_id)
         for file, path in enumerate(paths):
             for number, row in self.rows_of(path, ["ID"]):
                 if row.get("ID") and (file, number) not in found.dropped and (file, number) not in found.renamed:
@@ -187,3 +175,21 @@ def _unreadable(path: str, error: BaseException) -> TargetRefused:
         "changed: what can't be read can't be mended. Put the file back (from the target's history or a backup), then "
         "repeat this."
     )
+
+
+def _drop_copies(found: Scan, indexes: Iterable[HashIndex]) -> None:
+    """Of rows that are the same by one of the indexes the first stays."""
+    for index in indexes:
+        for places in index.repeats():
+            found.dropped.update([place for place in places if place not in found.dropped][1:])
+
+
+def _rename_clashes(found: Scan, by_id: HashIndex, next_id: int) -> None:
+    """Rows that stay, but have no ID or that of another row, get new ones: above all that there are."""
+    clashes = {
+        place for places in by_id.repeats() for place in [place for place in places if place not in found.dropped][1:]
+    }
+    highest = max((ids.ranges[-1][1] for ids in found.old_ids.values() if ids.ranges), default=0)
+    without_id = {place for place in found.renamed if place not in found.dropped}
+    numbered = enumerate(sorted(clashes | without_id), start=max(next_id, highest + 1))
+    found.renamed = {place: id_of(number) for number, place in numbered}

@@ -177,13 +177,20 @@ class StateChecks:
                 ("bytes", books.size_bytes, sum(sizes[facts.path] for facts in mine)),
                 ("seconds", books.duration_s, sum(facts.duration_s for facts in mine)),
             ]
-            for what, told, found in figures:
-                self.counts.checked += 1
-                if abs(told - found) > (_DURATION_TOLERANCE_S if what == "seconds" else 0):
-                    self.counts.offend(f"{source}/{split}: {told:,} {what} by the state, {found:,} in its files")
+            self._check_figures(f"{source}/{split}", figures)
             self._check_ids_of_split(f"{source}/{split}", self.state.sources[source], split, mine)
         self._check_removed(self.state)
-        for facts in (*shards, *rejects):
+        self._check_rows_by_the_ledger([*shards, *rejects])
+
+    def _check_figures(self, name: str, figures: Iterable[tuple[str, float, float]]) -> None:
+        """Each is (what is counted, by the state, in the files)."""
+        for what, told, found in figures:
+            self.counts.checked += 1
+            if abs(told - found) > (_DURATION_TOLERANCE_S if what == "seconds" else 0):
+                self.counts.offend(f"{name}: {told:,} {what} by the state, {found:,} in its files")
+
+    def _check_rows_by_the_ledger(self, files: Iterable[FileFacts]) -> None:
+        for facts in files:
             record = (self.records or {}).get(facts.path)
             if record and facts.is_readable and record.rows != facts.rows:
                 self.counts.offend(f"{facts.path}: {record.rows:,} rows by the ledger, {facts.rows:,} in it")

@@ -31,7 +31,7 @@ from utils.process.in_flight import InFlight
 from utils.sources import hub
 from utils.sources.source_files import clear_cache
 from utils.sources.table_index import clear_indexes
-from utils.upload.staging import Segment, read_segments
+from utils.upload.segments import Segment, read_segments
 
 log = logging.getLogger(__name__)
 

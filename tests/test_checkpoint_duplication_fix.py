@@ -10,8 +10,8 @@ import pytest
 
 from tests.hub_server import TOKEN, HubServer
 from tests.support import published_ids, sample
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
-from utils.dataset.target import LocalTarget
 from utils.errors import Stopped, UsageError
 from utils.streaming import StreamingUploader
 from utils.upload.upload_checkpoint import load_uploaded

@@ -18,7 +18,8 @@ from processors.mozilla_cv import MozillaCommonVoiceProcessor
 from tests.corpus_mirrors import write_files
 from tests.mirrors import Open, clips_of, opener
 from tests.test_common_voice import CV_HEADER, RELEASE, as_archive
-from utils.dataset.target import Change, LocalTarget, Snapshot
+from utils.dataset.folder import LocalTarget
+from utils.dataset.target import Change, Snapshot
 from utils.rows.progress import Progress
 from utils.rows.schema import RawClip
 from utils.sources import clip_spool

@@ -27,7 +27,7 @@ from tests.two_sources import (
 )
 from utils.audit.verify import verify
 from utils.choices import Dedup
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 from utils.errors import Stopped, TargetRefused
 from utils.known.clips import ClipIndex, Entry, Reached
 from utils.rows.schema import DUPLICATE_OF_TRAIN

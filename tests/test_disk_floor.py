@@ -10,7 +10,8 @@ import pytest
 from pipeline.cli import parse
 from tests.runs import run
 from tests.support import begun_state, published_ids, steps, tree
-from utils.dataset.target import Change, LocalTarget
+from utils.dataset.folder import LocalTarget
+from utils.dataset.target import Change
 from utils.disk.free_space import DEFAULT_FLOOR_GB, GB, DiskFloor, default_floor_bytes
 from utils.errors import Stopped
 from utils.upload.cutting import ShardLimits
@@ -164,7 +165,7 @@ def test_no_segment_is_begun_below_the_floor(tmp_path: Path) -> None:
 
 def test_what_is_written_ahead_waits_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips are taken, and made durable, all the same: the run stops with nothing of them lost, and no shard begun."""
-    monkeypatch.setattr("utils.upload.staging.BATCH_ROWS", 2)
+    monkeypatch.setattr("utils.upload.segments.BATCH_ROWS", 2)
     uploader = opened(tmp_path, Filling(2))
     for step in steps("kkkkk"):
         uploader.add_step(step)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.small_runs import KEPT, Failing, Seen, small_run, watching, write_mirror
 from tests.support import published_ids, sample
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 from utils.disk.durable import (
     BUFFER_BYTES,
     NewFile,
@@ -22,7 +22,7 @@ from utils.disk.durable import (
     write_atomically,
 )
 from utils.streaming import StreamingUploader
-from utils.upload.staging import read_segments
+from utils.upload.segments import read_segments
 from utils.upload.upload_checkpoint import load_uploaded
 
 # --- the layer -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tests.runs import PROJECT
 from tests.small_runs import SOURCE, small_run, write_mirror
 from tests.support import TonesProcessor, tone, tree
 from utils.audit.verify import verify
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 from utils.errors import UsageError
 from utils.rows.schema import AUDIO_TYPE
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import sample
+from utils.dataset.folder import LocalTarget
 from utils.dataset.layout import LEDGER_PATH
 from utils.dataset.ledger import Ledger
 from utils.dataset.state import State
-from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused
 from utils.streaming import StreamingUploader
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import begun_state, change, tree
+from utils.dataset.folder import LocalTarget
 from utils.dataset.layout import CARD_PATH, STATE_PATH
 from utils.dataset.state import State
-from utils.dataset.target import Change, LocalTarget, Snapshot, published_files
+from utils.dataset.target import Change, Snapshot, published_files
 from utils.errors import TargetMoved, TargetRefused
 from utils.upload.publisher import open_publisher
 

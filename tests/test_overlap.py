@@ -11,7 +11,7 @@ from tests.small_runs import SOURCE, StopWhen, ids_of, small_run, watching, writ
 from tests.support import tree
 from utils.disk.durable import Effect
 from utils.errors import Stopped
-from utils.upload.staging import Segment
+from utils.upload.segments import Segment
 
 CLIPS = {"train": range(40), "validation": range(50, 53), "test": range(60, 64)}
 
@@ -38,7 +38,7 @@ def machine(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that rows come to their shard from memory while their segment is still open."""
-    monkeypatch.setattr("utils.upload.staging.BATCH_ROWS", 3)
+    monkeypatch.setattr("utils.upload.segments.BATCH_ROWS", 3)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

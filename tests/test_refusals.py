@@ -15,7 +15,7 @@ from processors.demo.mirrors import write_demo_sources
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, run_until, start
 from tests.support import published_ids, published_rows, tree
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 
 REPO = "me/thai-voice"
 

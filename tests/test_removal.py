@@ -22,9 +22,9 @@ from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, sma
 from tests.support import published_ids, published_rows, sample, tone, tree
 from tests.test_verify import broken, checked
 from utils.audit.verify import verify
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import REMOVED_PATH
-from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused, UsageError
 from utils.known.removals import RemovedList
 from utils.rows.schema import SPLITS, speaker_id

@@ -22,11 +22,11 @@ from tests.test_verify import broken, checked
 from utils.audit.repair import plan_repair
 from utils.audit.verify import verify
 from utils.audit.verify_state import subtract
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, LEDGER_PATH
 from utils.dataset.ledger import Ledger
 from utils.dataset.state import SplitState
-from utils.dataset.target import LocalTarget
 from utils.errors import TargetMoved, TargetRefused
 from utils.rows.ids import Range
 from utils.rows.schema import AUDIO_TYPE

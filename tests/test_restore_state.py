@@ -22,10 +22,11 @@ from tests.runs import environment, run
 from tests.support import tree
 from utils.audit.restore import LOOKED_AT, how_to_restore
 from utils.audit.verify import verify
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import LEDGER_PATH, PREVIOUS_STATE_PATH, STATE_PATH
 from utils.dataset.state import State
-from utils.dataset.target import LocalTarget, Revision, Snapshot
+from utils.dataset.target import Revision, Snapshot
 from utils.rows.sealed_json import json_with_checksum
 
 REPO = "me/thai-voice"

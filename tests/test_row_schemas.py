@@ -36,10 +36,11 @@ from utils.audit.findings import NOT_SOUND
 from utils.audit.verify import verify
 from utils.choices import AudioOptions
 from utils.dataset.card import render_card
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, DATA_FOLDERS
 from utils.dataset.state import DamagedState, SourceState, SplitState, State
-from utils.dataset.target import LocalTarget, Target
+from utils.dataset.target import Target
 from utils.errors import TargetRefused
 from utils.rows.ids import IdSet
 from utils.rows.progress import Progress

@@ -15,15 +15,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import row, steps
+from utils.dataset.folder import LocalTarget
 from utils.dataset.state import SourceState, SplitState, State
-from utils.dataset.target import LocalTarget
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import REJECTED_SCHEMA, published_schema
 from utils.streaming import StreamingUploader
 from utils.upload.cutting import ShardLimits, begin_shard, build_part, next_cut
 from utils.upload.next_shard import NextShard
+from utils.upload.segments import BATCH_ROWS, Segment, StagingKey
 from utils.upload.shard_writer import ShardWriter
-from utils.upload.staging import BATCH_ROWS, Segment, Staging, StagingKey
+from utils.upload.staging import Staging
 
 KEY = StagingKey("generation", "Corpus", "train", "revision", {})
 MANY = ShardLimits(max_rows=1000)
@@ -71,7 +72,7 @@ def publish(
     of `restarts`: what is not staged by then is read again. Rows come to the next shard from memory, `batch_rows` at a
     time, but not where one of the clips `missed` is the last of them; where one of `late` is, when what is ready by
     then is published."""
-    with tempfile.TemporaryDirectory() as name, patch("utils.upload.staging.BATCH_ROWS", batch_rows):
+    with tempfile.TemporaryDirectory() as name, patch("utils.upload.segments.BATCH_ROWS", batch_rows):
         folder, out = Path(name), Published({}, State("generation", 16_000, next_id=101))
         out.state = out.state.with_source("Corpus", SourceState("revision", {}, {}))
         staging, at, deaths = Staging(folder, KEY), 0, set(restarts)

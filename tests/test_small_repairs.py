@@ -13,9 +13,9 @@ from tests.support import published_ids, published_rows, tree
 from tests.test_repair import older, older_row, repaired
 from tests.test_verify import broken, checked
 from utils.audit.repair import plan_repair
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import STATE_PATH
-from utils.dataset.target import LocalTarget
 from utils.errors import TargetMoved, TargetRefused
 
 REPO = "me/thai-voice"

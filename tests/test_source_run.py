@@ -18,7 +18,7 @@ from tests.damage import state_of
 from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, small_run, write_mirror
 from tests.support import TonesProcessor, published_ids, published_rows, sample, tone, tree
 from utils.checkpoint import DamagedCheckpoint
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 from utils.errors import Stopped, TargetRefused
 from utils.rows.progress import Progress
 from utils.rows.schema import Position, RawClip

@@ -14,7 +14,8 @@ import pytest
 from tests.support import row, steps
 from utils.errors import TargetRefused
 from utils.rows.progress import Progress, Step
-from utils.upload.staging import Segment, Staging, StagingKey, read_segments, refuse_other_fingerprint, staged_key
+from utils.upload.segments import Segment, StagingKey, read_segments, staged_key
+from utils.upload.staging import Staging, refuse_other_fingerprint
 
 KEY = StagingKey("generation", "Corpus", "train", "revision", {"audio.sample_rate_hz": 16_000})
 

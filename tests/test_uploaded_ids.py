@@ -19,8 +19,9 @@ from tests.small_runs import Failing, watching
 from tests.support import published_ids, sample
 from utils.audit.repair import plan_repair
 from utils.audit.verify import verify
+from utils.dataset.folder import LocalTarget
 from utils.dataset.state import MAX_OWN_RANGES, SourceState, SplitState, State
-from utils.dataset.target import LocalTarget, Snapshot
+from utils.dataset.target import Snapshot
 from utils.errors import UsageError
 from utils.streaming import StreamingUploader
 from utils.upload.upload_checkpoint import load_uploaded, remember_uploaded

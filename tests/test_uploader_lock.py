@@ -14,8 +14,8 @@ import pytest
 from pipeline.cli import parse
 from tests.hub_server import TOKEN, HubServer
 from tests.support import published_rows, sample
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
-from utils.dataset.target import LocalTarget
 from utils.errors import TargetRefused, UsageError
 from utils.streaming import StreamingUploader
 

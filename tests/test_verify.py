@@ -22,9 +22,9 @@ from utils.audit.findings import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
 from utils.audit.verify import verify
 from utils.audit.verify_rows import split_of
 from utils.dataset.card import render_card
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, LEDGER_PATH, STATE_PATH
-from utils.dataset.target import LocalTarget
 from utils.errors import Interrupted
 from utils.rows.schema import AUDIO_TYPE
 from utils.streaming import StreamingUploader

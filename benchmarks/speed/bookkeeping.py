@@ -30,7 +30,7 @@ BOOKKEEPING = (
     "utils.upload.split_uploader:SplitUploader._publish",
 )
 DATA = (
-    "utils.upload.staging:_OpenSegment._write_rows",
+    "utils.upload.segments:OpenSegment._write_rows",
     "utils.upload.shard_writer:ShardWriter.take",
     "utils.upload.shard_writer:ShardWriter.take_fresh",
     "utils.upload.split_uploader:build_part",

@@ -28,8 +28,9 @@ from utils.known.judge import Judge, entry_of
 from utils.rows.schema import SPEECH, SPLITS
 from utils.upload.clip_lists import from_bytes, staged_entries
 from utils.upload.publisher import Publisher
+from utils.upload.segments import Segment, read_segments
 from utils.upload.split_uploader import SplitUploader
-from utils.upload.staging import Segment, read_segments, refuse_other_fingerprint
+from utils.upload.staging import refuse_other_fingerprint
 
 log = logging.getLogger(__name__)
 

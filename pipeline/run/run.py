@@ -23,9 +23,10 @@ from processors import PAID, OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.choices import Dedup
+from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import SourceState, State
-from utils.dataset.target import LocalTarget, Target
+from utils.dataset.target import Target
 from utils.disk.durable import fsync_folder, remove, rename_aside, sweep_temporaries, write_atomically
 from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
 from utils.process.in_flight import InFlight
@@ -35,7 +36,8 @@ from utils.rows.schema import ROW_SCHEMAS
 from utils.sources.source_files import SourceAccess
 from utils.upload.background import Committer
 from utils.upload.publisher import Publisher, open_publisher
-from utils.upload.staging import Staging, StagingKey, refuse_other_fingerprint, staged_key
+from utils.upload.segments import StagingKey, staged_key
+from utils.upload.staging import Staging, refuse_other_fingerprint
 from utils.upload.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ from utils.text.normalize import TEXT_VERSION
 from utils.upload.background import Committer
 from utils.upload.cutting import ShardLimits
 from utils.upload.publisher import Publisher
+from utils.upload.segments import StagingKey, staged_key
 from utils.upload.split_uploader import SplitUploader
-from utils.upload.staging import StagingKey, refuse_other_fingerprint, staged_key
+from utils.upload.staging import refuse_other_fingerprint
 from utils.upload.upload_checkpoint import upload_checkpoint_path
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from tests.fuzz.ending import FINE, REFUSED, Broken, Target, check, ending_of_cl
 from tests.fuzz.records import grown_state
 from utils.audio.ogg import page_checksum
 from utils.audit.verify import verify
+from utils.dataset.folder import LocalTarget
 from utils.dataset.state import State
-from utils.dataset.target import LocalTarget
 from utils.formats.tsv import TextLines
 from utils.rows.schema import AUDIO_TYPE, START, RawClip
 from utils.rows.sealed_json import json_with_checksum

@@ -17,12 +17,13 @@ from tests.fuzz.records import with_odd_value
 from tests.small_runs import small_run, write_mirror
 from tests.support import steps
 from utils.audit.verify import verify
+from utils.dataset.folder import LocalTarget
 from utils.dataset.layout import LEDGER_PATH, STATE_PATH
 from utils.dataset.ledger import FileRecord, Ledger
 from utils.dataset.state import State
-from utils.dataset.target import LocalTarget
 from utils.rows.progress import Progress
-from utils.upload.staging import FOOTER_KEY, Staging, StagingKey
+from utils.upload.segments import FOOTER_KEY, StagingKey
+from utils.upload.staging import Staging
 
 _KEY = StagingKey("generation", "Corpus", "train", "revision", {"option": 1})
 

@@ -92,7 +92,7 @@ MUTANTS = (
         "reject-not-written",
         7,
         "A reject is counted, but stands in no file.",
-        "utils/upload/staging.py",
+        "utils/upload/segments.py",
         "            self.rejects.append(StagedReject(step.ordinal, step.progress.position, step.outcome))\n",
         "            pass\n",
         ("tests/test_staging.py::test_rows_rejects_and_progress_survive_reopening",),

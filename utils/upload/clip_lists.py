@@ -17,7 +17,7 @@ import xxhash
 
 from utils.known.clips import Entry
 from utils.known.judge import entry_of
-from utils.upload.staging import FINGERPRINT_COLUMN, Segment
+from utils.upload.segments import FINGERPRINT_COLUMN, Segment
 
 _DIGEST_BYTES = 16
 _VERSION = "1"

@@ -20,8 +20,8 @@ from utils.dataset.state import Part, SplitState, State
 from utils.disk.durable import NewFile, make_folder
 from utils.rows.progress import Progress
 from utils.rows.schema import REJECTED_SCHEMA
+from utils.upload.segments import Segment, StagingKey
 from utils.upload.shard_writer import NOTHING_WRITTEN, ShardWriter
-from utils.upload.staging import Segment, StagingKey
 
 
 @dataclass(frozen=True)

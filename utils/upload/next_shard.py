@@ -11,8 +11,8 @@ from pathlib import Path
 from utils.dataset.state import State
 from utils.disk.free_space import NO_FLOOR, DiskFloor
 from utils.upload.cutting import ShardLimits, begin_shard, next_cut
+from utils.upload.segments import FreshRows, Segment, StagingKey
 from utils.upload.shard_writer import ShardWriter
-from utils.upload.staging import FreshRows, Segment, StagingKey
 
 
 class NextShard:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from utils.disk.durable import NewFile, make_folder, remove
 from utils.rows.ids import IdSet, Range, id_of
 from utils.rows.schema import RowSchema, published_schema
-from utils.upload.staging import FreshRows, Segment
+from utils.upload.segments import FreshRows, Segment
 
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 32 * 1000**2

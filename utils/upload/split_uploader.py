@@ -29,7 +29,8 @@ from utils.upload.clip_lists import staged_entries, to_bytes
 from utils.upload.cutting import BuiltPart, Cut, ShardLimits, build_part, next_cut
 from utils.upload.next_shard import NextShard
 from utils.upload.publisher import Publisher
-from utils.upload.staging import FreshRows, Segment, Staging, StagingKey
+from utils.upload.segments import FreshRows, Segment, StagingKey
+from utils.upload.staging import Staging
 from utils.upload.upload_checkpoint import remember_uploaded
 
 MOST_SEEK_POINTS = 256

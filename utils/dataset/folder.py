@@ -1,0 +1,321 @@
+"""A dataset in a local folder: the target without a Hub.
+
+A folder has no atomic commit of several files, so the order makes one: the part's files first (temporary
+name, fsync, rename), then the card, and `state.json` last. *The rename of `state.json` is the commit
+point*: files that the state does not name are leftovers of a run that died, set aside at the next start.
+"""
+
+import errno
+import glob
+import hashlib
+import logging
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.dataset.card import render_card
+from utils.dataset.card_text import BEGIN
+from utils.dataset.layout import (
+    CARD_PATH,
+    DATA_FOLDERS,
+    PREVIOUS_STATE_PATH,
+    STATE_FOLDER,
+    STATE_PATH,
+)
+from utils.dataset.state import State
+from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows, published_files
+from utils.disk.durable import (
+    TEMPORARY_SUFFIX,
+    copy_file,
+    fsync_folder,
+    link,
+    make_folder,
+    publish_file,
+    remove_tree,
+    rename,
+    rename_aside,
+    sweep_temporaries,
+    write_atomically,
+)
+from utils.disk.file_names import file_name_of
+from utils.disk.lock import hold_lock
+from utils.errors import TargetMoved, TargetRefused
+from utils.formats.parquet_file import ParquetFile
+
+log = logging.getLogger(__name__)
+
+
+BEFORE_REMOVAL = "before-removal"
+"""What is kept of a folder that clips were taken out of begins like this, after its name."""
+
+
+class LocalTarget:
+    """A folder with the very layout of the Hub's repo."""
+
+    parts_a_commit = 1
+
+    def __init__(self, folder: Path) -> None:
+        # Resolved once: two names of one folder must not be two targets.
+        self.folder = folder.resolve()
+        self.name = str(folder)
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder.parent / f".{file_name_of(self.folder.name)}.lock"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        self._refuse_a_file()
+        with hold_lock(self.lock_path, self.name):
+            if self._died_between_names():
+                rename(self._draft, self.folder)
+                fsync_folder(self.folder.parent)
+                log.info("Finished a change of %s that had died at its very last step", self.name)
+            yield
+
+    def snapshot(self) -> Snapshot:
+        self._refuse_a_file()
+        if self._died_between_names():
+            raise TargetRefused(
+                f"A change of {self.name} died at its very last step. Nothing is lost: repeat that command (--repair, "
+                "--remove ... or --fresh), which finishes it."
+            )
+        raw = self._read(STATE_PATH)
+        # `.ingest` without a state is what a first start leaves that died before its commit: not data.
+        holds_data = raw is not None or (
+            self.folder.is_dir() and any(path.name != STATE_FOLDER for path in self.folder.iterdir())
+        )
+        return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
+
+    def heal(self, snapshot: Snapshot) -> None:
+        if snapshot.state is None:
+            return
+        below = sorted(path for path in (self.folder / STATE_FOLDER).rglob("*") if path.is_dir())
+        for folder in (self.folder, self.folder / STATE_FOLDER, *below):
+            sweep_temporaries(folder, alone=True)
+        named = set(published_files(snapshot.state))
+        for path in self.list_files("", snapshot):
+            if path.split("/")[0] in DATA_FOLDERS and path not in named:
+                self._set_aside(path)
+        self._write_card(snapshot.state)
+
+    def begin(self, change: Change, since: Snapshot) -> Snapshot:
+        """A folder that holds data is renamed aside, so the new one has nothing to replace."""
+        self._refuse_to_bury(since)
+        planned = replace(change.planned, replaces_old_data=False)
+        if since.holds_data and change.files:
+            return self._begin_beside(replace(change, planned=planned))
+        self._write(change.files)
+        if since.holds_data:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
+            log.info("The old dataset is kept as %s", kept)
+        return self._put_state(planned)
+
+    def _begin_beside(self, change: Change) -> Snapshot:
+        """Begin with files that the old dataset has, too: made beside it first, so that no crash can lose them."""
+        draft = LocalTarget(self._draft)
+        remove_tree(draft.folder)
+        draft._write(change.files)
+        begun = draft._put_state(change.planned)
+        self._take_the_name_of_the_old("before-fresh")
+        return begun
+
+    def commit(self, change: Change, since: Snapshot) -> Snapshot:
+        now = self.snapshot()
+        if now.head != since.head:
+            if change.planned.same_dataset(now.state):
+                return now  # an earlier try renamed the state, and failed after that
+            raise TargetMoved(
+                f"{self.name} was changed by somebody else while we ran. Our last shard was not written; those "
+                "before it are safe. Stop the other run, then repeat this command with --resume."
+            )
+        self._write(change.files)
+        self._write_card(change.planned)
+        if (before := self._read(STATE_PATH)) is not None:
+            write_atomically(self.folder / PREVIOUS_STATE_PATH, before)
+        return self._put_state(change.planned)
+
+    def mend(self, change: Change, since: Snapshot) -> str:
+        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, 'before-repair')}."
+
+    def take_out(self, change: Change, since: Snapshot) -> str:
+        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, BEFORE_REMOVAL)}."
+
+    def _replace_by_draft(self, change: Change, since: Snapshot, label: str) -> Path:
+        """A copy of the folder is changed (files that stay are linked, not copied), then it takes the folder's name."""
+        if self.head() != since.head:
+            raise TargetMoved(
+                f"{self.name} was changed by somebody else meanwhile. Nothing was changed by us. Stop the other run, "
+                "then repeat this command."
+            )
+        self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
+        draft = LocalTarget(self._draft)
+        remove_tree(draft.folder)
+        gone = {*change.removed, *change.files, PREVIOUS_STATE_PATH}
+        for path in self.list_files("", since):
+            if path not in gone:
+                _link(self.folder / path, draft.folder / path)
+        for folder, _, _ in os.walk(draft.folder):
+            fsync_folder(Path(folder))
+        draft._write(change.files)
+        draft._write_card(change.planned)
+        draft._put_state(change.planned)
+        return self._take_the_name_of_the_old(label)
+
+    def _write(self, files: Mapping[str, Path | bytes]) -> None:
+        for path, content in files.items():
+            if isinstance(content, bytes):
+                write_atomically(self.folder / path, content)
+            else:
+                _move_durably(content, self.folder / path)
+
+    def _take_the_name_of_the_old(self, label: str) -> Path:
+        """The whole draft becomes the dataset; returns where the old one is kept."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{stamp}"))
+        rename_aside(self._draft, self.folder)
+        return kept
+
+    def put_away(self) -> list[Path]:
+        """What lies beside the folder and may hold rows that it has no more: as it was once, and what was set aside."""
+        name = glob.escape(self.folder.name)
+        return sorted([*self.folder.parent.glob(f"{name}.before-*"), *self.folder.parent.glob(f"{name}.set-aside")])
+
+    @property
+    def _draft(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.repairing")
+
+    def _died_between_names(self) -> bool:
+        """Whether a change put the old folder away, and died before it gave the whole new one its name."""
+        return not self.folder.exists() and (self._draft / STATE_PATH).exists()
+
+    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
+        return self._read(path)
+
+    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
+        # Not `pq.read_table`: it imports pyarrow's datasets, and with them pandas, for a third of a second.
+        with pq.ParquetFile(self.folder / path) as file:
+            return file.read(columns=columns)
+
+    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
+        root = self.folder / folder
+        if not root.exists():
+            return []
+        # Not `rglob`, which passes silently over folders that may not be read (law 8).
+        below = os.walk(root, onerror=_raise)
+        files = (Path(parent, name) for parent, _, names in below for name in names)
+        return sorted(path.relative_to(self.folder).as_posix() for path in files)
+
+    def head(self) -> str:
+        return _digest(self._read(STATE_PATH))
+
+    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
+        return [StoredFile(path, (self.folder / path).stat().st_size) for path in self.list_files("", snapshot)]
+
+    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
+        """A folder keeps the state before the last commit; a repair, all of the dataset as it was."""
+        if path == STATE_PATH and (before := self._read(PREVIOUS_STATE_PATH)) is not None:
+            copy = shlex.join(["cp", str(self.folder / PREVIOUS_STATE_PATH), str(self.folder / path)])
+            yield Revision(PREVIOUS_STATE_PATH, "as it was before the last commit", before, (copy,))
+        for old in sorted(self.folder.parent.glob(f"{glob.escape(self.folder.name)}.before-repair-*"), reverse=True):
+            swap = ((self.folder, self.folder.with_name(f"{self.folder.name}.damaged")), (old, self.folder))
+            moves = tuple(shlex.join(["mv", str(here), str(there)]) for here, there in swap)
+            yield Revision(str(old), "all of the dataset, before it was repaired", LocalTarget(old)._read(path), moves)
+
+    def sha256(self, path: str, snapshot: Snapshot) -> str:
+        with (self.folder / path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
+        with (self.folder / path).open("rb") as stream, ParquetFile(stream) as file:
+            return list(file.schema.names)
+
+    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        with (self.folder / path).open("rb") as stream, ParquetFile(stream) as file:
+            yield from file.batches(range(file.groups), columns, batch_rows(columns))
+
+    def _refuse_a_file(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise TargetRefused(f"{self.name} is a file, not a folder. Nothing was changed. Name another --output.")
+
+    def _refuse_to_bury(self, since: Snapshot) -> None:
+        """`--fresh` renames the folder aside: only ever one that looks like a dataset of ours or a card's."""
+        here = Path.cwd().resolve()
+        if self.folder == here or self.folder in here.parents:
+            raise TargetRefused(f"{self.name} holds the working folder. Nothing was changed. Name another --output.")
+        if since.holds_data and not self._looks_like_a_dataset():
+            raise TargetRefused(
+                f"{self.name} holds something that is not a dataset. Nothing was changed. Name an empty or new "
+                "folder with --output."
+            )
+
+    def _looks_like_a_dataset(self) -> bool:
+        """It has our state, our card, or Parquet files where a dataset's are."""
+        card = self._read(CARD_PATH) or b""
+        has_parquet = any(
+            path.suffix == ".parquet" for name in DATA_FOLDERS for path in (self.folder / name).rglob("*")
+        )
+        return (self.folder / STATE_PATH).exists() or BEGIN.encode() in card or has_parquet
+
+    def _put_state(self, state: State) -> Snapshot:
+        raw = state.to_json()
+        write_atomically(self.folder / STATE_PATH, raw)
+        return Snapshot(_digest(raw), state, holds_data=True)
+
+    def _write_card(self, state: State) -> None:
+        existing = self._read(CARD_PATH)
+        text = existing.decode(errors="surrogateescape") if existing is not None else None
+        card = render_card(state, text)
+        if card != text:
+            write_atomically(self.folder / CARD_PATH, card.encode(errors="surrogateescape"))
+
+    def _set_aside(self, path: str) -> None:
+        kept = rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)
+        log.info("Set aside %s, which the state does not name (a run died before its commit): now %s", path, kept)
+
+    def _read(self, path: str) -> bytes | None:
+        """A file's content, None where it is not there. Any other failure raises."""
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _digest(raw: bytes | None) -> str:
+    return "none" if raw is None else hashlib.sha256(raw).hexdigest()
+
+
+def _link(old: Path, new: Path) -> None:
+    """The same file under a second name; a copy where the file system has no such thing."""
+    make_folder(new.parent)
+    try:
+        link(old, new)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
+            raise
+        copy_file(old, new)
+
+
+def _move_durably(local: Path, final: Path) -> None:
+    """Move a built file into the target; over a file-system border it is copied under a temporary name first."""
+    make_folder(final.parent)
+    try:
+        publish_file(local, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
+        copy_file(local, temporary)
+        publish_file(temporary, final)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.disk.durable import make_folder, remove, step
+from utils.disk.durable import make_folder, step
 from utils.errors import Stopped
+from utils.known.cache_db import is_damage, open_cache, remove_cache
 
 Place = tuple[str, str]
 """Source, split."""
@@ -54,6 +55,12 @@ class Reached:
     read: int
 
 
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS place "
+    "(number INTEGER PRIMARY KEY, source TEXT, split TEXT, revision TEXT, read INTEGER)",
+    "CREATE TABLE IF NOT EXISTS clip (row INTEGER PRIMARY KEY, place INTEGER, ordinal INTEGER, key TEXT, "
+    "hash INTEGER, more INTEGER, transcript INTEGER, length_ms INTEGER, fingerprint BLOB)",
+)
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_hash ON clip (hash)",
     "CREATE INDEX IF NOT EXISTS by_transcript ON clip (transcript) WHERE transcript IS NOT NULL",
@@ -70,7 +77,7 @@ class ClipIndex:
         self._path = path
         self._identity = f"{_FORMAT}/{identity}"
         self._numbers: dict[Place, int] = {}
-        self._db = _open(path)
+        self._db = open_cache(path, _TABLES)
         try:
             if not self._is_ours():
                 self.clear()
@@ -86,8 +93,8 @@ class ClipIndex:
     def clear(self) -> None:
         """Empty it. It is slow to look up in until `finish` is called, so that many clips can be entered at once."""
         self._db.close()
-        _remove(self._path)
-        self._db = _connect(self._path)
+        remove_cache(self._path)
+        self._db = open_cache(self._path, _TABLES)
         self._numbers = {}
 
     def finish(self) -> None:
@@ -186,53 +193,14 @@ class ClipIndex:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
             self._db.close()
-            _remove(self._path)
+            remove_cache(self._path)
             raise Stopped(
                 f"The index of clips {self._path} is damaged ({error}) and was removed. Nothing is lost. Run again "
                 "with --resume: it is made anew from what is published."
             ) from error
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The index in `path`; a file that is no sound index is replaced: it can be made anew."""
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError:
-        _remove(path)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA cache_size = -16000")
-        db.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT)")
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS place "
-            "(number INTEGER PRIMARY KEY, source TEXT, split TEXT, revision TEXT, read INTEGER)"
-        )
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS clip (row INTEGER PRIMARY KEY, place INTEGER, ordinal INTEGER, key TEXT, "
-            "hash INTEGER, more INTEGER, transcript INTEGER, length_ms INTEGER, fingerprint BLOB)"
-        )
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _remove(path: Path) -> None:
-    for leftover in path.parent.glob(f"{path.name}*"):
-        remove(leftover)
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 _WHOLE = "\n"

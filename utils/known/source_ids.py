@@ -16,10 +16,16 @@ from pathlib import Path
 
 import xxhash
 
-from utils.disk.durable import make_folder, remove, step
+from utils.disk.durable import make_folder, step
+from utils.known.cache_db import is_damage, open_cache, remove_cache
 from utils.rows.schema import Reject, RejectReason, Skip
 
 log = logging.getLogger(__name__)
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS seen (id BLOB PRIMARY KEY, revision INTEGER, split TEXT, ordinal INTEGER) "
+    "WITHOUT ROWID",
+)
 
 PUBLISHED = 0
 """The ordinal of entries made from published rows: before every clip that is still to be read."""
@@ -39,7 +45,7 @@ class SeenIds:
         self._refill = refill
         self._not_noted: list[tuple[str, int, str, int]] = []
         """What was admitted since, in order: source id, revision, split, ordinal."""
-        self._db = _open(path)
+        self._db = open_cache(path, _TABLES)
         try:
             if self._meta("identity") != identity:
                 self.clear(identity)
@@ -55,8 +61,8 @@ class SeenIds:
         self._identity = identity
         self._not_noted = []
         self._db.close()
-        _remove(self._path)
-        self._db = _connect(self._path)
+        remove_cache(self._path)
+        self._db = open_cache(self._path, _TABLES)
         with step("index", self._path), self._db:
             self._db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
 
@@ -93,7 +99,7 @@ class SeenIds:
         try:
             return self._admitted(source_id, split, ordinal, revision_number, alias)
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
             self._make_anew(error)
             return self._admitted(source_id, split, ordinal, revision_number, alias)
@@ -132,47 +138,6 @@ class SeenIds:
     def _meta(self, name: str) -> str | None:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The index in `path`; a file that is no sound index is replaced: it can be made anew."""
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError:
-        _remove(path)
-        return _connect(path)
-
-
-def _remove(path: Path) -> None:
-    for leftover in path.parent.glob(f"{path.name}*"):
-        remove(leftover)
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path)
-    try:
-        _prepare(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Tables and settings; DatabaseError where the file is none of ours or cut short. All pages: 1.5 s for 10 M ids."""
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA cache_size = -16000")
-    db.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT)")
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS seen (id BLOB PRIMARY KEY, revision INTEGER, split TEXT, ordinal INTEGER) "
-        "WITHOUT ROWID"
-    )
-    db.execute("SELECT * FROM meta").fetchall()
 
 
 def _hash(source_id: str) -> bytes:

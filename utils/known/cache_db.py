@@ -1,0 +1,46 @@
+"""Caches in SQLite: indexes that can be rebuilt, so a file that is no sound one is replaced, and never believed."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.disk.durable import remove
+
+
+def open_cache(path: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    """The cache in `path`, made with the statements `tables` where it is new, cut short or none of ours.
+
+    Not all pages are looked at (1.5 s for ten million ids): a damaged one is met when it is used (`is_damage`).
+    """
+    try:
+        return _connect(path, tables)
+    except sqlite3.DatabaseError:
+        remove_cache(path)
+        return _connect(path, tables)
+
+
+def remove_cache(path: Path) -> None:
+    """Delete the file and what SQLite keeps beside it."""
+    for leftover in path.parent.glob(f"{path.name}*"):
+        remove(leftover)
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is damaged; a full disk and the like are not its fault."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _connect(path: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA cache_size = -16000")
+        db.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT)")
+        for statement in tables:
+            db.execute(statement)
+        db.execute("SELECT * FROM meta").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db

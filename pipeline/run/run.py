@@ -34,7 +34,7 @@ from utils.process.memory import keep_freed_memory
 from utils.rows.progress import Progress
 from utils.rows.schema import ROW_SCHEMAS
 from utils.sources.source_files import SourceAccess
-from utils.upload.background import Committer
+from utils.upload.background import BackgroundWorker
 from utils.upload.publisher import Publisher, open_publisher
 from utils.upload.segments import StagingKey, staged_key
 from utils.upload.staging import Staging, refuse_other_fingerprint
@@ -206,7 +206,9 @@ class _Run:
         self._token = token
         self._stop = stop
         self._checkpoint = checkpoint
-        self._committer = Committer(options.overlap and (options.num_workers > 1 or options.hf_repo is not None))
+        self._background = BackgroundWorker(
+            options.overlap and (options.num_workers > 1 or options.hf_repo is not None)
+        )
         self._result = RunResult(publisher.state)
         self._sequence_before = publisher.committed.sequence
 
@@ -218,12 +220,12 @@ class _Run:
             try:
                 with (
                     open_judge(self._options, self._publisher, tuple(sources.values())) as judge,
-                    self._committer,
+                    self._background,
                 ):
                     for source in sources.values():
                         source.judge = judge
                     self._read_all(sources)
-                    self._committer.wait()
+                    self._background.wait()
             except Interrupted:
                 self._result.interrupted = True
         self._settle(sources)
@@ -287,7 +289,7 @@ class _Run:
             stop_requested=self._stop, crashes_at=self._in_flight.crashes_at, during=self._in_flight.during
         )
         try:
-            sources[name] = SourceRun(processor, self._publisher, self._options, self._committer)
+            sources[name] = SourceRun(processor, self._publisher, self._options, self._background)
         except BaseException:
             processor.close()
             raise

@@ -18,7 +18,7 @@ from utils.rows.progress import Progress
 from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.sources.source_files import SourceChanged, is_mirror_revision
 from utils.text.normalize import TEXT_VERSION
-from utils.upload.background import Committer
+from utils.upload.background import BackgroundWorker
 from utils.upload.cutting import ShardLimits
 from utils.upload.publisher import Publisher
 from utils.upload.segments import StagingKey, staged_key
@@ -72,13 +72,17 @@ class SourceRun:
     """A source whose splits can be read into the target."""
 
     def __init__(
-        self, processor: BaseProcessor, publisher: Publisher, options: Options, committer: Committer | None = None
+        self,
+        processor: BaseProcessor,
+        publisher: Publisher,
+        options: Options,
+        background: BackgroundWorker | None = None,
     ) -> None:
         """Open the source and take up what is staged. Raises SourceError, or TargetRefused on other options."""
         self.processor = processor
         self.name = processor.name
         self._publisher = publisher
-        self._committer = committer or Committer(overlap=False)
+        self._background = background or BackgroundWorker(overlap=False)
         self._options = options
         self.splits = processor.get_available_splits()
         self._declare()
@@ -106,7 +110,7 @@ class SourceRun:
         return {split: max(0, whole[split] - sum(books.kept for books in earlier[split])) for split in self.splits}
 
     def read_split(self, split: str, on_step: Any) -> None:
-        """Read a split to its end, staging as it goes; the committer publishes. Does nothing where it is finished."""
+        """Read a split to its end and stage it; the background worker publishes. Does nothing if it is finished."""
         uploader = self.uploaders[split]
         uploader.publish_ready()
         if uploader.progress.finished:
@@ -129,12 +133,12 @@ class SourceRun:
             uploader.publish_ready()
             uploader.add_step(step)
             on_step(step)
-            if self._committer.has_failed:
+            if self._background.has_failed:
                 self._make_durable(split, uploader.progress)
-                self._committer.wait()
+                self._background.wait()
         uploader.publish_ready(flush=self.processor.is_open_ended)
         if self.processor.cut_short is not None:
-            self._committer.wait()
+            self._background.wait()
             raise self.processor.cut_short
 
     def close(self) -> None:
@@ -252,7 +256,7 @@ class SourceRun:
             upload_checkpoint_path(options.checkpoint_dir, options.target_name, split, self.processor.row_schema),
             ShardLimits(options.upload_batch_size, options.max_shard_mb * 1000**2),
             DiskFloor([options.staging_dir, *([] if options.hf_repo else [options.output])], options.min_free_gb),
-            self._committer,
+            self._background,
             int(options.max_staging_gb * 1000**3),
         )
 
@@ -272,7 +276,7 @@ class SourceRun:
 
     def _enter_known(self) -> None:
         """Enter the ids of all clips that are published or staged: first let none be in between."""
-        self._committer.wait()
+        self._background.wait()
         number = self._revision_number
         for split, uploader in self.uploaders.items():
             parts = [

@@ -1,6 +1,6 @@
-"""Publishing beside reading: jobs done one after the other, in the order they were given, by a thread of their own.
+"""Publishing while reading: jobs are done in the order in which they were given, by one thread of their own.
 
-The network is waited for there, while the next clips are read and converted here.
+It waits for the network while the next clips are read and converted.
 """
 
 import threading
@@ -20,7 +20,7 @@ LOOKED_EVERY_S: Final = 0.05
 """Whether there is something to do beside a job."""
 
 
-class Committer:
+class BackgroundWorker:
     """Does jobs in order; use as a context manager. After one has failed no other is begun.
 
     Leaving the block waits for the job that is being done, and drops the others: what they would have published stays

@@ -1,7 +1,7 @@
 """The uploader of one split of one source: steps in, committed shards out.
 
-add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready: hands over to the committer
-committer: staged rows -> parts (`cutting`) -> commit (`publisher`) -> then, and only then:
+add_step ... -> make_durable (a segment is closed: the checkpoint) -> publish_ready: hands over to the worker
+background worker: staged rows -> parts (`cutting`) -> commit (`publisher`) -> then, and only then:
 the uploaded-IDs checkpoint is written, and the segments that the state now covers are deleted;
 what is staged of the part behind goes into its shard already (`shard_writer`), also while a commit is under way
 """
@@ -24,7 +24,7 @@ from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, 
 from utils.known.judge import counted_as
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import Reject
-from utils.upload.background import Committer
+from utils.upload.background import BackgroundWorker
 from utils.upload.clip_lists import staged_entries, to_bytes
 from utils.upload.cutting import BuiltPart, Cut, ShardLimits, build_part, next_cut
 from utils.upload.next_shard import NextShard
@@ -49,10 +49,10 @@ class SplitUploader:
         checkpoint_path: Path,
         limits: ShardLimits,
         floor: DiskFloor = NO_FLOOR,
-        committer: Committer | None = None,
+        background: BackgroundWorker | None = None,
         max_staging_bytes: int = 2**62,
     ) -> None:
-        """`committer`: who publishes; None: each part is published where it is ready. While more than
+        """`background`: what publishes; None: each part is published where it is ready. While more than
         `max_staging_bytes` are staged, `publish_ready` waits for it."""
         self.publisher = publisher
         self.source = source
@@ -60,7 +60,7 @@ class SplitUploader:
         self.checkpoint_path = checkpoint_path
         self._limits = limits
         self._floor = floor
-        self._committer = committer or Committer(overlap=False)
+        self._background = background or BackgroundWorker(overlap=False)
         self._max_staging_bytes = max_staging_bytes
         self._built_folder = staging_folder / "built"
         for leftover in self._built_folder.glob(f"*-{split}-{source}-*.parquet"):
@@ -119,7 +119,7 @@ class SplitUploader:
     def _hand_on(self, fresh: FreshRows | None) -> None:
         """Have rows that were just staged written into the next shard, from memory, where there is time for it."""
         if fresh:
-            self._committer.offer(partial(self._take_fresh, fresh))
+            self._background.offer(partial(self._take_fresh, fresh))
 
     def _take_fresh(self, fresh: FreshRows) -> None:
         with suppress(Stopped, OSError):  # comes again when the segment is closed, and all is durable
@@ -130,8 +130,8 @@ class SplitUploader:
         if self.staging.closed == self._checked and not flush:
             return
         self._checked = self.staging.closed
-        self._committer.submit((id(self), flush), partial(self._publish, flush))
-        self._committer.wait_while(lambda: self.staging.size_bytes > self._max_staging_bytes)
+        self._background.submit((id(self), flush), partial(self._publish, flush))
+        self._background.wait_while(lambda: self.staging.size_bytes > self._max_staging_bytes)
 
     def _publish(self, flush: bool) -> None:
         while built := self._build(flush):
@@ -156,7 +156,7 @@ class SplitUploader:
                 with suppress(Stopped, OSError):  # comes again behind the commit, which has to be remembered first
                     self._next_shard.take_closed(self.staging.segments, behind)
 
-        self._committer.beside(lambda: self.publisher.publish(built, hints), meanwhile)
+        self._background.beside(lambda: self.publisher.publish(built, hints), meanwhile)
 
     def drop_ahead(self) -> None:
         """Drop what was written ahead: nothing more is published."""

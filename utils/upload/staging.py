@@ -134,7 +134,7 @@ class Staging:
     def seek_point(self, index: int) -> SeekPoint | None:
         """The newest staged seek point that is not behind a position with that index."""
         for segment in reversed(self.segments):
-            with suppress(FileNotFoundError):  # published meanwhile, by the committer's thread
+            with suppress(FileNotFoundError):  # published meanwhile, by the background worker
                 if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
                     return point
         return None

@@ -1,20 +1,20 @@
-"""The committer: jobs in order, in a thread of their own; none is begun after one has failed."""
+"""The background worker: jobs in order, in a thread of their own; none is begun after one has failed."""
 
 import threading
 
 import pytest
 
 from utils.errors import Interrupted, Stopped
-from utils.upload.background import MOST_OFFERED, Committer
+from utils.upload.background import MOST_OFFERED, BackgroundWorker
 
 
 def test_jobs_are_done_in_order_in_another_thread() -> None:
     """The thread that reads goes on meanwhile."""
     done: list[tuple[int, int]] = []
-    with Committer() as committer:
+    with BackgroundWorker() as worker:
         for number in range(5):
-            committer.submit(number, lambda number=number: done.append((number, threading.get_ident())))
-        committer.wait()
+            worker.submit(number, lambda number=number: done.append((number, threading.get_ident())))
+        worker.wait()
 
     assert [number for number, _ in done] == [0, 1, 2, 3, 4]
     assert threading.get_ident() not in {thread for _, thread in done}
@@ -23,11 +23,11 @@ def test_jobs_are_done_in_order_in_another_thread() -> None:
 def test_without_overlap_a_job_is_done_where_it_is_given() -> None:
     """No thread, and its error comes right there."""
     done: list[int] = []
-    with Committer(overlap=False) as committer:
-        committer.submit("a", lambda: done.append(threading.get_ident()))
+    with BackgroundWorker(overlap=False) as worker:
+        worker.submit("a", lambda: done.append(threading.get_ident()))
         assert done == [threading.get_ident()]
         with pytest.raises(Stopped):
-            committer.submit("b", stopping)
+            worker.submit("b", stopping)
 
 
 def stopping() -> None:
@@ -43,13 +43,13 @@ def test_after_a_failure_nothing_is_begun() -> None:
         release.wait(10)
         stopping()
 
-    with Committer() as committer:
-        committer.submit("a", fail)
-        committer.submit("b", lambda: done.append("b"))
+    with BackgroundWorker() as worker:
+        worker.submit("a", fail)
+        worker.submit("b", lambda: done.append("b"))
         release.set()
         with pytest.raises(Stopped, match="the Hub is away"):
-            committer.wait()
-        assert committer.has_failed
+            worker.wait()
+        assert worker.has_failed
 
     assert done == []
 
@@ -60,11 +60,11 @@ def test_a_stop_that_was_asked_for_is_no_failure() -> None:
     def interrupted() -> None:
         raise Interrupted("stopped")
 
-    with Committer() as committer:
-        committer.submit("a", interrupted)
+    with BackgroundWorker() as worker:
+        worker.submit("a", interrupted)
         with pytest.raises(Interrupted):
-            committer.wait()
-        assert not committer.has_failed
+            worker.wait()
+        assert not worker.has_failed
 
 
 def test_a_job_that_waits_already_is_not_done_twice() -> None:
@@ -77,13 +77,13 @@ def test_a_job_that_waits_already_is_not_done_twice() -> None:
         begun.set()
         release.wait(10)
 
-    with Committer() as committer:
-        committer.submit("a", job)
+    with BackgroundWorker() as worker:
+        worker.submit("a", job)
         begun.wait(10)
         for _ in range(3):
-            committer.submit("a", job)
+            worker.submit("a", job)
         release.set()
-        committer.wait()
+        worker.wait()
 
     assert done == ["a", "a"]
 
@@ -98,9 +98,9 @@ def test_leaving_waits_for_the_job_under_way_and_drops_the_others() -> None:
         release.wait(10)
         done.append("a")
 
-    with Committer() as committer:
-        committer.submit("a", job)
-        committer.submit("b", lambda: done.append("b"))
+    with BackgroundWorker() as worker:
+        worker.submit("a", job)
+        worker.submit("b", lambda: done.append("b"))
         begun.wait(10)
         threading.Timer(0.05, release.set).start()
 
@@ -110,13 +110,13 @@ def test_leaving_waits_for_the_job_under_way_and_drops_the_others() -> None:
 def test_waiting_while_there_is_too_much_ends_with_the_work() -> None:
     """A bound that no job can bring down holds nobody for ever."""
     staged = [3]
-    with Committer() as committer:
+    with BackgroundWorker() as worker:
         for number in range(3):
-            committer.submit(number, lambda: staged.append(staged[-1] - 1))
-        committer.wait_while(lambda: staged[-1] > 1)
+            worker.submit(number, lambda: staged.append(staged[-1] - 1))
+        worker.wait_while(lambda: staged[-1] > 1)
         assert staged[-1] <= 1
-        committer.wait()
-        committer.wait_while(lambda: True)
+        worker.wait()
+        worker.wait_while(lambda: True)
 
 
 def test_what_comes_up_is_done_beside_a_job() -> None:
@@ -134,7 +134,7 @@ def test_what_comes_up_is_done_beside_a_job() -> None:
             enough.set()
 
     with pytest.raises(Stopped, match="the Hub is away"):
-        Committer().beside(job, meanwhile)
+        BackgroundWorker().beside(job, meanwhile)
 
     assert set(done) == {threading.get_ident()}
 
@@ -152,7 +152,7 @@ def test_a_job_is_waited_for_where_what_is_done_beside_it_fails() -> None:
         stopping()
 
     with pytest.raises(Stopped):
-        Committer().beside(job, meanwhile)
+        BackgroundWorker().beside(job, meanwhile)
 
     assert done.is_set()
 
@@ -160,7 +160,7 @@ def test_a_job_is_waited_for_where_what_is_done_beside_it_fails() -> None:
 def test_without_overlap_there_is_the_job_alone() -> None:
     """In the same thread, with nothing beside it."""
     done: list[int] = []
-    Committer(overlap=False).beside(lambda: done.append(threading.get_ident()), stopping)
+    BackgroundWorker(overlap=False).beside(lambda: done.append(threading.get_ident()), stopping)
 
     assert done == [threading.get_ident()]
 
@@ -174,26 +174,26 @@ def test_few_jobs_that_need_not_be_done_wait() -> None:
         begun.set()
         assert release.wait(20)
 
-    with Committer() as committer:
-        committer.submit("a", hold)
+    with BackgroundWorker() as worker:
+        worker.submit("a", hold)
         begun.wait(20)
         for number in range(MOST_OFFERED + 3):
-            committer.offer(lambda number=number: done.append(f"early {number}"))
-        committer.submit("b", lambda: done.append("b"))
+            worker.offer(lambda number=number: done.append(f"early {number}"))
+        worker.submit("b", lambda: done.append("b"))
         release.set()
-        committer.wait()
-        committer.offer(lambda: done.append("late"))
-        committer.wait()
+        worker.wait()
+        worker.offer(lambda: done.append("late"))
+        worker.wait()
 
     assert done == [*(f"early {number}" for number in range(MOST_OFFERED)), "b", "late"]
 
 
 def test_an_offered_job_that_fails_is_a_job_that_fails() -> None:
     """Nothing is begun behind it."""
-    with Committer() as committer:
-        committer.offer(stopping)
+    with BackgroundWorker() as worker:
+        worker.offer(stopping)
         with pytest.raises(Stopped, match="the Hub is away"):
-            committer.wait()
+            worker.wait()
 
-    with pytest.raises(Stopped), Committer(overlap=False) as at_once:
+    with pytest.raises(Stopped), BackgroundWorker(overlap=False) as at_once:
         at_once.offer(stopping)

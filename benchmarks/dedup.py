@@ -38,7 +38,7 @@ from utils.audio.fingerprint import SAME_RECORDING, Fingerprint, fingerprint  # 
 from utils.audio.standardize import standardize_audio  # noqa: E402
 from utils.choices import AudioOptions  # noqa: E402
 from utils.known.clips import ClipIndex, Entry, Reached  # noqa: E402
-from utils.known.judge import MOST_TRIMMED_S  # noqa: E402
+from utils.known.judge import MAX_TRIMMED_S  # noqa: E402
 
 Samples = NDArray[np.float32]
 Encode = Callable[[Samples, int, np.random.Generator], bytes]
@@ -267,7 +267,7 @@ def heard(content: bytes, with_chroma: bool) -> Heard:
 
 def likeness(ours: Heard, other: Heard) -> float:
     """As the program compares the clip that comes with one that is there."""
-    if abs(ours.duration_s - other.duration_s) > MOST_TRIMMED_S:
+    if abs(ours.duration_s - other.duration_s) > MAX_TRIMMED_S:
         return 0.0
     return ours.print.likeness(other.print.stored)
 
@@ -285,7 +285,7 @@ def chromaprint(wave: bytes) -> NDArray[np.uint32]:
 def chroma_likeness(ours: Heard, other: Heard) -> float:
     """1 less twice the share of bits that differ, at the best shift of up to 0.75 s."""
     one, two = ours.chroma, other.chroma
-    if one is None or two is None or abs(ours.duration_s - other.duration_s) > MOST_TRIMMED_S:
+    if one is None or two is None or abs(ours.duration_s - other.duration_s) > MAX_TRIMMED_S:
         return 0.0
     best = 0.0
     for shift in range(-6, 7):

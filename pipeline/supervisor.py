@@ -23,7 +23,7 @@ from utils.process.in_flight import TRIED, InFlight
 Run = Callable[[InFlight, bool], int]
 """(clips in flight, whether it is begun again) -> exit code."""
 
-MOST_CRASHES: Final = 20
+MAX_CRASHES: Final = 20
 """Of one run. So many have another reason than a few broken clips."""
 
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL)
@@ -41,7 +41,7 @@ def is_possible() -> bool:
 def supervise(run: Run) -> int:
     """Have `run` done by a child, as often as it crashes; returns its exit code."""
     in_flight = InFlight()
-    for crashes in range(MOST_CRASHES + 1):
+    for crashes in range(MAX_CRASHES + 1):
         status = _in_a_child(run, in_flight, begun_again=crashes > 0)
         if os.WIFEXITED(status):
             return os.WEXITSTATUS(status)
@@ -49,7 +49,7 @@ def supervise(run: Run) -> int:
         if number not in _CRASHES:
             _die_of(number)
         name = signal.Signals(number).name
-        if all(in_flight.crashes[note] >= TRIED for note in found) or crashes == MOST_CRASHES:
+        if all(in_flight.crashes[note] >= TRIED for note in found) or crashes == MAX_CRASHES:
             return _give_up(name)
         in_flight.crashes.update(found)
         _say(

@@ -101,7 +101,7 @@ def test_nothing_is_yielded_that_is_not_durable(
     tmp_path: Path, apify: ApifyServer, monkeypatch: pytest.MonkeyPatch, flush_interval: int, most_yielded: int
 ) -> None:
     """Whoever takes a pair may be sure that the master has it, however many items wait for a flush."""
-    monkeypatch.setattr("processors.apify.collector.MOST_YIELDED", most_yielded)
+    monkeypatch.setattr("processors.apify.collector.MAX_YIELDED", most_yielded)
     taken = 0
     for each in collector(tmp_path, api_of(apify), flush_interval=flush_interval).collect():
         taken += each.pair is not None

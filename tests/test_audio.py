@@ -780,7 +780,7 @@ def test_frames_looked_at_together_are_as_many_as_one_by_one(rate, mode, monkeyp
         ]
     together = [scan_mpeg(variant) for variant in variants]
 
-    monkeypatch.setattr("utils.audio.mpeg.MOST_AT_ONCE", 1)
+    monkeypatch.setattr("utils.audio.mpeg.MAX_AT_ONCE", 1)
 
     assert together == [scan_mpeg(variant) for variant in variants]
     assert together[0].frames > 200

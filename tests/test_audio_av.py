@@ -124,7 +124,7 @@ def test_one_that_is_kept_as_it_is_keeps_its_ending() -> None:
 
 def test_too_long_a_clip_is_refused_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a header does not say is counted on the way."""
-    monkeypatch.setattr("utils.audio.clip.MOST_OPUS_SAMPLES", RATE)
+    monkeypatch.setattr("utils.audio.clip.MAX_OPUS_SAMPLES", RATE)
     data = encoded("aac", duration_s=4)
 
     assert rejection(data).reason == "too_long"

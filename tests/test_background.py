@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from utils.errors import Interrupted, Stopped
-from utils.upload.background import MOST_OFFERED, BackgroundWorker
+from utils.upload.background import MAX_OFFERED, BackgroundWorker
 
 
 def test_jobs_are_done_in_order_in_another_thread() -> None:
@@ -177,7 +177,7 @@ def test_few_jobs_that_need_not_be_done_wait() -> None:
     with BackgroundWorker() as worker:
         worker.submit("a", hold)
         begun.wait(20)
-        for number in range(MOST_OFFERED + 3):
+        for number in range(MAX_OFFERED + 3):
             worker.offer(lambda number=number: done.append(f"early {number}"))
         worker.submit("b", lambda: done.append("b"))
         release.set()
@@ -185,7 +185,7 @@ def test_few_jobs_that_need_not_be_done_wait() -> None:
         worker.offer(lambda: done.append("late"))
         worker.wait()
 
-    assert done == [*(f"early {number}" for number in range(MOST_OFFERED)), "b", "late"]
+    assert done == [*(f"early {number}" for number in range(MAX_OFFERED)), "b", "late"]
 
 
 def test_an_offered_job_that_fails_is_a_job_that_fails() -> None:

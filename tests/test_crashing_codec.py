@@ -20,7 +20,7 @@ from tests.crash.oracle import differences
 from tests.runs import PROJECT, run, start
 from tests.support import tone, tree
 from utils.choices import AudioOptions, TextOptions
-from utils.process.in_flight import MOST_THREADS, InFlight, note_of
+from utils.process.in_flight import MAX_THREADS, InFlight, note_of
 from utils.rows.progress import Progress
 from utils.rows.schema import Position, RawClip, Reject, RejectReason, Row
 
@@ -241,7 +241,7 @@ def test_a_clip_that_fails_is_not_noted_for_ever() -> None:
     with pytest.raises(ZeroDivisionError):
         in_flight.during("S/train/a", lambda: 1 // 0)
     assert in_flight.take_notes() == set()
-    assert MOST_THREADS > 200
+    assert MAX_THREADS > 200
 
 
 def test_crashes_are_counted_for_each_clip() -> None:

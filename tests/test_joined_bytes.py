@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from utils.upload import joined_bytes
-from utils.upload.joined_bytes import COPIED_BYTES, MOST_FREE, ROOM_BYTES, JoinedBytes
+from utils.upload.joined_bytes import COPIED_BYTES, MAX_FREE, ROOM_BYTES, JoinedBytes
 
 MANY = COPIED_BYTES + 1
 """Bytes that are not copied once more."""
@@ -88,9 +88,9 @@ def test_it_is_not_while_somebody_has_a_part_of_it() -> None:
 
 def test_only_so_much_is_kept() -> None:
     """However many were in use at a time."""
-    taken = [joined(bytes(MANY)).take() for _ in range(MOST_FREE + 2)]
+    taken = [joined(bytes(MANY)).take() for _ in range(MAX_FREE + 2)]
     del taken
-    assert len(joined_bytes._free) == MOST_FREE
+    assert len(joined_bytes._free) == MAX_FREE
 
 
 def test_few_bytes_keep_no_room() -> None:

@@ -27,10 +27,10 @@ from tests.fuzz import archives, audio, bombs, broken, datasets, records
 from tests.fuzz.ending import Target, ending_of
 
 FAILURE = "failure"
-MOST_MB = 300
+MAX_MB = 300
 """Above what stood before the input was read; the input itself stands before."""
 _ADDRESS_SPACE_BYTES = 6 * 1024**3
-_MOST_LEFT_OPEN = 8
+_MAX_LEFT_OPEN = 8
 
 
 def all_targets() -> list[Target]:
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         for number in range(first, end):
             told = _one(target, made_by(seed, target, number), Path(scratch) / "input")
-            if number == end - 1 and _files_open() > left_open + _MOST_LEFT_OPEN:
+            if number == end - 1 and _files_open() > left_open + _MAX_LEFT_OPEN:
                 told = f"{FAILURE} 0 0 files are left open"
             print(number, told, flush=True)
 
@@ -90,7 +90,7 @@ def _one(target: Target, made: Any, folder: Path) -> str:
     _limit_address_space(resource.RLIM_INFINITY)
     grown_mb = _status_mb("VmHWM") - before_mb
     shutil.rmtree(folder, ignore_errors=True)
-    if grown_mb > MOST_MB and ending != FAILURE:
+    if grown_mb > MAX_MB and ending != FAILURE:
         ending, detail = FAILURE, f"{grown_mb:.0f} MB of memory"
     return f"{ending.replace(' ', '-')} {cpu_ms:.1f} {max(0.0, grown_mb):.1f} {detail}"
 

@@ -39,7 +39,7 @@ from utils.upload.shard_writer import shard_options
 RATE_HZ = 16_000
 TARGET_DBFS = -20.0
 GROUP_ROWS = 100
-LONGEST_SAMPLES = 20 * 48_000
+MAX_LENGTH_SAMPLES = 20 * 48_000
 TABLES = {"train": "train_refined", "validation": "dev", "test": "test"}
 
 _READ, _WRITE = 0x10, 0x20
@@ -197,10 +197,10 @@ class Standardizer:
         self._info = self._ffi.new("SF_INFO*")
         self._file = os.memfd_create("clip")
         self._encoded = os.memfd_create("encoded")
-        self._int16 = np.empty(LONGEST_SAMPLES, np.int16)
-        self._decoded = np.empty(LONGEST_SAMPLES, np.float32)
-        self._scaled = np.empty(LONGEST_SAMPLES, np.float32)
-        self._wide = np.empty(LONGEST_SAMPLES, np.float64)
+        self._int16 = np.empty(MAX_LENGTH_SAMPLES, np.int16)
+        self._decoded = np.empty(MAX_LENGTH_SAMPLES, np.float32)
+        self._scaled = np.empty(MAX_LENGTH_SAMPLES, np.float32)
+        self._wide = np.empty(MAX_LENGTH_SAMPLES, np.float64)
         self._shorts = self._ffi.cast("short*", self._int16.ctypes.data)
         self._floats = self._ffi.cast("float*", self._decoded.ctypes.data)
         self._level = self._ffi.new("double*", FLAC_LEVEL)
@@ -238,7 +238,7 @@ class Standardizer:
         info = self._info
         info.format = 0
         sound = self._snd.sf_open_fd(self._file, _READ, info, 0)
-        assert info.channels == 1 and info.frames <= LONGEST_SAMPLES, "not a clip of this benchmark"
+        assert info.channels == 1 and info.frames <= MAX_LENGTH_SAMPLES, "not a clip of this benchmark"
         is_16_bit = info.format & 0xFFFF == _PCM_16
         if is_16_bit:
             count = self._snd.sf_readf_short(sound, self._shorts, info.frames)

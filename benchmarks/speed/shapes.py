@@ -34,5 +34,5 @@ LEAST_OF_THE_LIMIT = 0.85
 """Our throughput per CPU second, as a part of the limit's."""
 LEAST_OF_TWO_WORKERS = 1.7
 """One worker's wall time by that of two, where decoding is most of the work."""
-MOST_BOOKKEEPING = 0.05
+MAX_BOOKKEEPING = 0.05
 """Of the CPU time: checkpoints, positions and bookkeeping together, at a checkpoint every 1,000 clips."""

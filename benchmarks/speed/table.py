@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.speed.measuring import Runs
-from benchmarks.speed.shapes import LEAST_OF_THE_LIMIT, LEAST_OF_TWO_WORKERS, MOST_BOOKKEEPING, Shape
+from benchmarks.speed.shapes import LEAST_OF_THE_LIMIT, LEAST_OF_TWO_WORKERS, MAX_BOOKKEEPING, Shape
 
 
 @dataclass
@@ -156,7 +156,7 @@ def goals(measured: Measured) -> list[Goal]:
         found.append(Goal("two workers against one, wall", ratio(ours.wall_us(), two.wall_us()), LEAST_OF_TWO_WORKERS))
     if ours:
         part = ratio(sum(measured.books_us.values()), ours.cpu_us())
-        found.append(Goal("checkpoints, positions, bookkeeping, of CPU", part, MOST_BOOKKEEPING, True, True))
+        found.append(Goal("checkpoints, positions, bookkeeping, of CPU", part, MAX_BOOKKEEPING, True, True))
     return found
 
 

@@ -48,7 +48,7 @@ from utils.errors import AuthenticationError, Interrupted, SourceError, Stopped,
 
 log = logging.getLogger(__name__)
 
-MOST_YIELDED = 1000
+MAX_YIELDED = 1000
 """Items at most between two flushes, whatever becomes of them."""
 _NAP_S = 0.25
 
@@ -248,7 +248,7 @@ class Collector:
             waiting.append(folded)
             if folded.pair is not None:
                 self._master.take(folded.pair)
-            if self._master.unflushed == 0 or len(waiting) >= MOST_YIELDED:
+            if self._master.unflushed == 0 or len(waiting) >= MAX_YIELDED:
                 self._master.flush()
                 yield from waiting
                 waiting.clear()

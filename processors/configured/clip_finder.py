@@ -19,7 +19,7 @@ CLIPS: Final = "clips"
 NAMES: Final = "names"
 """The index's table of their names: name without ending, in one case -> path."""
 
-_MOST_OF_ONE_NAME: Final = 10_000
+_MAX_OF_ONE_NAME: Final = 10_000
 _UNREADABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -87,7 +87,7 @@ class ClipFinder:
         parts = [_folder_name(part) for part in name.split("/")[:-1]]
         known = next((at for at in range(len(parts) + 1) if all(part in self._folder_names for part in parts[at:])), 0)
         wanted = parts[known:]
-        for row in self._index.every(NAMES, name_key(name), _MOST_OF_ONE_NAME):
+        for row in self._index.every(NAMES, name_key(name), _MAX_OF_ONE_NAME):
             folders = [_folder_name(part) for part in row.value.split("/")[:-1]]
             if (not scope or row.value.startswith(f"{scope}/")) and folders[len(folders) - len(wanted) :] == wanted:
                 yield row.value

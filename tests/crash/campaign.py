@@ -28,7 +28,7 @@ from tests.runs import run as run_to_the_end
 from tests.runs import start
 
 SAME, EMPTY = "the same folder", "an empty folder"
-MOST_RESUMES = 3
+MAX_RESUMES = 3
 RAW = "data/raw"
 MARKS = "data/staging/*/fresh-since"
 """Where a run that is to begin anew says so, until it has."""
@@ -239,12 +239,12 @@ class Campaign:
 
     def _resume(self, scenario: Scenario, command: Sequence[str]) -> Iterator[str]:
         """Go on until done, as a user would: again, where a run says that it could not."""
-        for _ in range(MOST_RESUMES):
+        for _ in range(MAX_RESUMES):
             ended = self._run(scenario, command)
             yield from oracle.complaints(ended.code, ended.told)
             if ended.code == 0:
                 return
-        yield f"still not done after {MOST_RESUMES} resumes; the last one said:\n{ended.told}"
+        yield f"still not done after {MAX_RESUMES} resumes; the last one said:\n{ended.told}"
 
     def _disturbed(self, scenario: Scenario, command: Sequence[str], fault: Fault, seed: int) -> tuple[Ended, bool]:
         if fault.where == "disk":

@@ -19,9 +19,9 @@ from utils.rows.schema import RawClip, Reject, RejectReason
 FINE, REJECTED, REFUSED, SET_ASIDE = "fine", "rejected", "refused", "set aside"
 ENDINGS = (FINE, REJECTED, REFUSED, SET_ASIDE)
 
-LONGEST_MESSAGE = 4000
-LONGEST_DETAIL = 1000
-LONGEST_SOURCE_ID = 400
+MAX_MESSAGE_CHARACTERS = 4000
+MAX_DETAIL_CHARACTERS = 1000
+MAX_SOURCE_ID_CHARACTERS = 400
 
 REASONS = {value for name, value in vars(RejectReason).items() if name.isupper()}
 
@@ -61,7 +61,7 @@ def ending_of(target: Target, made: Any, folder: Path) -> str:
 def check_message(error: IngestError) -> None:
     """A letter to a person: short, and nothing in it steers the terminal or turns the line around."""
     text = str(error)
-    check(len(text) <= LONGEST_MESSAGE, f"a message of {len(text)} characters")
+    check(len(text) <= MAX_MESSAGE_CHARACTERS, f"a message of {len(text)} characters")
     hidden = {char for char in text if unicodedata.category(char)[0] == "C" and char != "\n"}
     check(not hidden, f"hidden characters in a message: {sorted(map(ascii, hidden))[:5]}")
 
@@ -82,7 +82,7 @@ def ending_of_clips(clips: Iterable[RawClip], options: AudioOptions | None = Non
 
 def check_clip(clip: RawClip) -> None:
     """Keys are short and are text; a position counts."""
-    check(len(clip.key) <= LONGEST_SOURCE_ID, f"a key of {len(clip.key)} characters")
+    check(len(clip.key) <= MAX_SOURCE_ID_CHARACTERS, f"a key of {len(clip.key)} characters")
     clip.key.encode()
     clip.transcript.encode()
     check(isinstance(clip.position["index"], int), "a position without a count")
@@ -90,8 +90,8 @@ def check_clip(clip: RawClip) -> None:
 
 def check_reject(reject: Reject) -> None:
     check(reject.reason in REASONS, f"an unknown reason: {reject.reason}")
-    check(len(reject.source_id) <= LONGEST_SOURCE_ID, "a long source id")
-    check(0 < len(reject.detail) <= LONGEST_DETAIL, f"a detail of {len(reject.detail)} characters")
+    check(len(reject.source_id) <= MAX_SOURCE_ID_CHARACTERS, "a long source id")
+    check(0 < len(reject.detail) <= MAX_DETAIL_CHARACTERS, f"a detail of {len(reject.detail)} characters")
 
 
 def check_sample(sample: Any) -> None:

@@ -40,14 +40,14 @@ container itself is found exactly, without the table."""
 MPEG_TRIMMED_FRAMES: Final = 4
 """Encoder delay and padding that mpg123 takes off an MP3, at most."""
 
-MOST_SAMPLES: Final = 3600 * 48_000
+MAX_SAMPLES: Final = 3600 * 48_000
 """Of all channels together that are decoded of a clip: an hour of 48 kHz, half an hour in stereo. A minute of
 192 kHz in eight channels takes as long, and 100 KB of FLAC may hold hours of it. It bounds the time that a clip
 takes, to about 6 s of a processor."""
-MOST_OPUS_SAMPLES: Final = MOST_SAMPLES // 5
+MAX_OPUS_SAMPLES: Final = MAX_SAMPLES // 5
 """Twelve minutes: Opus takes up to five times as long to decode, and so may what FFmpeg does."""
-MOST_CHANNELS: Final = 32
-LARGEST_MENDED_BYTES: Final = 64 * 1000**2
+MAX_CHANNELS: Final = 32
+MAX_MENDED_BYTES: Final = 64 * 1000**2
 """A mended clip is held twice."""
 
 SOURCE_RATES_HZ: Final = range(1_000, 1_000_001)
@@ -150,8 +150,8 @@ def identify(data: bytes, declared_duration_s: float | None) -> Clip:
     if kind := foreign_kind(data):
         return _foreign(data, kind, declared_duration_s)
     content = checked_container(data)
-    if content is not data and len(data) > LARGEST_MENDED_BYTES:
-        detail = f"its header is wrong, and over {LARGEST_MENDED_BYTES:,} bytes that is not mended"
+    if content is not data and len(data) > MAX_MENDED_BYTES:
+        detail = f"its header is wrong, and over {MAX_MENDED_BYTES:,} bytes that is not mended"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
     problem = "no format that libsndfile is asked to read"
     if is_known_format(data):
@@ -185,7 +185,7 @@ def _plain(data: bytes, wav: PlainWav, declared_duration_s: float | None) -> Cli
 
 
 def _check_is_speech(kind: str, rate_hz: int, channels: int) -> None:
-    if rate_hz not in SOURCE_RATES_HZ or channels > MOST_CHANNELS:
+    if rate_hz not in SOURCE_RATES_HZ or channels > MAX_CHANNELS:
         detail = f"no format of speech: {kind} at {rate_hz} Hz, {channels} channels"
         raise AudioRejected(RejectReason.UNDECODABLE, detail)
 
@@ -231,7 +231,7 @@ def _check_not_too_long(frames: int, rate_hz: int, channels: int, extension: str
     if frames > MAX_DURATION_S * rate_hz:
         detail = f"{frames / rate_hz:.1f} s{by}" if by else f"longer than {MAX_DURATION_S:.0f} s"
         raise AudioRejected(RejectReason.TOO_LONG, detail)
-    most = MOST_OPUS_SAMPLES if extension in _SLOW_TO_DECODE else MOST_SAMPLES
+    most = MAX_OPUS_SAMPLES if extension in _SLOW_TO_DECODE else MAX_SAMPLES
     if frames * channels > most:
         detail = f"{channels} channels at {rate_hz} Hz{by}: over {most:,} samples are not decoded"
         raise AudioRejected(RejectReason.TOO_LONG, detail)

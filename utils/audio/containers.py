@@ -48,7 +48,7 @@ _KNOWN_STARTS: Final = (
     *((0, b"NIST_1A\n"), (8, b"AIFF"), (8, b"AIFC")),
 )
 """What files of the formats begin with that we accept, but for MPEG's."""
-MOST_CHUNKS: Final = 1000
+MAX_CHUNKS: Final = 1000
 """Of a file in front of its samples: eight bytes are a chunk, so a file may hold millions."""
 
 _STREAMED: Final = range(0x7FFF_0000, 0x1_0000_0000)
@@ -104,7 +104,7 @@ def _checked_chunks(data: bytes, layout: _ChunkLayout) -> bytes:
 def _find_samples(data: bytes, layout: _ChunkLayout) -> tuple[int, int | None] | None:
     """(where the samples begin, how many bytes of them are promised), None where their chunk is not reached."""
     at, header = layout.first_chunk, layout.header
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if at + header.size > len(data):
             return None
         name, size = header.unpack_from(data, at)
@@ -116,7 +116,7 @@ def _find_samples(data: bytes, layout: _ChunkLayout) -> tuple[int, int | None] |
         if size < 0:
             return None
         at = begin + size + -size % layout.alignment
-    raise AudioRejected(RejectReason.UNDECODABLE, f"more than {MOST_CHUNKS} chunks in front of its samples")
+    raise AudioRejected(RejectReason.UNDECODABLE, f"more than {MAX_CHUNKS} chunks in front of its samples")
 
 
 def _check_outer_size(data: bytes, layout: _ChunkLayout) -> None:

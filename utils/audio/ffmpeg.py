@@ -35,7 +35,7 @@ _CODECS: Final = (
 )
 _PROMISE_TOLERANCE_S: Final = 0.25
 """Containers round, and count what an encoder put in front."""
-_MOST_BLOCK_SAMPLES: Final = 1 << 17
+_MAX_BLOCK_SAMPLES: Final = 1 << 17
 _ADTS_HEADER_BYTES: Final = 7
 
 
@@ -113,7 +113,7 @@ def foreign_blocks(data: bytes, kind: str, header: ForeignHeader) -> Iterator[ND
                 raise AudioRejected(RejectReason.UNDECODABLE, "its sample rate or its channels change on the way")
             waiting.append(_samples(frame, header.channels))
             frames += len(waiting[-1])
-            if frames * header.channels >= _MOST_BLOCK_SAMPLES:
+            if frames * header.channels >= _MAX_BLOCK_SAMPLES:
                 yield np.concatenate(waiting)
                 waiting, frames = [], 0
     if waiting:

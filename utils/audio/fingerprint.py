@@ -27,7 +27,7 @@ Floats: TypeAlias = NDArray[np.float32]
 SAME_RECORDING: Final = 0.85
 """Likeness from which on two clips are one recording."""
 
-MOST_SECONDS: Final = 30
+MAX_SECONDS: Final = 30
 """Of a clip, from its start: what is behind that is not looked at."""
 
 _RATE_HZ: Final = 4000
@@ -43,7 +43,7 @@ _APART: Final = 4
 """Steps between the two slopes that are compared."""
 _FLOOR: Final = 1e-2
 """Of the clip's mean energy in a band: what is much quieter than that counts as silence."""
-_LARGEST: Final = 3.0
+_MAX_NUMBER: Final = 3.0
 """A number counts no more than this: one click must not outweigh all else."""
 
 _NOTHING: Final = 1e-20
@@ -118,7 +118,7 @@ class Fingerprint:
 
 def fingerprint(samples: Floats, rate_hz: int) -> Fingerprint:
     """Of a clip in one channel: its samples, or those of its first 30 s."""
-    return Fingerprint(soxr.resample(samples[: MOST_SECONDS * rate_hz], rate_hz, _RATE_HZ, quality="LQ"))
+    return Fingerprint(soxr.resample(samples[: MAX_SECONDS * rate_hz], rate_hz, _RATE_HZ, quality="LQ"))
 
 
 def _energy(slow: Floats, steps: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def _energy(slow: Floats, steps: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _changes(before: NDArray[np.float64], after: NDArray[np.float64], floor: float) -> Floats:
     slopes = np.diff(np.log(after + floor) - np.log(before + floor), axis=1)
-    return np.clip(slopes, -_LARGEST, _LARGEST).astype(np.float32)
+    return np.clip(slopes, -_MAX_NUMBER, _MAX_NUMBER).astype(np.float32)
 
 
 def _weights(changes: Floats) -> Floats:

@@ -16,7 +16,7 @@ FLAC_LEVEL: Final = 0.0
 and doubles it."""
 
 SHARED_ABOVE_BYTES: Final = 16 << 20
-_MOST_FREE_FILES: Final = 2
+_MAX_FREE_FILES: Final = 2
 """One that is read and one that is written."""
 
 Pcm: TypeAlias = NDArray[np.int16]
@@ -61,7 +61,7 @@ class MemoryFile:
         """Give the descriptor back, once."""
         self.handle = BytesIO()
         used, self._anonymous = self._anonymous, None
-        if used is not None and len(_free.files) < _MOST_FREE_FILES:
+        if used is not None and len(_free.files) < _MAX_FREE_FILES:
             _free.files.append(used)
 
     def position(self) -> int:

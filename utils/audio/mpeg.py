@@ -14,7 +14,7 @@ from typing import Final
 SEARCH_BYTES: Final = 64 * 1024
 """How far from the start the first frame may be, after the tags; mpg123 itself gives up there."""
 
-MOST_TAGS: Final = 16
+MAX_TAGS: Final = 16
 """ID3v2 tags in front of the audio that are passed over; ten bytes are a tag, so a file may hold millions."""
 
 HEADER_BYTES: Final = 4
@@ -50,7 +50,7 @@ class MpegScan:
         return self.frames * self.samples_per_frame
 
 
-MOST_AT_ONCE: Final = 128
+MAX_AT_ONCE: Final = 128
 """Frames that are looked at together: of a file in which no two are alike it must not be all that are left."""
 ENOUGH_IN_A_ROW: Final = 4
 """Frames that are like the one before them, for a look at all that follow to be worth its time: of a variable bit rate
@@ -89,7 +89,7 @@ def find_first_frame(data: bytes, chain: int) -> int | None:
 def id3v2_length(data: bytes) -> int:
     """Bytes of the ID3v2 tags in front of the audio, 0 where there are none."""
     at = 0
-    for _ in range(MOST_TAGS):
+    for _ in range(MAX_TAGS):
         if data[at : at + 3] != b"ID3" or len(data) < at + 10:
             break
         footer = 10 if data[at + 5] & 0x10 else 0
@@ -152,11 +152,11 @@ def _walk(data: bytes, at: int) -> tuple[int, bool]:
 
 
 def _alike(data: bytes, at: int, length: int) -> int:
-    """How many frames from here on have this one's length and first three bytes, up to `MOST_AT_ONCE`: of a constant
+    """How many frames from here on have this one's length and first three bytes, up to `MAX_AT_ONCE`: of a constant
     bit rate most have."""
-    alike = MOST_AT_ONCE
+    alike = MAX_AT_ONCE
     for place in range(at, at + 3):
-        bytes_there = data[place : place + MOST_AT_ONCE * length : length]
+        bytes_there = data[place : place + MAX_AT_ONCE * length : length]
         alike = min(alike, len(bytes_there) - len(bytes_there.lstrip(bytes_there[:1])))
     return alike
 

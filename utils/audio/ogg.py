@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from utils.audio.rejected import AudioRejected
 from utils.rows.schema import RejectReason
 
-MOST_PAGES: Final = 500_000
+MAX_PAGES: Final = 500_000
 """An hour has 180,000 of them where each holds 20 ms; empty ones take 27 bytes."""
 
 _FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
@@ -49,7 +49,7 @@ def check_ogg(data: bytes) -> None:
 def _pages(data: bytes) -> Iterator[_Page]:
     """The pages that follow each other without a gap from the start on."""
     at = 0
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         if data[at : at + 4] != b"OggS" or (length := _page_length(data, at)) is None:
             return
         page = data[at : at + length]
@@ -57,7 +57,7 @@ def _pages(data: bytes) -> Iterator[_Page]:
             raise AudioRejected(RejectReason.UNDECODABLE, f"the Ogg page at byte {at} of {len(data)} is damaged")
         yield _Page(at, page[5], page[14:18], int.from_bytes(page[18:22], "little"), at + length)
         at += length
-    raise AudioRejected(RejectReason.UNDECODABLE, f"more than {MOST_PAGES} Ogg pages")
+    raise AudioRejected(RejectReason.UNDECODABLE, f"more than {MAX_PAGES} Ogg pages")
 
 
 def _page_length(data: bytes, at: int) -> int | None:

@@ -11,7 +11,7 @@ way of a clip:
    rounded to 16 bit (no dither: it would not be repeatable), hashed and encoded (`audio_file`).
 
 What has to be held is the clip's own bytes, its samples as float32 at the target rate, and the result. Where these are
-more than `MOST_HELD_BYTES`, the clip is decoded a second time for the third step instead: that gives the same samples.
+more than `MAX_HELD_BYTES`, the clip is decoded a second time for the third step instead: that gives the same samples.
 """
 
 import math
@@ -29,7 +29,7 @@ import xxhash
 from utils.audio.buffers import begin_clip, pass_through
 from utils.audio.clip import FULL_SCALE_INT16, Clip, Decoded, Samples, as_floats, blocks, identify
 from utils.audio.containers import AudioRejected
-from utils.audio.fingerprint import MOST_SECONDS, Fingerprint, fingerprint
+from utils.audio.fingerprint import MAX_SECONDS, Fingerprint, fingerprint
 from utils.audio.memory_file import Pcm, audio_from_array, flac_bytes, wav_bytes
 from utils.choices import AudioOptions
 from utils.rows.schema import RejectReason
@@ -41,7 +41,7 @@ MAX_GAIN_DB: Final = 40.0
 HOLLOW_AVERAGE_DB: Final = 20.0
 """An average of channels that is this far below the louder channel has cancelled out."""
 
-MOST_HELD_BYTES: Final = 120 * 1000**2
+MAX_HELD_BYTES: Final = 120 * 1000**2
 """Twenty minutes at 16 kHz."""
 LARGE_FRAMES: Final = 4 * 60 * 16_000
 """Of longer clips one is converted at a time, however many threads there are."""
@@ -138,7 +138,7 @@ class _Mono:
         self.highest, self.lowest, self.energy = -math.inf, math.inf, 0.0
         self._rates_hz = clip.sample_rate_hz, rate_hz
         self._again = again
-        self._most_kept = (MOST_HELD_BYTES - len(clip.content)) // _HELD_BYTES_A_SAMPLE
+        self._most_kept = (MAX_HELD_BYTES - len(clip.content)) // _HELD_BYTES_A_SAMPLE
         self._kept: list[Decoded] | None = []
         for chunk in _resampled(first, *self._rates_hz):
             self._take(chunk)
@@ -262,7 +262,7 @@ class _Head:
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._left = MOST_SECONDS * rate_hz
+        self._left = MAX_SECONDS * rate_hz
         self._taken: list[Samples] = []
 
     def take(self, samples: Samples) -> None:

@@ -52,9 +52,9 @@ OUR_KEYS = (
     "dataset_info",
 )
 
-MOST_YAML = 256 * 1024
+MAX_YAML = 256 * 1024
 """Characters at the top of a card that are read as YAML, which takes 10 us each. Longer ones stay as text."""
-MOST_YAML_VALUES = 100_000
+MAX_YAML_VALUES = 100_000
 
 # The Hub's own idea of where the YAML ends, but for an empty block and a byte order mark, which we take too.
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:(?<=\n)|\r?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -74,7 +74,7 @@ def render_card(state: State, existing: str | None, repo_id: str | None = None) 
         return existing
     theirs, text = _parted(existing or "")
     front_matter = _front_matter(_metadata(state, repo_id), theirs)
-    if theirs and len(front_matter) > MOST_YAML:  # it could not be read again
+    if theirs and len(front_matter) > MAX_YAML:  # it could not be read again
         text, front_matter = existing or "", _front_matter(_metadata(state, repo_id), "")
     return f"---\n{front_matter}---\n{_with_block(text, block_for_people(state, repo_id))}"
 
@@ -93,7 +93,7 @@ def _parted(existing: str) -> tuple[str, str]:
 
 def _mapping(source: str) -> dict[Any, Any] | None:
     """What YAML source says, {} where it says nothing, None where it can't be read or is no mapping."""
-    content = _read(source) if len(source) <= MOST_YAML else None
+    content = _read(source) if len(source) <= MAX_YAML else None
     return deepcopy(content)
 
 
@@ -103,7 +103,7 @@ def _read(source: str) -> dict[Any, Any] | None:
     try:
         loader = yaml.SafeLoader(source)
         root = loader.get_single_node()
-        if _size_written_out(root, {}) > MOST_YAML_VALUES:
+        if _size_written_out(root, {}) > MAX_YAML_VALUES:
             return None
         content = loader.construct_document(root) if root is not None else None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, TypeError, RecursionError):

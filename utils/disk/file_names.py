@@ -4,7 +4,7 @@ import re
 
 import xxhash
 
-LONGEST_NAME_BYTES = 100
+MAX_NAME_BYTES = 100
 
 
 def staging_name(place: str, on_hub: bool) -> str:
@@ -15,7 +15,7 @@ def staging_name(place: str, on_hub: bool) -> str:
 def file_name_of(text: str) -> str:
     """A file name for `text`: the same for the same text only, 120 bytes at most."""
     plain = re.sub(r"[^\w.-]", "_", text.strip("/"))
-    if plain == text and len(plain.encode()) <= LONGEST_NAME_BYTES and not plain.startswith("."):
+    if plain == text and len(plain.encode()) <= MAX_NAME_BYTES and not plain.startswith("."):
         return plain
-    readable = plain.encode()[-LONGEST_NAME_BYTES:].decode(errors="ignore").lstrip(".")
+    readable = plain.encode()[-MAX_NAME_BYTES:].decode(errors="ignore").lstrip(".")
     return f"{readable}-{xxhash.xxh3_64_hexdigest(text.encode(errors='surrogateescape'))}"

@@ -31,8 +31,8 @@ _HEADER_BYTES = 16
 _STRIP_BYTES = 8192
 _PROOF_BYTES = 1024
 """So many packed bytes, and more, must come out right behind a place that is believed."""
-_MOST_CANDIDATES = 1000
-_MOST_PROBABLE = 4
+_MAX_CANDIDATES = 1000
+_MAX_PROBABLE = 4
 """Of a piece of 64 KB. In noise there are 250 and one; a stream may be made so that each place looks like a header."""
 _ZEROS = bytes(WINDOW_BYTES)
 _EMPTY_FIXED = (0b010, 10)
@@ -76,7 +76,7 @@ def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, in
 
     `packed` is a piece of a raw deflate stream, `unpacked` what came out of it, `window` what came out just before.
     """
-    for entry in islice(_probable(packed), _MOST_PROBABLE):
+    for entry in islice(_probable(packed), _MAX_PROBABLE):
         guessed = _from(entry, packed, _ZEROS, len(unpacked) + 1)
         before = len(unpacked) - len(guessed) if guessed else -1
         if before < 0:
@@ -89,7 +89,7 @@ def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, in
 
 def _probable(packed: bytes) -> Iterator[Entry]:
     """The candidates from which something comes out."""
-    for entry in islice(_candidates(packed), _MOST_CANDIDATES):
+    for entry in islice(_candidates(packed), _MAX_CANDIDATES):
         if _from(entry, packed[: entry.offset + _PROBE_BYTES], _ZEROS, WINDOW_BYTES):
             yield entry
 

@@ -26,13 +26,13 @@ _PIECE_BYTES: Final = 64 * 1024
 """In which a place is looked for."""
 _PIECES_AT_ONCE: Final = 4
 """Read where none is looked for: each call of zlib lets other threads run, and has to wait for them."""
-_MOST_UNPACKED_BYTES: Final = 512 * 1024
+_MAX_UNPACKED_BYTES: Final = 512 * 1024
 """At a time: what is ready."""
 _SEARCHED_PIECES: Final = 4
 """Behind each multiple of the spacing. A block of gzip's has some 25 KB, the longest of other packers 300."""
-_MOST_FAILURES: Final = 3
+_MAX_FAILURES: Final = 3
 """In a row; then the file has no blocks that can be found, and is not looked at any more."""
-_MOST_SEARCHED_BYTES: Final = 4 * 2**20
+_MAX_SEARCHED_BYTES: Final = 4 * 2**20
 """Unpacked: of a piece with more in it no place is looked for."""
 _FINGERPRINT_BYTES: Final = 4096
 
@@ -133,7 +133,7 @@ class GzipStream:
         if not self._packed.rest:
             self._next_piece()
         try:
-            unpacked = self._inflater.decompress(self._packed.rest, _MOST_UNPACKED_BYTES)
+            unpacked = self._inflater.decompress(self._packed.rest, _MAX_UNPACKED_BYTES)
         except DamagedStream as error:
             raise zlib.error(str(error)) from error
         self._packed.rest = self._inflater.unused_data or self._inflater.unconsumed_tail
@@ -197,7 +197,7 @@ class GzipStream:
 
     def _next_piece(self) -> None:
         begins_at = self._packed.at
-        is_search = begins_at >= self._next_place_at and self._failures < _MOST_FAILURES
+        is_search = begins_at >= self._next_place_at and self._failures < _MAX_FAILURES
         if not self._packed.read_on(1 if is_search else _PIECES_AT_ONCE, self._next_place_at):
             raise EOFError("the end of the file within a gzip member")
         if is_search:
@@ -257,7 +257,7 @@ class _Search:
         """Keep what was unpacked; False where that is too much."""
         self.unpacked.append(unpacked)
         self.unpacked_bytes += len(unpacked)
-        return self.unpacked_bytes <= _MOST_SEARCHED_BYTES
+        return self.unpacked_bytes <= _MAX_SEARCHED_BYTES
 
 
 class _Pieces:

@@ -13,7 +13,7 @@ _INTEGERS: Final = (_I32, _I64, _I16)
 _FIXED_BYTES: Final = {_BYTE: 1, _DOUBLE: 8}
 _DICTIONARY_PAGE: Final = 2
 _DEEPEST: Final = 16
-_LONGEST_VARINT_BITS: Final = 63
+_MAX_VARINT_BITS: Final = 63
 
 
 class NotThrift(Exception):
@@ -203,7 +203,7 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     if value < 0x80:
         return value, at
     value &= 0x7F
-    for shift in range(7, _LONGEST_VARINT_BITS + 1, 7):
+    for shift in range(7, _MAX_VARINT_BITS + 1, 7):
         byte = content[at]
         at += 1
         value |= (byte & 0x7F) << shift

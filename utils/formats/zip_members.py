@@ -26,7 +26,7 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _UNKNOWN: Final = 0xFFFF_FFFF
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-_LONGEST_COMMENT: Final = 65_535
+_MAX_COMMENT_LENGTH: Final = 65_535
 _CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -74,7 +74,7 @@ def open_member(stream: BinaryIO, member: ZipMember) -> BinaryIO:
 def _directory(stream: BinaryIO) -> tuple[int, int, int, int]:
     """(entries, where the list begins by the archive's own count, its size, what is in front of the archive)."""
     size = stream.seek(0, io.SEEK_END)
-    tail_at = max(0, size - _END.size - _LONGEST_COMMENT)
+    tail_at = max(0, size - _END.size - _MAX_COMMENT_LENGTH)
     stream.seek(tail_at)
     tail = stream.read(size - tail_at)
     found = tail.rfind(b"PK\x05\x06")

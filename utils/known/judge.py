@@ -24,7 +24,7 @@ from utils.known.clips import ClipIndex, Entry, Known, Place, Reached
 from utils.known.removals import RemovedList
 from utils.rows.schema import DUPLICATE_OF_TRAIN, Reject, RejectReason, Row
 
-MOST_TRIMMED_S: Final = 1.1
+MAX_TRIMMED_S: Final = 1.1
 """What two versions of a recording differ in length at most: half a second cut at each end, and what codecs add."""
 
 _SAME_AUDIO = "the same audio as "
@@ -68,7 +68,7 @@ class Judge:
         transcript = transcript_key(row["transcript"])
         if transcript is None:
             return None
-        from_ms, to_ms = (round(1000 * (row["length"] + by)) for by in (-MOST_TRIMMED_S, MOST_TRIMMED_S))
+        from_ms, to_ms = (round(1000 * (row["length"] + by)) for by in (-MAX_TRIMMED_S, MAX_TRIMMED_S))
         others = [known for known in self._index.same_words(transcript, from_ms, to_ms) if known.place != place]
         if not others:
             return None
@@ -88,7 +88,7 @@ def is_removed_recording(removed: RemovedList, row: Row) -> bool:
     others = [
         fingerprint
         for length_ms, fingerprint in removed.recordings_of(transcript_key(speech["transcript"]))
-        if abs(length_ms - 1000 * speech["length"]) <= 1000 * MOST_TRIMMED_S
+        if abs(length_ms - 1000 * speech["length"]) <= 1000 * MAX_TRIMMED_S
     ]
     if not others:
         return False

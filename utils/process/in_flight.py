@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 _NOTE_BYTES: Final = 16
-MOST_THREADS: Final = 256
+MAX_THREADS: Final = 256
 TRIED: Final = 2
 """A clip behind so many crashes is not tried any more."""
 
@@ -22,7 +22,7 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._notes = mmap.mmap(-1, MOST_THREADS * _NOTE_BYTES)
+        self._notes = mmap.mmap(-1, MAX_THREADS * _NOTE_BYTES)
         self._places = threading.local()
         self._next_place = 0
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class InFlight:
         if place is None:
             with self._lock:
                 # Threads come and go, a pool for each split: a place that is taken twice loses a note, no clip.
-                place = self._places.number = self._next_place % MOST_THREADS
+                place = self._places.number = self._next_place % MAX_THREADS
                 self._next_place += 1
         return place
 

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from utils.rows.printable import shown
 
-MOST = 2**63 - 1
+MAX_COUNT = 2**63 - 1
 """The largest number that is a count of anything."""
 
 
@@ -39,7 +39,7 @@ def check_types(value: object, kind: Any, name: str) -> None:
 
 def _is_of(value: object, kind: Any) -> bool:
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_COUNT
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, kind)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SUFFIX: Final = ".clips"
 SPARE_DISK_BYTES: Final = 8 * 1000**3
 """Left free on the disk: staging and shards need room, and a spool only saves time."""
-_MOST_UNPACKED: Final = 3
+_MAX_UNPACKED: Final = 3
 """An archive that unpacks to more than so many times its size is not spooled."""
 _CHECKED_EVERY_BYTES: Final = 64 * 1000**2
 _BUFFER_BYTES: Final = 2**20
@@ -60,7 +60,7 @@ class SpoolWriter:
     def __init__(self, path: Path, archive_bytes: int, is_wanted: bool) -> None:
         self._path = path
         self._temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-        self._most_bytes = _MOST_UNPACKED * archive_bytes
+        self._most_bytes = _MAX_UNPACKED * archive_bytes
         self._file: AppendedFile | None = None
         self._waiting = bytearray()
         self._offset = self._next_check_at = 0

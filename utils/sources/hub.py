@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TOKEN_FILE = "hf_token.txt"  # noqa: S105 - a file's name
 CONNECT_TIMEOUT_S = 10.0
-LONGEST_RETRY_AFTER_S = 600.0
+MAX_RETRY_AFTER_S = 600.0
 """The Hub counts requests in windows of five minutes; a server that asks for more than two is not waited for."""
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -314,7 +314,7 @@ def retry_after_s(error: BaseException) -> float:
         wait_s = limit.reset_in_seconds + 1
     else:
         wait_s = int(asked) if asked.isdigit() else 0
-    return float(min(wait_s, LONGEST_RETRY_AFTER_S))
+    return float(min(wait_s, MAX_RETRY_AFTER_S))
 
 
 def pause(seconds: float, stop_requested: Callable[[], bool]) -> bool:

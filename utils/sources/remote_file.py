@@ -28,7 +28,7 @@ FIRST_WINDOW_BYTES = 2**20
 PASSED_OVER_BYTES = 2 * 2**20
 """Who jumps no further ahead has what is between read and dropped: a new request takes as long."""
 WINDOW_GROWTH = 8
-LARGEST_WINDOW_BYTES = 256 * 2**20
+MAX_WINDOW_BYTES = 256 * 2**20
 """Reading on has the next request ask for more, so a jump costs little, and a large file few requests: until the first
 byte of each has come the line is idle.
 
@@ -202,7 +202,7 @@ class RangeReader(io.RawIOBase):
 
     def _begin_window(self, wanted: int) -> None:
         read_on = self._position == self._window_end > 0
-        grown = min(self._window_bytes * WINDOW_GROWTH, LARGEST_WINDOW_BYTES)
+        grown = min(self._window_bytes * WINDOW_GROWTH, MAX_WINDOW_BYTES)
         self._window_bytes = grown if read_on else FIRST_WINDOW_BYTES
         self._window_end = min(self._position + max(self._window_bytes, wanted), self._file.size_bytes)
         self._stream.close()

@@ -22,9 +22,9 @@ TEXT_VERSION: Final = 1
 """Part of a run's fingerprint: raise it when the same transcript would come out different."""
 
 MAX_PASSES: Final = 100
-LONGEST_MENDED: Final = 50_000
+MAX_MENDED_LENGTH: Final = 50_000
 """Characters: about an hour of speech. The time of a pass grows with them."""
-LONGEST_RUN_OF_MARKS: Final = 200
+MAX_MARKS_IN_A_RUN: Final = 200
 """Vowels that stand behind a consonant, tone marks and other signs in a row, spaces between them included. Thai has
 four at most, a cry a few dozen. pythainlp's time grows with the square of it: a run of 100,000 takes minutes."""
 
@@ -38,7 +38,7 @@ _INVISIBLE: Final = re.compile(
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _THAI: Final = re.compile("[\u0e01-\u0e5b]")
-_RUN_OF_MARKS: Final = re.compile(f"[ \u0e30-\u0e3a\u0e45\u0e47-\u0e4e]{{{LONGEST_RUN_OF_MARKS + 1}}}")
+_RUN_OF_MARKS: Final = re.compile(f"[ \u0e30-\u0e3a\u0e45\u0e47-\u0e4e]{{{MAX_MARKS_IN_A_RUN + 1}}}")
 _SYLLABLE: Final = (
     "[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e31\u0e34-\u0e39\u0e47]?[\u0e48-\u0e4c]?(?:\u0e32\u0e30?|[\u0e30\u0e33])?"
 )
@@ -65,10 +65,10 @@ def normalize_transcript(text: str) -> str:
     the invisible characters and the white space - which is final too, as every pass begins with that. So is
     a text that is too long, or has too many marks in a row, to be anybody's words.
     """
-    if _NORMAL.fullmatch(text) and len(text) <= LONGEST_MENDED:
+    if _NORMAL.fullmatch(text) and len(text) <= MAX_MENDED_LENGTH:
         return text
     tidied = _tidy(text)
-    if not _THAI.search(tidied) or len(tidied) > LONGEST_MENDED:
+    if not _THAI.search(tidied) or len(tidied) > MAX_MENDED_LENGTH:
         return tidied
     if _WELL_SPELT.fullmatch(joined := _SPLIT_SARA_AM.sub("\\1\u0e33", tidied)):
         return joined
@@ -92,10 +92,10 @@ def _tidy(text: str) -> str:
 
 def _is_heap_of_marks(text: str) -> bool:
     """More combining characters in a row than anybody writes: sorting them takes a time that grows with the square."""
-    if len(text) <= LONGEST_RUN_OF_MARKS:
+    if len(text) <= MAX_MARKS_IN_A_RUN:
         return False
     runs = groupby(text, key=lambda char: unicodedata.combining(char) != 0)
-    return any(is_run and sum(1 for _ in marks) > LONGEST_RUN_OF_MARKS for is_run, marks in runs)
+    return any(is_run and sum(1 for _ in marks) > MAX_MARKS_IN_A_RUN for is_run, marks in runs)
 
 
 @cache

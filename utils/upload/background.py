@@ -14,7 +14,7 @@ from utils.errors import Interrupted
 
 Job = Callable[[], None]
 
-MOST_OFFERED: Final = 2
+MAX_OFFERED: Final = 2
 """Jobs that may be dropped, and wait: each holds a batch of rows in memory."""
 LOOKED_EVERY_S: Final = 0.05
 """Whether there is something to do beside a job."""
@@ -64,12 +64,12 @@ class BackgroundWorker:
             self._thread.start()
 
     def offer(self, job: Job) -> None:
-        """Have a job done that need not be: it is dropped where `MOST_OFFERED` of them wait."""
+        """Have a job done that need not be: it is dropped where `MAX_OFFERED` of them wait."""
         if not self._overlap:
             job()
             return
         with self._changed:
-            if self._offered >= MOST_OFFERED:
+            if self._offered >= MAX_OFFERED:
                 return
             self._offered += 1
         self.submit(object(), partial(self._do_offered, job))

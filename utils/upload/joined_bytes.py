@@ -11,7 +11,7 @@ ROOM_BYTES: Final = 40 * 1000**2
 """A batch of staged audio and the clip that it ends with, unless that is a very long one."""
 COPIED_BYTES: Final = 5 * 1000**2
 """What is no more than this has no room for itself: many of them may be kept for long."""
-MOST_FREE: Final = 2
+MAX_FREE: Final = 2
 """Rooms that are kept for later, of those that are filled and written in turns."""
 
 _free: list[NDArray[np.uint8]] = []
@@ -67,5 +67,5 @@ def _some_room() -> NDArray[np.uint8]:
 
 
 def _give_back(room: NDArray[np.uint8]) -> None:
-    if len(_free) < MOST_FREE and len(room) == ROOM_BYTES:
+    if len(_free) < MAX_FREE and len(room) == ROOM_BYTES:
         _free.append(room)

@@ -33,7 +33,7 @@ from utils.upload.segments import FreshRows, Segment, StagingKey
 from utils.upload.staging import Staging
 from utils.upload.upload_checkpoint import remember_uploaded
 
-MOST_SEEK_POINTS = 256
+MAX_SEEK_POINTS = 256
 """Between two checkpoints: of 4 GB."""
 
 
@@ -76,7 +76,7 @@ class SplitUploader:
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
         find = WeakMethod(self._seek_point)  # a forgotten uploader lets go of its lock at once: it must not hold itself
-        self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MOST_SEEK_POINTS)
+        self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MAX_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self._next_shard = NextShard(self._built_folder, key, limits, floor)

@@ -17,7 +17,7 @@ from typing import Any
 
 from utils.dataset.state import State
 from utils.disk.durable import write_atomically
-from utils.disk.file_names import LONGEST_NAME_BYTES, file_name_of
+from utils.disk.file_names import MAX_NAME_BYTES, file_name_of
 from utils.errors import UsageError
 from utils.rows.ids import IdSet
 from utils.rows.printable import shown
@@ -53,7 +53,7 @@ class IdsElsewhere(Collection[str]):
 def upload_checkpoint_path(folder: Path, target_name: str, split: str, rows: RowSchema = SPEECH) -> Path:
     """Where the uploaded IDs of a target's split are written."""
     safe = target_name.strip("/").replace("/", "_")
-    if len(safe.encode()) > LONGEST_NAME_BYTES:
+    if len(safe.encode()) > MAX_NAME_BYTES:
         safe = file_name_of(target_name)
     kind = "" if rows is SPEECH else f"{rows.name}_"  # after the split: no other target's name ends like that
     return folder / f"{safe}_{split}_{kind}upload_checkpoint.json"

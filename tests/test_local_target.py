@@ -330,9 +330,9 @@ def test_folder_that_cannot_be_listed_raises(tmp_path: Path) -> None:
     denied = PermissionError(errno.EACCES, "Permission denied")
 
     with patch.object(os, "scandir", side_effect=denied), pytest.raises(PermissionError):
-        target.list_files("data", snapshot)
+        target.stored_files(snapshot)
 
-    assert target.list_files("elsewhere", snapshot) == []
+    assert LocalTarget(tmp_path / "elsewhere").stored_files(snapshot) == []
 
 
 def test_hand_written_text_of_the_card_is_kept(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from utils.dataset.card_text import one_line
-from utils.dataset.target import Snapshot, Target
+from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
 
 LOOKED_AT = 50
@@ -12,7 +12,7 @@ LOOKED_AT = 50
 
 
 def how_to_restore(
-    target: Target, path: str, snapshot: Snapshot, is_sound: Callable[[bytes], object]
+    target: TargetReader, path: str, snapshot: Snapshot, is_sound: Callable[[bytes], object]
 ) -> tuple[str, ...]:
     """Lines that name the newest revision with a sound `path`. `is_sound` raises TargetRefused or ValueError, or not.
 

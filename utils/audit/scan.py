@@ -22,7 +22,7 @@ from utils.audio.containers import AudioRejected
 from utils.audit.findings import heed
 from utils.audit.repeats import HashIndex, Place
 from utils.audit.verify_rows import problem_of, split_of
-from utils.dataset.target import Snapshot, Target
+from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
 from utils.rows.ids import IdSet, id_of
 
@@ -60,7 +60,11 @@ class Scanner:
     """Reads rows of a target, for a scan and for writing them again."""
 
     def __init__(
-        self, target: Target, snapshot: Snapshot, scratch: Path, stop_requested: Callable[[], bool] = lambda: False
+        self,
+        target: TargetReader,
+        snapshot: Snapshot,
+        scratch: Path,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         self._target, self._snapshot, self._scratch = target, snapshot, scratch
         self._stop_requested = stop_requested

@@ -15,11 +15,11 @@ from utils.audit.findings import Check, Totals, Verdict
 from utils.audit.verify_rows import RowChecks
 from utils.audit.verify_state import StateChecks
 from utils.dataset.layout import REJECTED_FOLDER, STATE_FOLDER
-from utils.dataset.target import Snapshot, StoredFile, Target
+from utils.dataset.target import Snapshot, StoredFile, TargetReader
 
 
 def verify(
-    target: Target,
+    target: TargetReader,
     scratch: Path,
     *,
     deep: bool = False,

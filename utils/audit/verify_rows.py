@@ -23,7 +23,7 @@ from utils.audit.findings import SHOWN, Check, heed
 from utils.audit.repeats import HashIndex, Place
 from utils.choices import AudioOptions
 from utils.dataset.layout import rows_in, source_of
-from utils.dataset.target import Snapshot, Target
+from utils.dataset.target import Snapshot, TargetReader
 from utils.known.removals import RemovedList
 from utils.rows.ids import Range
 from utils.rows.schema import SPEECH, SPLITS, RejectReason, RowSchema
@@ -56,7 +56,7 @@ class RowChecks:
     """The checks that need rows, filled while file after file is read."""
 
     def __init__(
-        self, target: Target, snapshot: Snapshot, scratch: Path, deep: bool, stop_requested: Callable[[], bool]
+        self, target: TargetReader, snapshot: Snapshot, scratch: Path, deep: bool, stop_requested: Callable[[], bool]
     ) -> None:
         self.readable = Check("readable", "every Parquet file opens and its rows can be read")
         self.ids = Check("IDs", "every row has an ID, and no two rows the same")

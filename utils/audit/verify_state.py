@@ -24,7 +24,7 @@ from utils.dataset.layout import (
 )
 from utils.dataset.ledger import FileRecord, Ledger
 from utils.dataset.state import DamagedState, SourceState, SplitState, State
-from utils.dataset.target import Snapshot, StoredFile, Target, published_files
+from utils.dataset.target import Snapshot, StoredFile, TargetReader, published_files
 from utils.errors import TargetRefused
 from utils.known.removals import RemovedList
 from utils.rows.ids import Range, id_of, merge_ranges
@@ -71,7 +71,7 @@ class StateChecks:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def read(self, target: Target, snapshot: Snapshot) -> None:
+    def read(self, target: TargetReader, snapshot: Snapshot) -> None:
         """Read the state and the ledger."""
         raw, raw_ledger = (target.read_file(path, snapshot) for path in (STATE_PATH, LEDGER_PATH))
         if raw is None and raw_ledger is None:
@@ -93,7 +93,7 @@ class StateChecks:
             self.ledger_check.remedy = how_to_restore(target, LEDGER_PATH, snapshot, names_it)
         self._read_removed(target, snapshot, self.state)
 
-    def _read_removed(self, target: Target, snapshot: Snapshot, state: State) -> None:
+    def _read_removed(self, target: TargetReader, snapshot: Snapshot, state: State) -> None:
         if not state.list_of_removed:
             self.removed_check.skip("nothing was taken out")
             return
@@ -127,7 +127,7 @@ class StateChecks:
 
     # --- files -----------------------------------------------------------------------------
 
-    def check_files(self, stored: Sequence[StoredFile], target: Target, snapshot: Snapshot) -> None:
+    def check_files(self, stored: Sequence[StoredFile], target: TargetReader, snapshot: Snapshot) -> None:
         """Which files are there, and whether they are the ones that were committed."""
         if self.state is None:
             return
@@ -154,7 +154,7 @@ class StateChecks:
         for path in sorted(there - known):
             self.files.offend(f"{path} is not named by the {'state' if self.records is None else 'ledger'}")
 
-    def _check_content(self, file: StoredFile, record: FileRecord, target: Target, snapshot: Snapshot) -> None:
+    def _check_content(self, file: StoredFile, record: FileRecord, target: TargetReader, snapshot: Snapshot) -> None:
         self.contents.checked += 1
         if file.size_bytes != record.size_bytes:
             self.contents.offend(f"{file.path} has {file.size_bytes:,} bytes, not {record.size_bytes:,}")
@@ -265,7 +265,7 @@ class StateChecks:
 
     # --- card ------------------------------------------------------------------------------
 
-    def check_card(self, target: Target, snapshot: Snapshot, repo_id: str | None) -> None:
+    def check_card(self, target: TargetReader, snapshot: Snapshot, repo_id: str | None) -> None:
         """The card is what this state makes of it; text by hand outside our parts plays no part."""
         state = self.state
         if state is None or state.replaces_old_data:

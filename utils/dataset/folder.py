@@ -101,7 +101,7 @@ class LocalTarget:
         for folder in (self.folder, self.folder / STATE_FOLDER, *below):
             sweep_temporaries(folder, alone=True)
         named = set(published_files(snapshot.state))
-        for path in self.list_files("", snapshot):
+        for path in self._paths():
             if path.split("/")[0] in DATA_FOLDERS and path not in named:
                 self._set_aside(path)
         self._write_card(snapshot.state)
@@ -160,7 +160,7 @@ class LocalTarget:
         draft = LocalTarget(self._draft)
         remove_tree(draft.folder)
         gone = {*change.removed, *change.files, PREVIOUS_STATE_PATH}
-        for path in self.list_files("", since):
+        for path in self._paths():
             if path not in gone:
                 _link(self.folder / path, draft.folder / path)
         for folder, _, _ in os.walk(draft.folder):
@@ -205,20 +205,19 @@ class LocalTarget:
         with pq.ParquetFile(self.folder / path) as file:
             return file.read(columns=columns)
 
-    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
-        root = self.folder / folder
-        if not root.exists():
-            return []
-        # Not `rglob`, which passes silently over folders that may not be read (law 8).
-        below = os.walk(root, onerror=_raise)
-        files = (Path(parent, name) for parent, _, names in below for name in names)
-        return sorted(path.relative_to(self.folder).as_posix() for path in files)
-
     def head(self) -> str:
         return _digest(self._read(STATE_PATH))
 
     def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
-        return [StoredFile(path, (self.folder / path).stat().st_size) for path in self.list_files("", snapshot)]
+        return [StoredFile(path, (self.folder / path).stat().st_size) for path in self._paths()]
+
+    def _paths(self) -> list[str]:
+        if not self.folder.exists():
+            return []
+        # Not `rglob`, which passes silently over folders that may not be read (law 8).
+        below = os.walk(self.folder, onerror=_raise)
+        files = (Path(parent, name) for parent, _, names in below for name in names)
+        return sorted(path.relative_to(self.folder).as_posix() for path in files)
 
     def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
         """A folder keeps the state before the last commit; a repair, all of the dataset as it was."""

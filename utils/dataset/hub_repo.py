@@ -187,14 +187,6 @@ class HubTarget:
 
         return self._ask(f"read {path}", read)
 
-    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
-        def tree() -> list[str]:
-            entries = self._api.list_repo_tree(self.name, repo_type="dataset", revision=snapshot.head, recursive=True)
-            return sorted(entry.path for entry in entries if hasattr(entry, "size"))
-
-        prefix = f"{folder}/" if folder else ""
-        return [path for path in self._ask("list the repo", tree) if path.startswith(prefix)]
-
     def head(self) -> str:
         return str(self._ask("read the repo's head", lambda: self._api.dataset_info(self.name)).sha)
 

@@ -67,11 +67,43 @@ class Change:
     """Nothing at all may have come in since it was planned: a repair writes again what it has read."""
 
 
-class Target(Protocol):
-    """What the uploader needs of a target."""
+class TargetReader(Protocol):
+    """A target as what is checked and repaired sees it: it can't be changed by any of this."""
 
     name: str
     """`user/name` on the Hub, or the folder's path: for messages and names of files."""
+
+    def head(self) -> str:
+        """The revision that is there now; its state, which may be damaged, is not read."""
+
+    def snapshot(self) -> Snapshot:
+        """What is there now. Raises where it can't be told: "cannot tell" is not "empty" (law 8)."""
+
+    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
+        """All files of the target, sorted by path. Raises where one can't be listed (law 8)."""
+
+    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
+        """A small file, None where there is none. Any other failure raises."""
+
+    def sha256(self, path: str, snapshot: Snapshot) -> str:
+        """The sha256 of a file's bytes, hex, from reading it."""
+
+    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
+        """The columns of a Parquet file."""
+
+    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
+        """Columns of a published Parquet file."""
+
+    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """The rows of a Parquet file in order, these columns of it, a bounded number at a time."""
+
+    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
+        """A small file in the revisions before this one, the newest first."""
+
+
+class Target(TargetReader, Protocol):
+    """A target that is written to as well."""
+
     parts_a_commit: int
     """How many parts at most go into one commit, where so many are waiting."""
 
@@ -79,10 +111,8 @@ class Target(Protocol):
     def lock_path(self) -> Path:
         """The file that `lock` locks."""
 
-    def lock(self) -> AbstractContextManager[None]: ...
-
-    def snapshot(self) -> Snapshot:
-        """What is there now. Raises where it can't be told: "cannot tell" is not "empty" (law 8)."""
+    def lock(self) -> AbstractContextManager[None]:
+        """Held by the one writer on this machine (law 5). TargetRefused where another holds it."""
 
     def heal(self, snapshot: Snapshot) -> None:
         """Tidy up what a run that died left behind."""
@@ -98,33 +128,6 @@ class Target(Protocol):
 
     def take_out(self, change: Change, since: Snapshot) -> str:
         """The same for a change after which clips are to be there no more; says where they still are, in words."""
-
-    def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
-        """A small file, None where there is none. Any other failure raises."""
-
-    def read_columns(self, path: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
-        """Columns of a published Parquet file."""
-
-    def list_files(self, folder: str, snapshot: Snapshot) -> list[str]:
-        """The paths of all files below a folder of the target, sorted."""
-
-    def head(self) -> str:
-        """The revision that is there now; its state, which may be damaged, is not read."""
-
-    def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
-        """All files of the target, sorted by path."""
-
-    def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
-        """A small file in the revisions before this one, the newest first."""
-
-    def sha256(self, path: str, snapshot: Snapshot) -> str:
-        """The sha256 of a file's bytes, hex, from reading it."""
-
-    def column_names(self, path: str, snapshot: Snapshot) -> list[str]:
-        """The columns of a Parquet file."""
-
-    def batches(self, path: str, columns: list[str], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-        """The rows of a Parquet file in order, these columns of it, a bounded number at a time."""
 
 
 def batch_rows(columns: Collection[str]) -> int:

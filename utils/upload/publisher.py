@@ -72,7 +72,7 @@ class Publisher:
 
     def refuse_missing_files(self) -> None:
         """TargetRefused where files are gone that were published; a warning where others lie among them."""
-        listed = self.target.list_files("", self.snapshot)
+        listed = [file.path for file in self.target.stored_files(self.snapshot)]
         self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
         there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path for record in self._ledger.records()}

@@ -43,7 +43,7 @@ def test_importing_us_does_not_import_the_client() -> None:
 def test_connecting_quietens_the_client_and_turns_xet_off_elsewhere(tmp_path: Path) -> None:
     """A server other than the Hub has no Xet; nothing is drawn, and nothing told to anybody."""
     script = (
-        "import logging; from utils import hub; hub.connect(None, 5.0)\n"
+        "import logging; from utils.sources import hub; hub.connect(None, 5.0)\n"
         "from huggingface_hub import constants as c; log = logging.getLogger('huggingface_hub')\n"
         "print(c.HF_HUB_DISABLE_XET, c.HF_HUB_DISABLE_TELEMETRY, c.HF_HUB_DISABLE_PROGRESS_BARS)\n"
         "print(log.handlers, log.isEnabledFor(logging.WARNING))\n"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from processors.base_processor import ProcessorConfig
-from processors.configured.base import contents
+from processors.configured import contents
 from processors.configured.own_source import OwnSource
 from processors.configured.tables import rows_of
 from processors.engine.source_info import Location, SourceInfo

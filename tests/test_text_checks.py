@@ -19,8 +19,8 @@ from tests.test_verify import broken, checked
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import TargetRefused, UsageError
 from utils.rows.schema import DIALOGUE, RawClip, Reject
+from utils.text import checks as text_checks
 from utils.text.checks import count_foreign, rate_problem, text_problem, without_punctuation
-from utils.text.normalize import checks as text_checks
 from utils.text.normalize import normalize_transcript
 
 mixed = st.lists(

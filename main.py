@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest
-from utils.errors import PROGRAM, UsageError
+from utils.errors import INSTALLED_COMMAND, PROGRAM, UsageError
 from utils.process.in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -38,16 +38,27 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
                 return supervisor.supervise(partial(execute_again, options, arguments, stop))
             from pipeline.app import execute
         except ModuleNotFoundError as error:
-            print(
-                f"{PROGRAM}: this Python ({sys.executable}) has no {error.name}. Use the one that the README's first "
-                "command makes: .venv/bin/python main.py, or type `. .venv/bin/activate` first.",
-                file=sys.stderr,
-            )
+            print(f"{PROGRAM}: {what_is_missing(str(error.name))}", file=sys.stderr)
             return UsageError.exit_code
         except UsageError as error:
             print(f"{PROGRAM}: {error}", file=sys.stderr)
             return error.exit_code
         return execute(options, arguments, stop)
+
+
+def what_is_missing(module: str) -> str:
+    """What to do about a module that can't be imported."""
+    if module.partition(".")[0] in ("pipeline", "processors", "utils"):
+        return (
+            f"there is no module {module}, which a source that you added imports. CHANGELOG.md says where modules are."
+        )
+    lacks = f"this Python ({sys.executable}) has no {module}."
+    if PROGRAM == INSTALLED_COMMAND:
+        return f"{lacks} Install the program again: `pipx install --force .` in its folder."
+    return (
+        f"{lacks} Use the one that the README's first command makes: .venv/bin/python main.py, or type "
+        "`. .venv/bin/activate` first."
+    )
 
 
 def execute_again(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import soundfile
 
+from utils.errors import IngestError
 from utils.streaming import StreamingUploader
 
 RECORDINGS = Path("data/my-recordings")
@@ -34,4 +35,7 @@ def main(repo_id: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except IngestError as error:
+        sys.exit(str(error))

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 _PROJECT = Path(__file__).parents[1]
 _OURS = ("main.py", "pipeline", "processors", "utils")
 """What is ours where the program is installed: other libraries lie beside it. In a checkout, all but an environment."""
-_INSTALLED = "-packages"
-"""What the names of the folders end with that Python installs libraries into."""
+_LIBRARIES = ("site-packages", "dist-packages")
+"""What the folders are called that Python installs libraries into."""
 
 
 def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_flight: InFlight | None = None) -> int:
@@ -83,9 +83,9 @@ def _is_ours(file: str) -> bool:
     if not Path(file).is_relative_to(_PROJECT):
         return False
     parts = Path(file).relative_to(_PROJECT).parts
-    if _PROJECT.name.endswith(_INSTALLED):
-        return parts[0] in _OURS
-    return not any(part.endswith(_INSTALLED) for part in parts)
+    if (_PROJECT / "pyproject.toml").is_file():  # a checkout
+        return not set(parts) & set(_LIBRARIES)
+    return parts[0] in _OURS
 
 
 def collective_key() -> str:

@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--help has all",
         description="Many Thai speech sources in, one clean Hugging Face dataset out: every sample exactly once, "
         "whatever dies on the way. Running again with --resume is always right.",
-        epilog=EXAMPLES.replace("python main.py", COMMAND),
+        epilog=_examples(COMMAND),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -74,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_text(parser)
     _add_other(parser)
     return parser
+
+
+def _examples(command: str) -> str:
+    """`EXAMPLES` with another command; what stands in the column beside it stays there."""
+    shorter = " " * (len("python main.py") - len(command))
+    aligned = re.sub(r"(?m)^(  python main\.py .*?  +)(?=\S)", rf"\1{shorter}", EXAMPLES)
+    return aligned.replace("python main.py", command)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -439,7 +446,8 @@ def _check_run(given: argparse.Namespace, own: OwnSources) -> None:
     _refuse(
         (
             given.fresh == given.append,
-            "Give exactly one of --fresh (a new dataset) and --append (add to the one that is there).",
+            "Give exactly one of --fresh (a new dataset) and --append (add to the one that is there). To try it: "
+            f"{COMMAND} --fresh --all --demo. All there is: {COMMAND} --help.",
         ),
         (given.all and given.names, "Give --all or the names of sources, not both."),
         (

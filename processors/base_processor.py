@@ -88,7 +88,7 @@ class RunHooks:
     """(split) -> where a reader of packed archives leaves and finds the places to enter them at."""
 
 
-class BaseProcessor(ABC):  # noqa: B024 - the seed's example overrides one private method, so nothing is abstract
+class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private method alone, so nothing is abstract
     """Reads one source. Subclass it, override `read` (or, simplest, `_process_single_split`), register it."""
 
     name: str = ""

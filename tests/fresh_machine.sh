@@ -26,7 +26,9 @@ trap 'rm -rf --one-file-system "$machine"' EXIT
 cp -a "$base/." "$machine"
 cp /etc/resolv.conf "$machine/etc/resolv.conf"
 [ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$machine/etc/ssl/certs/ca-certificates.crt"
-chroot "$machine" useradd --create-home --shell /bin/bash me
+for user in "${users[@]}"; do
+  [ "$user" = root ] || chroot "$machine" useradd --create-home --shell /bin/bash "$user"
+done
 
 # The commands as the README shows them: its first two blocks of bash.
 readme=$(git -C "$project" show HEAD:README.md)

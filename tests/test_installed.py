@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from main import what_is_missing
 from pipeline.app import explain
 from pipeline.commands.version import VERSION
 from processors.demo.mirrors import write_demo_sources
@@ -25,15 +26,18 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     setuptools = PYPROJECT["tool"]["setuptools"]
     for pattern in setuptools["packages"]["find"]["include"]:
         (package,) = PROJECT.glob(pattern)
-        shutil.copytree(package, folder / "lib" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(package, folder / "site-packages" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     for module in setuptools["py-modules"]:
-        shutil.copy(PROJECT / f"{module}.py", folder / "lib")
+        shutil.copy(PROJECT / f"{module}.py", folder / "site-packages")
     ((name, entry),) = PYPROJECT["project"]["scripts"].items()
     module, function = entry.split(":")
     script = folder / name
-    script.write_text(
-        f"import sys\nsys.path[0] = {str(folder / 'lib')!r}\nfrom {module} import {function}\nsys.exit({function}())\n"
+    (folder / "site-packages/thai_audio_dataset_collection-0.dist-info").mkdir()
+    (folder / "site-packages/thai_audio_dataset_collection-0.dist-info/direct_url.json").write_text(
+        '{"url": "https://example.org/it.git", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}'
     )
+    begin = f"import sys\nsys.path[0] = {str(folder / 'site-packages')!r}\n"
+    script.write_text(f"{begin}from {module} import {function}\nsys.exit({function}())\n")
     return script
 
 
@@ -66,18 +70,20 @@ def test_what_it_says_to_type_is_the_command(command: Path, tmp_path: Path) -> N
 
     assert "main.py" not in helped + refused + nothing + failed
     assert "\n  thai-audio --fresh --all --demo " in helped
+    beside = [re.search(r"  (?=try it|five clips|what is published|recompute)", line) for line in helped.splitlines()]
+    assert len({found.end() for found in beside if found}) == 1, "the column of what the examples do"
     assert refused.startswith("thai-audio: ")
     assert "`thai-audio --fresh --all`" in nothing
     assert re.search(r"(?m)^ *thai-audio --fresh ProcessedVoiceTH --source-dir mirrors --resume$", failed)
 
 
 def test_version_names_what_decides_the_bytes(command: Path, tmp_path: Path) -> None:
-    """A checkout knows its commit where git is there; the installed program has none beside it."""
+    """And the commit: of a checkout where git is there, else the one that pip installed from a repository."""
     installed, checkout = call(command, tmp_path, "--version"), run(["--version"], tmp_path)
 
     assert installed.returncode == checkout.returncode == 0, installed.stderr + checkout.stderr
     python = ".".join(map(str, sys.version_info[:3]))
-    assert installed.stdout.splitlines()[0] == f"thai-audio {VERSION}, CPython {python}"
+    assert installed.stdout.splitlines()[0] == f"thai-audio {VERSION} (commit 0123456), CPython {python}"
     for name, number in library_versions().items():
         assert f"{name} {number}" in checkout.stdout
     if shutil.which("git") and (PROJECT / ".git").exists():
@@ -108,3 +114,35 @@ def test_a_bug_is_not_laid_at_the_door_of_others(
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told
     assert (named in told) if named else (" in " + place not in told and ", line" not in told)
+
+
+@pytest.mark.parametrize(("place", "is_named"), [("utils/text/normalize.py", True), ("requests/api.py", False)])
+def test_what_lies_beside_the_installed_program_is_not_ours(
+    place: str, is_named: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pip puts it, the packages of others have the same parent folder."""
+    monkeypatch.setattr("pipeline.app._PROJECT", tmp_path)
+    try:
+        exec(compile("1 / 0", str(tmp_path / place), "exec"))  # noqa: S102
+    except ZeroDivisionError as error:
+        error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+        explain(error, tmp_path)
+
+    assert (f"in {place}, line 1" in capsys.readouterr().err) is is_named
+
+
+@pytest.mark.parametrize(
+    ("module", "program", "words"),
+    [
+        ("processors.source_spec", "main.py", "a source that you added imports"),
+        ("yaml", "main.py", ".venv/bin/python main.py"),
+        ("yaml", "thai-audio", "pipx install --force"),
+    ],
+)
+def test_a_missing_module_says_what_to_do(
+    module: str, program: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ours: a source has an old name of it. Of others: the wrong Python, or half an installation."""
+    monkeypatch.setattr("main.PROGRAM", program)
+
+    assert words in what_is_missing(module)

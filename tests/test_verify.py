@@ -287,6 +287,20 @@ def test_same_clip_in_two_splits_is_found(dataset: Path, look: Look) -> None:
     assert results(verdict)["audio in two splits"] == NOTED
 
 
+@pytest.mark.parametrize("name", ["data/test/{0}-0.parquet", "data/x/test/{0}-00000.parquet"])
+def test_a_clip_of_train_among_test_is_found_in_any_layout(name: str, made: Path, tmp_path: Path) -> None:
+    """A dataset of another program, without a state: its source ids say which split they are of."""
+    rows = pq.read_table(made / "folder" / FIRST, partitioning=None)
+    path = tmp_path / "other" / name.format(SOURCE)
+    path.parent.mkdir(parents=True)
+    pq.write_table(rows, path)
+    (tmp_path / "scratch").mkdir()
+
+    verdict = verify(LocalTarget(tmp_path / "other"), tmp_path / "scratch")
+
+    assert f"{rows['source_id'][0]} is in {name.format(SOURCE)}" in broken(verdict)["splits"]
+
+
 def test_stale_card_is_found(dataset: Path, look: Look) -> None:
     """In its metadata, and in its text."""
     whole = (dataset / CARD_PATH).read_text()

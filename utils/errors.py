@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 INSTALLED_COMMAND: Final = "thai-audio"
-COMMAND: Final = INSTALLED_COMMAND if Path(sys.argv[0]).name == INSTALLED_COMMAND else "python main.py"
+_CALLED: Final = Path(sys.argv[0]).name if sys.argv else ""
+COMMAND: Final = INSTALLED_COMMAND if _CALLED == INSTALLED_COMMAND else "python main.py"
 """How this program was started, for messages that say what to type."""
 PROGRAM: Final = COMMAND.split()[-1]
 

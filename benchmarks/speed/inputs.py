@@ -34,7 +34,7 @@ VERSION = 1
 PHRASES = 360
 RATE_HZ = 16_000
 MP3_RATE_HZ = 48_000
-SHORTEST_S, MAX_DURATION_S = 3.6, 7.6
+MIN_DURATION_S, MAX_DURATION_S = 3.6, 7.6
 PACKING_LEVEL = 4
 """Of gzip. The usual 6 takes three times as long to pack and as long to unpack."""
 ROW_GROUP_ROWS = 100
@@ -93,7 +93,7 @@ def texts(shape: Shape, clips: int) -> Iterator[SpokenText]:
 
 def _sequence(random: np.random.Generator) -> tuple[int, ...]:
     """Phrases, drawn until they are long enough; a clip's first ones alone tell it from most others."""
-    wanted_s = random.uniform(SHORTEST_S, MAX_DURATION_S)
+    wanted_s = random.uniform(MIN_DURATION_S, MAX_DURATION_S)
     chosen: list[int] = []
     while sum(len(_voice_clip(phrase)[0]) for phrase in chosen) < wanted_s * RATE_HZ:
         chosen.append(int(random.integers(PHRASES)))

@@ -1,1 +1,1 @@
-"""One command, one file: plan, tell, act. None knows another."""
+"""One command, one file: plan, tell, act. Each does its work through `utils`, and none reads a source."""

@@ -7,6 +7,7 @@ repeated by the client: five tries within some 15 seconds.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -216,7 +217,7 @@ def _library() -> Any:
     except ImportError as error:
         raise UsageError(
             "Apify is bought from through a library that is not installed. Nothing was bought. Install it: "
-            f"{HOW_TO_INSTALL}; then repeat this command."
+            f"{sys.executable} -m {HOW_TO_INSTALL}; then repeat this command."
         ) from error
     return ApifyClient
 

@@ -1,1 +1,1 @@
-"""One container format each: a position in, raw clips out. Knows no corpus."""
+"""What several sources read by: container formats (a position in, raw clips out), held-out clips, a download site."""

@@ -2,7 +2,7 @@
 
 FFmpeg behind it reads hundreds of forms, and some of them open other files. So what a clip is, its first bytes say to
 us, FFmpeg is told, and only codecs of speech and music are let in. Samples come in blocks; how many may come is for
-`audio_clip` to say, which stops asking.
+`clip` to say, which stops asking.
 """
 
 import io

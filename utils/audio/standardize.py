@@ -4,11 +4,10 @@ Pure: the same bytes and options give the same bytes with the same libraries, no
 clips, and any number of threads may call at once (of very long clips one is taken at a time, to bound memory). The
 way of a clip:
 
-1. it is identified and compared with what it promises (`audio_wav`, `audio_probe`, `audio_mpeg`, `audio_ogg`,
-   `audio_clip`);
+1. it is identified and compared with what it promises (`wav`, `containers`, `mpeg`, `ogg`, `clip`);
 2. it is decoded in blocks, front to back, each block mixed to one channel and resampled;
 3. only when the last block has come out whole is it measured, brought to its loudness by one linear gain,
-   rounded to 16 bit (no dither: it would not be repeatable), hashed and encoded (`audio_file`).
+   rounded to 16 bit (no dither: it would not be repeatable), hashed and encoded (`memory_file`).
 
 What has to be held is the clip's own bytes, its samples as float32 at the target rate, and the result. Where these are
 more than `MAX_HELD_BYTES`, the clip is decoded a second time for the third step instead: that gives the same samples.

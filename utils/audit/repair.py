@@ -1,8 +1,8 @@
 """`--repair`: a damaged dataset, or one of an older tool, made what this program promises, in one commit.
 
-    read state, ledger, listing -> refuse what can't be mended (lost rows, damaged clips: never a guess) scan all rows
-    (utils/audit/scan.py) -> which go, which get another ID write the files concerned (utils/audit/rewrite.py) -> plan
-    the state, the ledger, the card -> Target.mend: one commit
+    read state, ledger, listing -> refuse what can't be mended (lost rows, damaged clips: never a guess)
+    scan all rows (`scan`) -> which go, which get another ID
+    write the files concerned (`rewrite`) -> plan the state, the ledger, the card -> Target.mend: one commit
 
 With a state, only the shards with a row that goes or changes are written again; rows with a new ID move to a new part
 at the end, so that IDs still increase in published order. Without one, all rows are written again, with all columns, as

@@ -12,6 +12,7 @@ rejected/<split>/<source>-<00000>.parquet        the rejects between one shard a
 """
 
 import re
+from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from utils.rows.printable import shown
@@ -73,9 +74,8 @@ def parse_part_path(path: str) -> PartPath:
 
 
 def source_of(path: str) -> str:
-    """The source whose shard or rejects lie at a path; "" for a file of another layout."""
-    found = _PART_PATH.fullmatch(path)
-    return found[3] if found else ""
+    """The source whose rows lie at a path. In layouts of others, too: a file's name up to its last dash."""
+    return PurePosixPath(path).stem.rpartition("-")[0]
 
 
 def rows_in(path: str) -> RowSchema:

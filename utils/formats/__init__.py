@@ -1,1 +1,1 @@
-"""Containers of others, none of which is believed: gzip, zip, Parquet, tables. Knows no source and no dataset."""
+"""Containers of others, none of which is believed: gzip, zip, Parquet, tables. Knows no corpus and no dataset."""

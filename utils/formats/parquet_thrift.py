@@ -12,7 +12,7 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _ST
 _INTEGERS: Final = (_I32, _I64, _I16)
 _FIXED_BYTES: Final = {_BYTE: 1, _DOUBLE: 8}
 _DICTIONARY_PAGE: Final = 2
-_DEEPEST: Final = 16
+_MAX_DEPTH: Final = 16
 _MAX_VARINT_BITS: Final = 63
 
 
@@ -160,7 +160,7 @@ def _skip(content: bytes, at: int, kind: int, depth: int = 0) -> int:
     if kind == _BINARY:
         length, at = _varint(content, at)
         return _within(content, at + length)
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise NotThrift("nested too deeply")
     if kind == _STRUCT:
         while inner := content[at] & 0x0F:

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from tests.support import sample
 from utils.streaming import StreamingUploader
-from utils.dataset.target import LocalTarget
+from utils.dataset.folder import LocalTarget
 folder = Path(sys.argv[1])
 uploader = StreamingUploader(
     "me/x", append_mode=True, checkpoint_path=folder / "c.json", target=LocalTarget(folder / "out"),

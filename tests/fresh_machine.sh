@@ -25,6 +25,7 @@ machine=$(mktemp -d --tmpdir "fresh-$suite-XXXXXX")
 trap 'rm -rf --one-file-system "$machine"' EXIT
 cp -a "$base/." "$machine"
 cp /etc/resolv.conf "$machine/etc/resolv.conf"
+[ -e "$machine/etc/hosts" ] || echo '127.0.0.1 localhost' >"$machine/etc/hosts" # an installer writes it, debootstrap does not
 [ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$machine/etc/ssl/certs/ca-certificates.crt"
 for user in "${users[@]}"; do
   [ "$user" = root ] || chroot "$machine" useradd --create-home --shell /bin/bash "$user"

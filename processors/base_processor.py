@@ -3,9 +3,9 @@
 A subclass says what is its own: which splits there are, how to `read` raw clips from a position and,
 if it must, how to convert one. Everything else is here, once: counting, positions, checkpoints,
 resume, sample mode. A processor does not know who takes its samples: it can only ask, through
-`RunHooks`, that what it has yielded be made durable before it writes a checkpoint (law 4).
+`OrderedMerge`, that what it has yielded be made durable before it writes a checkpoint (law 4).
 
-Order at every checkpoint: the consumer has taken all steps -> `hooks.make_durable` -> the JSON files.
+Order at every checkpoint: the consumer has taken all steps -> `merge.make_durable` -> the JSON files.
 """
 
 from abc import ABC
@@ -18,11 +18,11 @@ from typing import Any, TypeAlias, TypeVar
 from processors.engine.conversion import as_raw_clip, convert_clip
 from processors.engine.isolated import convert_alone
 from processors.engine.read_ahead import in_order
+from processors.engine.run import OrderedMerge, RunFacts
 from processors.engine.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
-from utils.formats.seek_points import SeekPoints
 from utils.process.in_flight import TRIED
 from utils.rows.ids import id_of
 from utils.rows.printable import shown
@@ -65,29 +65,6 @@ class ProcessorConfig:
     """Threads that convert, where reading and converting overlap. What comes out is the same with any number."""
 
 
-@dataclass
-class RunHooks:
-    """What a run does at points that only the processor knows. The defaults suit a processor used by itself."""
-
-    admit: Callable[[str, str, int], Skip | Reject | None] = lambda source_id, split, ordinal: None
-    """(source id, split, ordinal) -> None for a new clip, else what it is instead."""
-    judge: Callable[[str, int, Row], Outcome] = lambda split, ordinal, row: row
-    """(split, ordinal, row), in the order of reading -> the row, or its reject where the dataset has or had that clip.
-    """
-    name_if_removed: Callable[[str, str | None], str | None] = lambda source_id, speaker: None
-    """(source id, public speaker id) -> None for a clip that may be collected, else the name that it is refused under:
-    it was taken out of the dataset."""
-    make_durable: Callable[[str, Progress], None] = lambda split, progress: None
-    """(split, progress after the last step yielded): called before each checkpoint is written."""
-    stop_requested: Callable[[], bool] = lambda: False
-    crashes_at: Callable[[str], int] = lambda source_id: 0
-    """(source id) -> how many runs have crashed while they converted that clip, perhaps among others."""
-    during: Callable[[str, Callable[[], Any]], Any] = lambda source_id, convert: convert()
-    """(source id, conversion) -> its result: called around each."""
-    seek_points: Callable[[str], SeekPoints] = lambda split: SeekPoints()
-    """(split) -> where a reader of packed archives leaves and finds the places to enter them at."""
-
-
 class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private method alone, so nothing is abstract
     """Reads one source. Subclass it, override `read` (or, simplest, `_process_single_split`), register it."""
 
@@ -104,7 +81,10 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
     def __init__(self, config: ProcessorConfig | Mapping[str, Any] | None = None, **fields: Any) -> None:
         self.config = _config(config, fields)
         self.name = type(self).name or type(self).__name__.removesuffix("Processor")
-        self.hooks = RunHooks()
+        self.facts = RunFacts()
+        """What the run knows before a clip is read."""
+        self.merge = OrderedMerge()
+        """What the run decides, in the order of reading."""
         self.progress: dict[str, Progress] = {}
         """How far each split is, as of the last step yielded."""
         self.revision: str | None = None
@@ -197,7 +177,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
 
     def raise_if_stopped(self) -> None:
         """Raise Interrupted where a stop was requested: for a `read` that is long about it before it yields a clip."""
-        if self.hooks.stop_requested():
+        if self.config.access.stop_requested():
             raise Interrupted("Stopped on request, after a clean checkpoint.")
 
     def process_split(
@@ -216,8 +196,9 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         self.progress[split] = progress = saved = start
         try:
             enough = sample_size is not None and start.kept >= sample_size
-            for position, converted in () if enough else self._outcomes(split, start):
-                outcome = self._judged(split, progress.read + 1, converted)
+            for position, outcome in () if enough else self._outcomes(split, start):
+                if isinstance(outcome, dict):
+                    outcome = self.merge.judge(split, progress.read + 1, outcome)  # noqa: PLW2901
                 self.progress[split] = progress = progress.after(position, outcome)
                 yield Step(progress, outcome)
                 if sample_size is not None and progress.kept >= sample_size:
@@ -231,9 +212,6 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
             self._checkpoint(split)
             raise
         self._checkpoint(split)
-
-    def _judged(self, split: str, ordinal: int, outcome: Outcome) -> Outcome:
-        return self.hooks.judge(split, ordinal, outcome) if isinstance(outcome, dict) else outcome
 
     def process_all_splits(
         self,
@@ -312,14 +290,13 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
 
     def _converted(self, clip: RawClip, split: str) -> Row | Reject:
         source_id = f"{self.name}/{split}/{clip.key}"
-        crashes = self.hooks.crashes_at(source_id)
+        crashes = self.facts.in_flight.crashes_at(source_id)
         if crashes and self._converts_as_all_do():
             return convert_alone(clip, self.name, split, self.config.audio, self.config.text)
         if crashes >= TRIED:
             # A source's own code can't be tried elsewhere; but one thread at a time runs it, so it was this clip.
             return Reject(source_id, RejectReason.DECODER_CRASHED, "two runs died while its source's code converted it")
-        row: Row | Reject = self.hooks.during(source_id, partial(self.convert_to_standard_format, clip))
-        return row
+        return self.facts.in_flight.during(source_id, partial(self.convert_to_standard_format, clip))
 
     def _converts_as_all_do(self) -> bool:
         return type(self).convert_to_standard_format is BaseProcessor.convert_to_standard_format
@@ -332,8 +309,9 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
 
     def _refused(self, source_id: str, speaker: str | None, split: str, ordinal: int) -> Skip | Reject | None:
         """What a clip is instead of a sample, for its names alone; None where they say nothing against it."""
-        name = self.hooks.name_if_removed(source_id, speaker)
-        known = self.hooks.admit(name or source_id, split, ordinal)
+        removed = self.facts.removed
+        name = removed.stands_for(source_id) if removed and removed.means(source_id, speaker) else None
+        known = self.merge.admit(name or source_id, split, ordinal)
         if known is None and name is not None:
             return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return known
@@ -400,7 +378,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
 
     def _checkpoint(self, split: str) -> None:
         progress = self.progress[split]
-        self.hooks.make_durable(split, progress)
+        self.merge.make_durable(split, progress)
         kept = self._samples_kept()
         self.save_unified_checkpoint(
             kept,

@@ -49,7 +49,7 @@ class GigaSpeech2Processor(BaseProcessor):
                 row = transcripts.get(_TRANSCRIPTS, key)
                 return row.value if row else None
 
-            points = self.hooks.seek_points(split)
+            points = self.facts.seek_points.get(split)
             yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
 
     def _archives(self, split: str) -> list[str]:

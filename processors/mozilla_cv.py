@@ -101,7 +101,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         if release.extracted:
             table = self._table(release, split)
             return read_folder(self.files, table, f"{release.place}/clips", _LAYOUT, index, position)
-        return self._archive(release).clips(split, index, position, self.hooks.seek_points(split))
+        return self._archive(release).clips(split, index, position, self.facts.seek_points.get(split))
 
     def _archive(self, release: _Release) -> Archive:
         unpacked = self.config.access.unpack_archives

@@ -291,7 +291,7 @@ class OwnProcessor(BaseProcessor):
 def test_a_clip_of_a_source_with_code_of_its_own_is_tried_twice(tmp_path: Path, crashes: int, reason: str) -> None:
     """One crash may be another's doing (a lack of memory): what was bought is not lost to that. A second one is not."""
     own = OwnProcessor(checkpoint_dir=tmp_path)
-    own.hooks.crashes_at = lambda source_id: crashes if source_id == "Own/train/a" else 0
+    own.facts.in_flight.crashes[note_of("Own/train/a")] = crashes
 
     (step,) = own.process_split("train", Progress())
 

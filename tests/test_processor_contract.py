@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from processors import ALIASES, IN_DEMO, REGISTRY, create, describe
-from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks
+from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.demo.mirrors import DemoCounts, demo_of, write_demo_sources
+from processors.engine.run import OrderedMerge
 from tests.corpus_mirrors import write_corpus_mirrors
 from tests.hub_server import HubServer
 from tests.hub_sources import access
@@ -86,23 +88,24 @@ def read_until_error(processor: BaseProcessor, split: str) -> tuple[list[RawClip
     return clips, None
 
 
-def repeats_rejected(seen: set[str]) -> RunHooks:
-    """Hooks that admit each source id once, as a run does."""
+class EachIdOnce(OrderedMerge):
+    """Admits each source id once, as a run does."""
 
-    def admit(source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
-        if source_id in seen:
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def admit(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
+        if source_id in self._seen:
             return Reject(source_id, RejectReason.REPEATED_SOURCE_ID)
-        seen.add(source_id)
+        self._seen.add(source_id)
         return None
-
-    return RunHooks(admit=admit)
 
 
 @every_split
 def test_a_mirror_comes_to_what_was_put_into_it(source: str, split: str, demo: Path, work: Path) -> None:
     """Each clip is kept, unselected or rejected for the reason it was made for; nothing is lost and nothing raises."""
     processor = opened(source, demo, work)
-    processor.hooks = repeats_rejected(set())
+    processor.merge = EachIdOnce()
 
     found: Counter[str] = Counter()
     for step in processor.process_split(split, Progress(), checkpoint_interval=10_000):
@@ -263,7 +266,8 @@ def test_a_stop_that_is_requested_while_clips_are_passed_over_is_heeded(source: 
     processor = opened(source, demo, work)
     split = splits_with_clips(source)[0]
     list(processor.read(split, dict(START)))  # an index is there
-    processor.hooks = RunHooks(stop_requested=lambda: True)
+    access = replace(processor.config.access, stop_requested=lambda: True)
+    processor.config = replace(processor.config, access=access)
 
     with pytest.raises(Interrupted):
         for _ in processor.process_split(split, Progress({"index": 3}, read=3, kept=3)):

@@ -20,6 +20,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run.run import RunResult, make_target, run
 from pipeline.terminal.report import summary
+from processors.engine.run import RunFacts
 from processors.readers import tar as tars
 from processors.readers.parquet import read_parquet
 from processors.readers.spec import Columns
@@ -556,12 +557,12 @@ def test_an_archive_of_three_splits_is_entered_at_a_splits_seek_point(tmp_path: 
         "MozillaCommonVoice", {"cv-corpus-25.0-2026-03-09-th.tar.gz": deflated(buffer.getvalue())}
     )
     points = SeekPoints(most=100)
-    processor.hooks.seek_points = lambda split: points
+    processor.facts = RunFacts(seek_points={"validation": points})
     clips = list(processor.read("validation", dict(START)))
     kept = points.taken(CLIPS)
 
     for done in range(kept[0].index, len(clips)):
-        processor.hooks.seek_points = lambda split, done=done: SeekPoints(lambda index: newest(kept, index))  # type: ignore[misc]
+        processor.facts = RunFacts(seek_points={"validation": SeekPoints(lambda index: newest(kept, index))})
         before = processor.files.bytes_read
         reading = processor.read("validation", clips[done - 1].position)
         assert next(reading) == clips[done]

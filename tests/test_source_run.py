@@ -130,7 +130,7 @@ def test_source_that_can_not_go_on_loses_no_clip_that_it_gave(tmp_path: Path) ->
     """What was read is made durable and in the checkpoint before the error is heard of."""
     processor = Unreachable(checkpoint_dir=tmp_path)
     durable = []
-    processor.hooks.make_durable = lambda split, progress: durable.append(progress.read)
+    processor.merge.make_durable = lambda split, progress: durable.append(progress.read)  # type: ignore[method-assign]
 
     with pytest.raises(Stopped, match="nobody answers"):
         list(processor.process_split("train", Progress()))

@@ -20,7 +20,7 @@ from pipeline.run.known_clips import dedup_of, open_judge
 from pipeline.run.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from pipeline.terminal.progress_bar import SplitBar
 from processors import PAID, OwnSources, create, describe, source_name
-from processors.base_processor import BaseProcessor, ProcessorConfig, RunHooks, SourceInfo
+from processors.base_processor import BaseProcessor, ProcessorConfig, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
 from utils.choices import Dedup
 from utils.dataset.folder import LocalTarget
@@ -223,7 +223,7 @@ class _Run:
                     self._background,
                 ):
                     for source in sources.values():
-                        source.judge = judge
+                        source.clip_judge = judge
                     self._read_all(sources)
                     self._background.wait()
             except Interrupted:
@@ -285,11 +285,8 @@ class _Run:
     def _open_into(self, sources: dict[str, SourceRun], name: str, opened: ExitStack) -> None:
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
         processor = create(name, config, self._options.own_sources)
-        processor.hooks = RunHooks(
-            stop_requested=self._stop, crashes_at=self._in_flight.crashes_at, during=self._in_flight.during
-        )
         try:
-            sources[name] = SourceRun(processor, self._publisher, self._options, self._background)
+            sources[name] = SourceRun(processor, self._publisher, self._options, self._background, self._in_flight)
         except BaseException:
             processor.close()
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
+from processors.engine.run import OrderedMerge, RunFacts
 from utils.choices import DEFAULT_DEDUP, in_fingerprint
 from utils.dataset.layout import DATA_FOLDERS
 from utils.dataset.state import SourceState, SplitState
@@ -14,6 +15,7 @@ from utils.disk.free_space import DiskFloor
 from utils.known.clips import Reached
 from utils.known.judge import Judge, is_removed_recording
 from utils.known.source_ids import SeenIds
+from utils.process.in_flight import InFlight
 from utils.rows.progress import Progress
 from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.sources.source_files import SourceChanged, is_mirror_revision
@@ -68,7 +70,7 @@ def reached(source: SourceState, split: str, progress: Progress | None = None) -
     return Reached(f"{len(books.earlier)}/{source.revision}", (progress or books.progress).read)
 
 
-class SourceRun:
+class SourceRun(OrderedMerge):
     """A source whose splits can be read into the target."""
 
     def __init__(
@@ -76,13 +78,14 @@ class SourceRun:
         processor: BaseProcessor,
         publisher: Publisher,
         options: Options,
-        background: BackgroundWorker | None = None,
+        background: BackgroundWorker,
+        in_flight: InFlight,
     ) -> None:
         """Open the source and take up what is staged. Raises SourceError, or TargetRefused on other options."""
         self.processor = processor
         self.name = processor.name
         self._publisher = publisher
-        self._background = background or BackgroundWorker(overlap=False)
+        self._background = background
         self._options = options
         self.splits = processor.get_available_splits()
         self._declare()
@@ -93,8 +96,12 @@ class SourceRun:
         )
         path = options.staging_dir / "seen" / f"{self.name}.sqlite"
         self.seen = SeenIds(path, self._index_identity, self._enter_known)
-        self.judge: Judge | None = None
+        self.clip_judge: Judge | None = None
         """Who knows a clip that the dataset has already; set before a split is read."""
+        processor.merge = self
+        processor.facts = RunFacts(
+            publisher.removed, in_flight, {split: uploader.seek_points for split, uploader in self.uploaders.items()}
+        )
         try:
             self._fill_seen()
         except BaseException:
@@ -116,13 +123,6 @@ class SourceRun:
         if uploader.progress.finished:
             self.processor.progress[split] = uploader.progress  # read by an earlier run, and not published by it
             return
-        self.processor.hooks.admit = self._admitted
-        if self.processor.row_schema.has_audio:
-            self.processor.hooks.judge = self._judged
-        if self._publisher.removed.speakers or self._publisher.removed.ids:
-            self.processor.hooks.name_if_removed = self._name_if_removed
-        self.processor.hooks.make_durable = self._make_durable
-        self.processor.hooks.seek_points = lambda of_split: self.uploaders[of_split].seek_points
         steps = self.processor.process_split(
             split,
             uploader.progress,
@@ -134,7 +134,7 @@ class SourceRun:
             uploader.add_step(step)
             on_step(step)
             if self._background.has_failed:
-                self._make_durable(split, uploader.progress)
+                self.make_durable(split, uploader.progress)
                 self._background.wait()
         uploader.publish_ready(flush=self.processor.is_open_ended)
         if self.processor.cut_short is not None:
@@ -147,27 +147,25 @@ class SourceRun:
         for uploader in self.uploaders.values():
             uploader.drop_ahead()
 
-    def _admitted(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
+    def admit(self, source_id: str, split: str, ordinal: int) -> Skip | Reject | None:
         removed = self._publisher.removed
         alias = removed.stands_for(source_id) if removed.audio or removed.recordings else ""
         return self.seen.admit(source_id, split, ordinal, self._revision_number, alias)
 
-    def _name_if_removed(self, source_id: str, speaker_id: str | None) -> str | None:
-        removed = self._publisher.removed
-        return removed.stands_for(source_id) if removed.means(source_id, speaker_id) else None
-
-    def _judged(self, split: str, ordinal: int, row: Row) -> Outcome:
+    def judge(self, split: str, ordinal: int, row: Row) -> Outcome:
+        if not self.processor.row_schema.has_audio:
+            return row
         if is_removed_recording(self._publisher.removed, row):
             name = self._publisher.removed.stands_for(row["source_id"])
             known = self.seen.admit(name, split, ordinal, self._revision_number)
             return known if known is not None else Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
-        return self.judge.judged((self.name, split), ordinal, row) if self.judge else row
+        return self.clip_judge.judged((self.name, split), ordinal, row) if self.clip_judge else row
 
-    def _make_durable(self, split: str, progress: Any) -> None:
+    def make_durable(self, split: str, progress: Progress) -> None:
         # The indexes first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.
         self.seen.note_covered(split, progress.read, self._revision_number)
-        if self.judge and self.processor.row_schema.has_audio:
-            self.judge.note_covered((self.name, split), self.reached(split, progress))
+        if self.clip_judge and self.processor.row_schema.has_audio:
+            self.clip_judge.note_covered((self.name, split), self.reached(split, progress))
         self.uploaders[split].make_durable(progress)
 
     def reached(self, split: str, progress: Progress) -> Reached:

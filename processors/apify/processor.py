@@ -144,7 +144,7 @@ class ApifyProcessor(BaseProcessor):
             self.folder.path,
             ApifyApi(options_from_environment(self.config.options.get("url"))),
             options,
-            stop_requested=lambda: self.hooks.stop_requested(),
+            stop_requested=self.config.access.stop_requested,
         )
 
 

@@ -15,7 +15,7 @@ from processors.configured.contents import ClipAudio, path_of_member
 from processors.engine.positions import behind_the_end, number_in, short_key
 from processors.readers.spec import TableSpec
 from processors.readers.tar import TarGz, entering
-from utils.formats.seek_points import SeekPoint
+from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.schema import Position, RawClip
 
 
@@ -44,6 +44,7 @@ class _Reading:
 
     def __init__(self, source: TableSource, tables: ClipTables, split: str, position: Position) -> None:
         self._source, self._tables, self._split, self._position = source, tables, split, position
+        self._points = source.facts.seek_points.get(split) or SeekPoints()
         self._in_archives = tables.rows.count(split + IN_ARCHIVE_ORDER)
         index = number_in(position, "index")
         is_count = not {"member", "row", "rest"} & position.keys()
@@ -73,9 +74,8 @@ class _Reading:
         at: Position = {"index": self._read, "member": 0}
         if "member" in self._position:
             at = {**self._position, "index": self._read}
-        points = self._source.hooks.seek_points(self._split)
         for archive in archives[first:]:
-            point = points.before(self._read, archive, number_in(at, "member")) if not self._to_pass else None
+            point = self._points.before(self._read, archive, number_in(at, "member")) if not self._to_pass else None
             for clip in entering(partial(self._in_archive, archive), at, point):
                 yield clip
                 if self._read == self._in_archives:
@@ -91,14 +91,13 @@ class _Reading:
         return archives.index(self._position["file"])
 
     def _in_archive(self, archive: str, position: Position, point: SeekPoint | None) -> Generator[RawClip, None, None]:
-        points = self._source.hooks.seek_points(self._split)
         self._read = self._read if self._to_pass else number_in(position, "index")
         first = reached = number_in(position, "member")
         rows_read = number_in(position, "rows")
         with self._source.files.open(archive) as stream, TarGz(stream, archive, point) as tar:
             for number, member in enumerate(tar.audio_members(), start=point.clips if point else 0):
                 # Behind clips of other splits, which are behind our position, it is of use to our next one.
-                tar.leave_points(points, self._read + (number > reached), number)
+                tar.leave_points(self._points, self._read + (number > reached), number)
                 rows = self._rows_of(path_of_member(archive, member.name), number) if number >= first else []
                 audio = tar.audio_of(member) if len(rows) > self._to_pass else None
                 for nth, row in enumerate(rows, start=1):

@@ -70,10 +70,10 @@ MUTANTS = (
         4,
         "The JSON checkpoint is written before the segment that holds its rows.",
         "processors/base_processor.py",
-        "        self.hooks.make_durable(split, progress)\n        kept = self._samples_kept()\n",
+        "        self.merge.make_durable(split, progress)\n        kept = self._samples_kept()\n",
         "        kept = self._samples_kept()\n"
         "        self.save_unified_checkpoint(kept, current_split=split, split_index=progress.read)\n"
-        "        self.hooks.make_durable(split, progress)\n",
+        "        self.merge.make_durable(split, progress)\n",
         ("tests/test_checkpoint_resume.py::test_checkpoint_never_runs_ahead_of_durable_data", _AHEAD),
     ),
     Mutant(

@@ -83,7 +83,8 @@ from utils.process.memory import spare_pandas
 spare_pandas()
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.run.run import make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import run
 from utils.upload.split_uploader import SplitUploader
 
 stop, begun, seen = StopRequest(), time.process_time(), []

@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +12,13 @@ from traceback import extract_tb
 from pipeline.commands.prune import prune_quietly, run_prune
 from pipeline.commands.remove import run_removal
 from pipeline.commands.repair import run_repair
+from pipeline.commands.status import run_status
 from pipeline.commands.verify import run_verify
 from pipeline.explain import in_words
 from pipeline.interrupts import INTERRUPTED, StopRequest
 from pipeline.options import Command, Options
-from pipeline.run.run import RunResult, make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import RunResult, run
 from pipeline.terminal import report
 from pipeline.terminal.logs import set_up_logging
 from pipeline.terminal.say import say
@@ -25,13 +26,11 @@ from processors.apify.api import tokens_in_environment
 from processors.apify.files import Folder, merge
 from processors.demo.mirrors import write_demo_sources
 from processors.readers.collective import KEY_VARIABLE
-from utils.dataset.hub_repo import HubTarget
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
 from utils.process.in_flight import InFlight
 from utils.sources import hub
 from utils.sources.source_files import clear_cache
 from utils.sources.table_index import clear_indexes
-from utils.upload.segments import Segment, read_segments
 
 log = logging.getLogger(__name__)
 
@@ -152,24 +151,8 @@ def _to_go_on(arguments: Sequence[str]) -> str:
 
 
 def _status(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    target = make_target(options, token, stop)
-    nothing_there = isinstance(target, HubTarget) and target.is_public() is None
-    state = None if nothing_there else target.snapshot().state
-    segments = _staged_segments(options)
-    staged = Counter({place: sum(segment.rows for segment in found) for place, found in segments.items()})
-    read = {place: found[-1].progress for place, found in segments.items()}
-    of_text = {source for (source, _), found in segments.items() if "rows" in found[-1].key.fingerprint}
-    say(report.status_report(state, options.target_name, staged, read, of_text))
+    say(run_status(options, make_target(options, token, stop)))
     return 0
-
-
-def _staged_segments(options: Options) -> dict[tuple[str, str], list[Segment]]:
-    """What is staged on this machine, by source and split, in reading order."""
-    staged: dict[tuple[str, str], list[Segment]] = {}
-    for folder in options.staging_dir.glob("*/*"):
-        for segment in read_segments(folder, lambda path, why: None):
-            staged.setdefault((segment.key.source, segment.key.split), []).append(segment)
-    return staged
 
 
 def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.run.run import RunResult, make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import RunResult, run
 from processors import describe
 from tests.support import tone
 from utils.disk.durable import Effect, unwatch, watch

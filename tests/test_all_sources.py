@@ -7,7 +7,7 @@ import pytest
 
 from main import main
 from pipeline.cli import parse
-from pipeline.run.run import reachable
+from pipeline.run.preflight import reachable
 from processors import IN_DEMO, REGISTRY, describe
 from tests.small_runs import CLIPS, SOURCE, write_mirror
 from tests.support import published_rows

@@ -9,7 +9,7 @@ from main import main
 from pipeline.cli import build_parser, parse
 from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
-from pipeline.run.run import processor_config
+from pipeline.run.factory import processor_config
 from pipeline.run.source_run import fingerprint
 from processors import ALIASES, REGISTRY
 from utils.errors import UsageError

@@ -14,7 +14,8 @@ from pipeline.cli import parse
 from pipeline.commands.remove import run_removal
 from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
-from pipeline.run.run import RunResult, make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import RunResult, run
 from processors import describe
 from tests.damage import state_of
 from tests.hub_server import TOKEN, HubServer

@@ -18,7 +18,8 @@ from zlib_ng import zlib_ng
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.run.run import RunResult, make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import RunResult, run
 from pipeline.terminal.report import summary
 from processors.engine.run import RunFacts
 from processors.readers import tar as tars

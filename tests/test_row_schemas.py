@@ -19,7 +19,8 @@ from pipeline.commands.prune import run_prune
 from pipeline.commands.repair import run_repair
 from pipeline.commands.verify import report
 from pipeline.interrupts import StopRequest
-from pipeline.run.run import RunResult, make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import RunResult, run
 from pipeline.terminal.report import status_report, summary
 from processors import create
 from processors.base_processor import ProcessorConfig

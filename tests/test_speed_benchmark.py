@@ -15,7 +15,8 @@ from benchmarks.speed.shapes import SHAPES, Shape
 from benchmarks.speed.table import Measured, goals
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
-from pipeline.run.run import make_target, run
+from pipeline.run.factory import make_target
+from pipeline.run.run import run
 from processors import describe
 from processors.demo.mirrors import write_tar_gz
 from utils.choices import AudioOptions

@@ -5,7 +5,6 @@ be read does not stop the others; its splits are left for the next `--resume`.
 """
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,24 +15,29 @@ from pathlib import Path
 
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
+from pipeline.run.factory import processor_config
 from pipeline.run.known_clips import dedup_of, open_judge
+from pipeline.run.preflight import (
+    check_sample_rate,
+    keep_demo_apart,
+    reachable,
+    refuse_restricted_terms,
+    refuse_unreadable_sources,
+)
 from pipeline.run.source_run import SourceRun, fingerprint, has_clips, newer_begun
 from pipeline.terminal.progress_bar import SplitBar
-from processors import PAID, OwnSources, create, describe, source_name
-from processors.base_processor import BaseProcessor, ProcessorConfig, SourceInfo
+from processors import OwnSources, create, describe, source_name
+from processors.base_processor import BaseProcessor, SourceInfo
 from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
-from utils.choices import Dedup
-from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import SourceState, State
 from utils.dataset.target import Target
 from utils.disk.durable import fsync_folder, remove, rename_aside, sweep_temporaries, write_atomically
-from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
+from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.process.in_flight import InFlight
 from utils.process.memory import keep_freed_memory
 from utils.rows.progress import Progress
 from utils.rows.schema import ROW_SCHEMAS
-from utils.sources.source_files import SourceAccess
 from utils.upload.background import BackgroundWorker
 from utils.upload.publisher import Publisher, open_publisher
 from utils.upload.segments import StagingKey, staged_key
@@ -97,8 +101,8 @@ def run(
         unfinished = [name for name, source in publisher.state.sources.items() if not source.finished]
         begun = {*options.sources, *unfinished}
         options = replace(options, sources=tuple(name for name in asked.sources if name in begun))
-        _check_sample_rate(options, publisher.state)
-        _keep_demo_apart(options, publisher.state)
+        check_sample_rate(options, publisher.state)
+        keep_demo_apart(options, publisher.state)
         options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
         rows_before = publisher.state.rows
@@ -115,23 +119,6 @@ def run(
 
 def _how_to_get(info: SourceInfo, options: Options) -> str:
     return f"no folder {options.source_dir / info.mirror}" if options.source_dir else info.access
-
-
-def reachable(options: Options) -> tuple[str, ...]:
-    """The sources to read: of `--all` without those that are not here and nothing can fetch, if any is left."""
-    if not options.all_sources:
-        return options.sources
-    found = tuple(name for name in options.sources if _can_be_reached(name, options))
-    return found or options.sources
-
-
-def _can_be_reached(name: str, options: Options) -> bool:
-    info = describe(name, options.own_sources)
-    if name in options.own_sources and options.own_sources[name].location is not None:
-        return True
-    if options.source_dir is not None:
-        return (options.source_dir / info.mirror).is_dir()
-    return not info.is_by_hand or bool(info.key_variable and os.environ.get(info.key_variable))
 
 
 def _begins_anew(options: Options, target: Target) -> bool:
@@ -348,116 +335,6 @@ def _expected_clips(processor: BaseProcessor, split: str) -> int | None:
     with suppress(SourceError):
         return processor.expected_clips(split)
     return None
-
-
-def make_target(options: Options, token: str | None, stop: StopRequest) -> Target:
-    if options.hf_repo is None:
-        return LocalTarget(options.output)
-    return HubTarget(
-        options.hf_repo,
-        token,
-        options.staging_dir,
-        private=options.private,
-        timeout_s=options.timeout_s,
-        patience_s=options.patience_minutes * 60,
-        stop_requested=stop,
-    )
-
-
-def processor_config(
-    options: Options, source: str, token: str | None, stop: StopRequest, is_newly_begun: bool = False
-) -> ProcessorConfig:
-    """How a source is reached and converted, as the options say. `is_newly_begun`: it begins a dataset."""
-    return ProcessorConfig(
-        checkpoint_dir=options.checkpoint_dir,
-        overlap=_is_read_ahead(options, source),
-        fingerprints=options.dedup is Dedup.NEAR,
-        num_workers=options.num_workers,
-        audio=options.audio,
-        text=options.text,
-        access=SourceAccess(
-            source_dir=options.source_dir,
-            streaming=options.streaming,
-            cache_dir=options.cache_dir,
-            max_cache_bytes=int(options.max_cache_gb * 1000**3),
-            token=token,
-            timeout_s=options.timeout_s,
-            fetch_ahead=options.overlap,
-            unpack_archives=not options.streaming and options.sample_size is None,
-            stop_requested=stop,
-        ),
-        options={
-            **options.source_options.get(source, {}),
-            **(_buying(options, is_newly_begun) if source in PAID else {}),
-        },
-    )
-
-
-def _is_read_ahead(options: Options, source: str) -> bool:
-    """Whether a thread of its own reads: not what costs money, which is bought when its turn comes, and not for one
-    worker a folder's files, which nobody has to wait for: two threads in turns take a tenth more CPU than one."""
-    is_at_hand = options.source_dir is not None and options.num_workers == 1
-    return options.overlap and source not in PAID and not is_at_hand
-
-
-def _buying(options: Options, is_newly_begun: bool) -> dict[str, str]:
-    """A fresh start begins a new collection, be it by the resume of one that died; all else goes on with the newest."""
-    fresh = {"fresh": "yes"} if is_newly_begun else {}
-    return {**options.paid_options, **fresh, "folder": str(options.raw_dir)}
-
-
-def refuse_restricted_terms(options: Options, target: Target) -> None:
-    """UsageError where a source whose terms restrict it would go to a public repo without the user's word."""
-    if not isinstance(target, HubTarget) or options.demo:
-        return
-    restricted = {name: terms for name in options.sources if (terms := describe(name, options.own_sources).terms)}
-    missing = {name: terms for name, terms in restricted.items() if name not in options.accept_terms}
-    if missing and _will_be_public(options, target):
-        listed = "\n".join(f"  {name}: {terms}" for name, terms in missing.items())
-        raise UsageError(
-            f"{target.name} is public, and the terms of these sources restrict publishing them:\n{listed}\n"
-            "Nothing was changed. Make the repo private (--private), or publish to a folder (--output), or, if you "
-            f"may publish them, say so with --accept-terms {','.join(missing)}."
-        )
-
-
-def _will_be_public(options: Options, target: HubTarget) -> bool:
-    public = target.is_public()
-    return not options.private if public is None else public
-
-
-def refuse_unreadable_sources(options: Options, token: str | None, stop: StopRequest) -> None:
-    """SourceError where not one source can be opened: a mistyped folder must not put a good dataset away."""
-    problems: dict[str, str] = {}
-    for name in options.sources:
-        try:
-            create(name, processor_config(options, name, token, stop), options.own_sources).check_can_be_read()
-        except SourceError as error:
-            problems[name] = str(error)
-        else:
-            return
-    listed = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
-    raise SourceError(f"No source can be read, so no new dataset was begun and nothing was changed:\n{listed}")
-
-
-def _check_sample_rate(options: Options, state: State) -> None:
-    if state.sample_rate_hz != options.published_rate_hz:
-        refuse_other_fingerprint(
-            "This dataset",
-            {"audio.sample_rate_hz": options.published_rate_hz},
-            {"audio.sample_rate_hz": state.sample_rate_hz},
-        )
-
-
-def _keep_demo_apart(options: Options, state: State) -> None:
-    """TargetRefused where made-up clips would come among real ones, or real ones among those."""
-    other = [name for name, source in state.sources.items() if source.fingerprint.get("demo") is (not options.demo)]
-    if other:
-        held, ours = ("real clips", "the demo's") if options.demo else ("the demo's made-up clips", "real ones")
-        raise TargetRefused(
-            f"{options.target_name} holds {held} ({', '.join(other)}): {ours} do not belong among them. Nothing was "
-            "changed. Name another target (--output, --hf-repo), or begin anew with --fresh (the old dataset is kept)."
-        )
 
 
 def archive_local(options: Options, now: time.struct_time) -> None:

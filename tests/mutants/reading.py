@@ -351,7 +351,7 @@ MUTANTS = (
         6,
         "A source at another sample rate is added to a dataset.",
         "pipeline/run/run.py",
-        "        _check_sample_rate(options, publisher.state)\n",
+        "        check_sample_rate(options, publisher.state)\n",
         "",
         ("tests/test_same_source.py::test_source_at_another_sample_rate_is_not_added",),
     ),

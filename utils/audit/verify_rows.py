@@ -14,6 +14,7 @@ from utils.audit.findings import Check, heed
 from utils.audit.row_checks import RowCheck
 from utils.dataset.layout import rows_in
 from utils.dataset.target import Snapshot, TargetReader
+from utils.formats.damage import is_damage
 from utils.rows.schema import SPEECH
 
 
@@ -65,13 +66,8 @@ class RowReader:
     def _noting_damage(self, path: str) -> Iterator[None]:
         try:
             yield
-        except MemoryError:  # pyarrow's is one of its ArrowExceptions, too, and says nothing of the file
-            raise
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            self.readable.offend(f"{path}: {_first_line(error)}")
-        except OSError as error:
-            # Arrow tells of damage with OSErrors too, but those have no number: the disk's own errors do.
-            if error.errno is not None:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            if not is_damage(error):
                 raise
             self.readable.offend(f"{path}: {_first_line(error)}")
 

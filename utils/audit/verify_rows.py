@@ -4,8 +4,7 @@ What is read goes to checks (`utils/audit/row_checks.py`), which name those colu
 (`utils/audit/files_read.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
@@ -38,12 +37,12 @@ class RowReader:
         file = FileFacts(path, split_of(path), rows, number=len(self.read.files))
         self.read.files.append(file)
         self.readable.checked += 1
-        with self._noting_damage(path):
-            concerned = [check for check in checks if check.is_for(rows)]
-            for first, batch in self._batches(file, [name for check in concerned for name in check.columns]):
-                for check in concerned:
-                    check.take(file, batch, first)
-            file.is_readable = True
+        try:
+            self._feed([check for check in checks if check.is_for(rows)], file)
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            if not is_damage(error):
+                raise
+            self.readable.offend(f"{path}: {_first_line(error)}")
 
     def require_columns(self, files: Sequence[FileFacts]) -> None:
         """Every readable data file has the columns of its kind of rows."""
@@ -51,25 +50,17 @@ class RowReader:
             if file.is_readable and (missing := sorted(set(file.row_schema.columns) - file.columns)):
                 self.readable.offend(f"{file.path} has no column {', '.join(missing)}")
 
-    def _batches(self, file: FileFacts, wanted: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """(number of its first row, batch) with those of the wanted columns that are there."""
+    def _feed(self, checks: Sequence[RowCheck], file: FileFacts) -> None:
         names = self._target.column_names(file.path, self._snapshot)
         file.columns = frozenset(names)
-        columns = [name for name in dict.fromkeys(wanted) if name in names]
-        for batch in self._target.batches(file.path, columns, self._snapshot):
+        wanted = dict.fromkeys(name for check in checks for name in check.columns)
+        for batch in self._target.batches(file.path, [name for name in wanted if name in names], self._snapshot):
             heed(self._stop_requested)
             first = file.rows
             file.rows += batch.num_rows
-            yield first, batch
-
-    @contextmanager
-    def _noting_damage(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            if not is_damage(error):
-                raise
-            self.readable.offend(f"{path}: {_first_line(error)}")
+            for check in checks:
+                check.take(file, batch, first)
+        file.is_readable = True
 
 
 def _first_line(error: BaseException) -> str:

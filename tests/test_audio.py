@@ -20,7 +20,7 @@ import xxhash
 from utils.audio.ffmpeg import is_installed
 from utils.audio.mpeg import scan_mpeg
 from utils.audio.standardize import AudioRejected, audio_from_array, standardize_audio
-from utils.audit.verify_rows import problem_of
+from utils.audit.row_checks import problem_of
 from utils.choices import AudioOptions
 from utils.errors import UsageError
 

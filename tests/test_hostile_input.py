@@ -5,6 +5,7 @@ under limits of CPU and memory.
 """
 
 import ast
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.support import TonesProcessor, tone, tree
 from utils.audit.verify import verify
 from utils.dataset.folder import LocalTarget
 from utils.errors import UsageError
+from utils.formats.damage import is_damage
 from utils.rows.schema import AUDIO_TYPE
 
 DEAR = ("10,000,000", "200,000,000", "150,000 columns", "behind the end mark", "global headers", "hour")
@@ -144,6 +146,14 @@ def test_running_out_of_memory_stops_and_rejects_nothing(tmp_path: Path, monkeyp
         name: tree(tmp_path / name, "out/data") | tree(tmp_path / name, "out/rejected") for name in ("plenty", "little")
     }
     assert rows["little"] == rows["plenty"]
+
+
+def test_only_what_tells_of_the_file_is_damage() -> None:
+    """Arrow's errors and unnumbered OSErrors do; the disk's, and a lack of memory in Arrow or in Python, do not."""
+    of_the_file = [pa.ArrowInvalid("a page"), OSError("Corrupt snappy"), UnicodeDecodeError("utf-8", b"", 0, 1, "x")]
+    others = [OSError(errno.EIO, "Input/output error"), pa.ArrowMemoryError("malloc"), MemoryError()]
+
+    assert [is_damage(error) for error in (*of_the_file, *others)] == [True] * 3 + [False] * 3
 
 
 @pytest.mark.parametrize("split", ["x" * 70_000, "\x1b[2J", "\u202e" * 9])

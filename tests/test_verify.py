@@ -18,9 +18,9 @@ from tests.damage import change_rows, change_split, put_state, sign, state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.runs import run, start
 from tests.support import sample, tone
+from utils.audit.files_read import split_of
 from utils.audit.findings import NOT_CHECKED, NOT_SOUND, NOTED, Verdict
 from utils.audit.verify import verify
-from utils.audit.verify_rows import split_of
 from utils.dataset.card import render_card
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget

@@ -88,7 +88,7 @@ MUTANTS = (
         8,
         "A segment that the disk can't give us counts as damaged.",
         "utils/upload/segments.py",
-        "            if error.errno is not None:\n                raise\n",
+        "            if not is_damage(error):\n                raise\n",
         "",
         ("tests/test_staging.py::test_unreadable_disk_is_not_a_damaged_segment",),
     ),

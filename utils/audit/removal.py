@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from utils.audio.containers import AudioRejected
 from utils.audio.standardize import audio_fingerprint
-from utils.audit.rewrite import Figures, ShardWriter
+from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
 from utils.audit.verify_state import subtract
 from utils.dataset.layout import (
@@ -280,7 +280,7 @@ class _Plan:
         self._refuse_damaged(path)
         local = self.built / path.replace("/", "-")
         schema = published_schema(self.state.sample_rate_hz, rows)
-        with ShardWriter(local, path.rpartition("/")[2], schema, rows) as writer:
+        with RowWriter(local, path.rpartition("/")[2], schema, rows) as writer:
             for _, row in self.scanner.rows_of(path):
                 if not self._is_meant(row):
                     writer.add(row)

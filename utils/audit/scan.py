@@ -19,9 +19,10 @@ import xxhash
 
 from utils.audio.clip import identify
 from utils.audio.containers import AudioRejected
+from utils.audit.files_read import split_of
 from utils.audit.findings import heed
 from utils.audit.repeats import HashIndex, Place
-from utils.audit.verify_rows import problem_of, split_of
+from utils.audit.row_checks import problem_of
 from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
 from utils.rows.ids import IdSet, id_of

@@ -363,6 +363,19 @@ def test_what_cannot_be_mended_is_refused(made: Path, tmp_path: Path) -> None:
         assert [path.name for path in folder.parent.iterdir() if path.name != "scratch"] == ["dataset"]
 
 
+def test_a_lack_of_memory_is_no_damage(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow's own error for it is one of its errors of damage, too: nobody is told to put a sound file back."""
+    folder = Path(shutil.copytree(made / "folder", tmp_path / "dataset"))
+
+    def no_memory(*arguments: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(LocalTarget, "batches", no_memory)
+
+    with pytest.raises(MemoryError):
+        repaired(folder)
+
+
 def test_repair_that_fails_half_way_leaves_the_dataset_as_it_was(local: Path) -> None:
     """Whatever fails before the last step fails beside the dataset; the next repair begins anew."""
     copy = pq.read_table(local / FIRST, partitioning=None).to_pylist()[3]

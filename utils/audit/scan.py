@@ -25,6 +25,7 @@ from utils.audit.repeats import HashIndex, Place
 from utils.audit.row_checks import problem_of
 from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
+from utils.formats.damage import is_damage
 from utils.rows.ids import IdSet, id_of
 
 Row = dict[str, Any]
@@ -163,13 +164,11 @@ def text_of(value: object) -> str:
 
 @contextmanager
 def _refusing_damage(path: str) -> Iterator[None]:
-    """TargetRefused for what a damaged Parquet file raises. The disk's own errors have a number, and are passed on."""
+    """TargetRefused for what a damaged Parquet file raises. All other errors are passed on (`is_damage`)."""
     try:
         yield
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    except OSError as error:
-        if error.errno is not None:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if not is_damage(error):
             raise
         raise _unreadable(path, error) from error
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from utils.audit.repeats import Place
+from utils.audit.repeats import RowPlace
 from utils.dataset.target import Snapshot, TargetReader
 from utils.rows.ids import Range
 from utils.rows.schema import SPEECH, SPLITS, RowSchema
@@ -55,16 +55,16 @@ class FileFacts:
 
 
 class FilesRead:
-    """All files in the order of reading: a `Place` counts in them."""
+    """All files in the order of reading: a `RowPlace` counts in them."""
 
     def __init__(self, target: TargetReader, snapshot: Snapshot) -> None:
         self.files: list[FileFacts] = []
         self._target, self._snapshot = target, snapshot
 
-    def are_in_two_splits(self, places: Sequence[Place]) -> bool:
+    def are_in_two_splits(self, places: Sequence[RowPlace]) -> bool:
         return len({self.files[file].split for file, _ in places}) > 1
 
-    def told(self, column: str, places: Sequence[Place]) -> str:
+    def told(self, column: str, places: Sequence[RowPlace]) -> str:
         """`S7: data/train/X-00000.parquet row 6, data/train/X-00001.parquet row 0`; rows count from 0.
 
         What stands before the places is read again: the first one's value of `column`.
@@ -73,7 +73,7 @@ class FilesRead:
         more = [f"{len(places) - 3} more"] if len(places) > 3 else []
         return f"{self._value(column, places[0])}: {', '.join([*where, *more])}"
 
-    def _value(self, column: str, place: Place) -> str:
+    def _value(self, column: str, place: RowPlace) -> str:
         path, row = self.files[place[0]].path, place[1]
         for batch in self._target.batches(path, [column], self._snapshot):
             if row < batch.num_rows:

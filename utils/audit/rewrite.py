@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from utils.audio.containers import AudioRejected
 from utils.audio.standardize import standardize_audio
-from utils.audit.repeats import Place
+from utils.audit.repeats import RowPlace
 from utils.audit.scan import Row, Scan, Scanner, audio_bytes, text_of
 from utils.choices import AudioOptions
 from utils.dataset.layout import part_name
@@ -74,7 +74,7 @@ class Rewriter:
                     writer.add(row)
         return writer.shard
 
-    def write_renamed(self, places: list[Place], name: str, split: str) -> WrittenShard:
+    def write_renamed(self, places: list[RowPlace], name: str, split: str) -> WrittenShard:
         """A shard of the rows that get a new ID."""
         wanted = set(places)
         with RowWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:

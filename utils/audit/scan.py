@@ -21,7 +21,7 @@ from utils.audio.clip import identify
 from utils.audio.containers import AudioRejected
 from utils.audit.files_read import split_of
 from utils.audit.findings import heed
-from utils.audit.repeats import HashIndex, Place
+from utils.audit.repeats import HashIndex, RowPlace
 from utils.audit.row_checks import problem_of
 from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
@@ -36,8 +36,8 @@ class Scan:
     """All rows of some data files, and which of them have to go or need another ID."""
 
     paths: list[str]
-    dropped: set[Place] = field(default_factory=set)
-    renamed: dict[Place, str] = field(default_factory=dict)
+    dropped: set[RowPlace] = field(default_factory=set)
+    renamed: dict[RowPlace, str] = field(default_factory=dict)
     """New IDs."""
     told: list[str] = field(default_factory=list)
     """Each row that gets another ID, in words."""

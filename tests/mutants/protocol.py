@@ -2,10 +2,10 @@
 
 from tests.mutants.mutant import PROTOCOL, Mutant
 
-_SAME_BYTES = "tests/test_shards.py::test_same_data_same_bytes"
-_REPAIR = "tests/test_repair.py"
-_ROOMS = "tests/test_architecture.py"
-_VERIFY = "tests/test_verify.py"
+_SAME_BYTES = "tests/upload/test_cutting.py::test_same_data_same_bytes"
+_REPAIR = "tests/audit/test_repair.py"
+_ROOMS = "tests/project/test_architecture.py"
+_VERIFY = "tests/audit/test_verify.py"
 
 MUTANTS = (
     Mutant(
@@ -15,7 +15,7 @@ MUTANTS = (
         "utils/upload/publisher.py",
         "        self._ledger = ledger\n",
         "",
-        ("tests/test_ledger.py::test_each_published_file_is_listed_as_it_is",),
+        ("tests/dataset/test_ledger.py::test_each_published_file_is_listed_as_it_is",),
     ),
     Mutant(
         "ledger-ahead-of-the-state-believed",
@@ -24,7 +24,7 @@ MUTANTS = (
         "utils/dataset/ledger.py",
         'cls((raw or b"")[: state.ledger_bytes])',
         'cls(raw or b"")',
-        ("tests/test_ledger.py::test_lines_ahead_of_the_state_are_not_believed",),
+        ("tests/dataset/test_ledger.py::test_lines_ahead_of_the_state_are_not_believed",),
     ),
     Mutant(
         "changed-ledger-believed",
@@ -33,7 +33,7 @@ MUTANTS = (
         "utils/dataset/ledger.py",
         ".hexdigest() != state.ledger_sha256:\n",
         '.hexdigest() == "":\n',
-        ("tests/test_ledger.py::test_changed_ledger_is_refused",),
+        ("tests/dataset/test_ledger.py::test_changed_ledger_is_refused",),
     ),
     Mutant(
         "shard-cut-at-segment-borders",
@@ -52,7 +52,7 @@ MUTANTS = (
         "utils/upload/shard_writer.py",
         ".cast(self._schema).combine_chunks()",
         ".cast(self._schema)",
-        ("tests/test_shards.py::test_interval_does_not_show_where_a_row_group_has_many_pages",),
+        ("tests/upload/test_cutting.py::test_interval_does_not_show_where_a_row_group_has_many_pages",),
     ),
     Mutant(
         "old-data-stays-after-fresh",
@@ -61,7 +61,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "        if replaces:\n",
         "        if False:\n",
-        ("tests/test_hub_target_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
+        ("tests/dataset/test_hub_repo_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
     ),
     Mutant(
         "repair-drops-a-row-with-other-audio",

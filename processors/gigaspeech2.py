@@ -20,7 +20,7 @@ from processors.readers.tar import read_tars
 from utils.errors import SourceError, UsageError
 from utils.formats.tsv import TextLines
 from utils.rows.schema import Position, RawClip
-from utils.sources.table_index import Entry, TableIndex, open_table_index
+from utils.sources.table_index import IndexEntry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class GigaSpeech2Processor(BaseProcessor):
             raise UsageError(f"{self.name}: the option transcripts is refined or raw, not {choice!r}.")
         return f"train_{choice}"
 
-    def _entries(self, table: str) -> Iterator[Entry]:
+    def _entries(self, table: str) -> Iterator[IndexEntry]:
         with self.files.open(table) as stream, damage_explained(table):
             lines = TextLines(stream, table)
             for number, (line, _) in enumerate(lines):

@@ -14,12 +14,12 @@ from typing import Final
 
 from processors.configured.clip_finder import CLIPS, without_ending
 from processors.configured.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
-from processors.configured.contents import Entry, Place, shown_name
+from processors.configured.contents import ClipPlace, FileEntry, shown_name
 from processors.engine.positions import short_key
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown
-from utils.sources.table_index import Entry as IndexEntry
+from utils.sources.table_index import IndexEntry
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _INDEX: Final = "index.txt"
 class LotusTables(ClipTables):
     """The rows of LOTUS, one for each clip whose sentence is known."""
 
-    def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
+    def table_entries(self, entry: FileEntry) -> Iterator[IndexEntry]:
         is_index = PurePosixPath(entry.path).name.casefold() == _INDEX
         with entry.open() as stream:
             lines = TextLines(stream, entry.path, or_tis_620=True)
@@ -49,7 +49,7 @@ class LotusTables(ClipTables):
             if said := self._said_in(clip.key):
                 found += 1
                 speaker, transcript = said
-                place = Place.from_json(clip.value)
+                place = ClipPlace.from_json(clip.value)
                 row = ClipRow(
                     key=short_key(without_ending("/".join(PurePosixPath(clip.key).parts[-5:]))),
                     name=shown_name(clip.key, place),

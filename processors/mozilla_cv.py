@@ -37,7 +37,7 @@ from utils.errors import SourceError
 from utils.rows.schema import Position, RawClip
 from utils.sources.clip_spool import SUFFIX, remove_spool
 from utils.sources.source_files import SourceFiles
-from utils.sources.table_index import Entry, TableIndex, open_table_index
+from utils.sources.table_index import IndexEntry, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
             lambda: self._entries(release),
         )
 
-    def _entries(self, release: _Release) -> Iterator[Entry]:
+    def _entries(self, release: _Release) -> Iterator[IndexEntry]:
         if release.extracted:
             yield from self._durations(release)
             if self._holds_out:
@@ -183,7 +183,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
                 row = json.loads(entry[2])
                 yield from held_out_entries(row.get(_LAYOUT.transcript, ""), row.get(_LAYOUT.speaker, ""))
 
-    def _held_out(self, release: _Release) -> Iterator[Entry]:
+    def _held_out(self, release: _Release) -> Iterator[IndexEntry]:
         """The sentences and speakers of an extracted release's evaluation tables."""
         for split in _EVALUATION.values():
             name = self._table(release, split)
@@ -191,7 +191,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
                 for row, _ in table_rows(stream, name, (_LAYOUT.clip, _LAYOUT.transcript)):
                     yield from held_out_entries(row.get(_LAYOUT.transcript, ""), row.get(str(_LAYOUT.speaker), ""))
 
-    def _durations(self, release: _Release) -> Iterator[Entry]:
+    def _durations(self, release: _Release) -> Iterator[IndexEntry]:
         durations = f"{release.place}/{_LAYOUT.durations_table}"
         if durations not in self.files.names():  # releases before 13.0
             return iter(())

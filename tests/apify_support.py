@@ -10,7 +10,7 @@ from typing import Any
 from processors.apify.api import ApifyApi, ApiOptions
 from processors.apify.collector import Collector, CollectorOptions
 from processors.apify.fold import Folded
-from processors.apify.intake import Patience
+from processors.apify.intake import Polling
 from processors.apify.journal import read_lines
 from processors.apify.purchases import Pauses, Purchase, read_purchases
 from processors.apify.queries import parse_queries
@@ -77,7 +77,7 @@ def api_of(apify: ApifyServer, **options: Any) -> ApifyApi:
 def collector(folder: Path, api: ApifyApi, queries: str = QUERIES, **options: Any) -> Collector:
     """A collector that never sleeps. Pages of five items, flushes of two pairs."""
     stop, now = options.pop("stop_requested", lambda: False), options.pop("now", None) or Clock()
-    small = {"flush_interval": 2, "patience": Patience(page_items=5), "pauses": Pauses(looks=2, tries=3)}
+    small = {"flush_interval": 2, "polling": Polling(page_items=5), "pauses": Pauses(looks=2, tries=3)}
     chosen = CollectorOptions(tuple(parse_queries(queries)), **{**small, **options})
     return Collector(folder, api, chosen, stop_requested=stop, sleep=lambda seconds: None, now=now)
 

@@ -90,7 +90,7 @@ def test_samples_of_a_killed_run_wait_in_the_staging_and_are_uploaded_once(tmp_p
     dying = uploader(tmp_path)
     for number in range(1, 6):
         dying.add_sample(sample(number))
-    dying.make_durable(dying.progress)
+    dying.split_uploader.make_durable(dying.split_uploader.progress)
 
     uploader(tmp_path, append_mode=True).upload_batch(sample(number) for number in range(1, 8))
 

@@ -278,7 +278,7 @@ def test_what_was_not_committed_is_neither_remembered_nor_deleted(tmp_path: Path
     assert len(failing.uploaded_ids) == len(load_uploaded(tmp_path / "c.json")["uploaded_ids"]) == 0
     staged = list(read_segments(tmp_path / "staging/me_x/samples/train", lambda path, why: pytest.fail(why)))
     assert sum(segment.rows for segment in staged) == 3
-    assert failing.publisher.state.next_id == 1
+    assert failing.split_uploader.publisher.state.next_id == 1
 
     if restarted:
         failing.close()

@@ -34,7 +34,7 @@ from tests.support import tone, tree
 from utils.dataset.layout import PREVIOUS_STATE_PATH, seek_path
 from utils.errors import SourceError
 from utils.formats import gzip_stream
-from utils.formats.deflate_blocks import Entry, entered, find_block
+from utils.formats.deflate_blocks import BlockStart, entered, find_block
 from utils.formats.gzip_stream import GzipPlace, GzipStream
 from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
 from utils.rows.schema import AUDIO_TYPE, START, RawClip
@@ -130,7 +130,7 @@ def test_a_block_is_entered_at_any_bit() -> None:
 
     assert bits == set(range(8))
     for bit in range(8):
-        inflater, first = entered(Entry(0, bit, False), 0b11 << bit & 0xFF, b"")
+        inflater, first = entered(BlockStart(0, bit, False), 0b11 << bit & 0xFF, b"")
         assert inflater.decompress(first) == b""  # what is filled in is nothing, and no damage
 
 

@@ -14,7 +14,7 @@ from pipeline.options import Options
 from tests.runs import run
 from tests.support import tree
 from utils.disk.durable import Effect, unwatch, watch
-from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, delete, superseded
+from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, RetainedEntry, delete, superseded
 
 YEAR_S = 365 * DAY_S
 SEGMENT = "Corpus-train-000000000000-000000000010-0123456789abcdef.arrow"
@@ -205,7 +205,7 @@ def test_links_are_never_followed(options: Options, tmp_path: Path) -> None:
 
 def test_what_another_run_deletes_meanwhile_is_no_failure(options: Options, tmp_path: Path) -> None:
     """Two runs with different targets prune the same folders."""
-    assert delete([Entry(tmp_path / "gone.parquet", "a file", 0.0, 10)]) == 0
+    assert delete([RetainedEntry(tmp_path / "gone.parquet", "a file", 0.0, 10)]) == 0
 
 
 class FailingDisk:

@@ -9,10 +9,10 @@ import pytest
 
 from utils.errors import SourceError, Stopped
 from utils.formats.tsv import MAX_LINE_BYTES, TextLines
-from utils.sources.table_index import Entry, TableIndex, open_table_index
+from utils.sources.table_index import IndexEntry, TableIndex, open_table_index
 
 TABLES = ["train", "clips"]
-ENTRIES: list[Entry] = [
+ENTRIES: list[IndexEntry] = [
     ("train", "a", "หนึ่ง"),
     ("clips", "b.mp3", ""),
     ("train", "b", "สอง"),
@@ -21,11 +21,13 @@ ENTRIES: list[Entry] = [
 ]
 
 
-def unread() -> Iterator[Entry]:
+def unread() -> Iterator[IndexEntry]:
     raise AssertionError("built although it was there")
 
 
-def opened(folder: Path, entries: list[Entry] | None = None, identity: str = "corpus\nrevision\ntable") -> TableIndex:
+def opened(
+    folder: Path, entries: list[IndexEntry] | None = None, identity: str = "corpus\nrevision\ntable"
+) -> TableIndex:
     return open_table_index(folder, "corpus", identity, TABLES, (lambda: entries) if entries is not None else unread)
 
 
@@ -113,7 +115,7 @@ def test_damage_that_shows_while_reading_removes_the_index_and_says_so(tmp_path:
 def test_what_a_source_raises_leaves_no_index_behind(tmp_path: Path) -> None:
     """Half a table would make clips unselected that are not."""
 
-    def broken() -> Iterator[Entry]:
+    def broken() -> Iterator[IndexEntry]:
         yield ENTRIES[0]
         raise SourceError("connection lost")
 
@@ -137,7 +139,7 @@ def test_what_a_killed_run_left_half_built_is_built_anew(tmp_path: Path) -> None
 def test_an_index_that_can_not_be_written_stops_the_run_with_advice(tmp_path: Path) -> None:
     """A full disk is no fault of the source, and no traceback."""
 
-    def full() -> Iterator[Entry]:
+    def full() -> Iterator[IndexEntry]:
         yield ENTRIES[0]
         raise sqlite3.OperationalError("database or disk is full")
 

@@ -1,6 +1,6 @@
 """`StreamingUploader`: for scripts that bring their own samples with their own IDs.
 
-It is the uploader of a run (utils/upload/split_uploader.py), with one source, `samples`, whose rows keep the IDs that
+It has the uploader of a run (utils/upload/split_uploader.py), with one source, `samples`, whose rows keep the IDs that
 they carry. What is uploaded is known from the target (utils/upload/uploaded_ids.py); it holds the lock that a run
 holds.
 """
@@ -15,13 +15,13 @@ from typing import Any, Self
 
 from utils.audio.standardize import audio_from_array
 from utils.dataset.hub_repo import HubTarget
-from utils.dataset.state import SourceState
+from utils.dataset.state import SourceState, SplitState, State
 from utils.dataset.target import Target
 from utils.disk.file_names import staging_name
 from utils.errors import UsageError
 from utils.rows.ids import number_of
 from utils.rows.progress import Step
-from utils.rows.schema import LANGUAGE, AudioCell, Sample
+from utils.rows.schema import LANGUAGE, AudioCell, RowSchema, Sample
 from utils.sources import hub
 from utils.upload.cutting import ShardLimits
 from utils.upload.publisher import Publisher, open_publisher
@@ -34,7 +34,7 @@ _newest: weakref.WeakValueDictionary[tuple[Path, str], "StreamingUploader"] = we
 """The uploader of each target's split that has its staging: the one that was made last."""
 
 
-class StreamingUploader(SplitUploader):
+class StreamingUploader:
     """Uploads samples that carry their own IDs to one split of a dataset, each ID once.
 
     An ID counts as uploaded after its commit has landed, never before: a failed `upload_batch` or `flush`
@@ -66,6 +66,8 @@ class StreamingUploader(SplitUploader):
         sample_rate_hz: int | None = 16_000,
         clean_name: Callable[[str], str] = lambda name: name.strip("/").replace("/", "_"),
     ) -> None:
+        self.split = split
+        self.batch_size = upload_batch_size
         staging = Path(staging_dir) / clean_name(repo_id)
         path = Path(checkpoint_path or upload_checkpoint_path(Path("checkpoints"), repo_id, split))
         goal = target or _hub_target(repo_id, token, private, Path(staging_dir))
@@ -76,13 +78,14 @@ class StreamingUploader(SplitUploader):
                 goal.open()
             publisher = open_publisher(goal, not (goes_on or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
             _declare_samples(publisher)
-            self._uploaded = UploadedIds(publisher, self.SOURCE, split, staging / "ids" / split)
-            held.callback(self._uploaded.close)
-            self._entered = publisher.state.split(self.SOURCE, split).published
-            self._pending: dict[str, None] = {}
-            super().__init__(publisher, self.SOURCE, split, staging, path, ShardLimits(max_rows=upload_batch_size))
-            self._pending.update(dict.fromkeys(self._staged_ids()))
-            self.batch_size = upload_batch_size
+            self._ids = _Ids(publisher, split, staging / "ids" / split)
+            held.callback(self._ids.uploaded.close)
+            limits = ShardLimits(max_rows=upload_batch_size)
+            self.split_uploader = SplitUploader(
+                publisher, self.SOURCE, split, staging, path, limits, remember=self._ids.remember
+            )
+            """What stages and publishes its samples."""
+            self._ids.waiting.update(dict.fromkeys(self._staged_ids()))
             self._newest_key = (goal.lock_path.absolute(), split)
             _newest[self._newest_key] = self
             self._let_go = weakref.finalize(self, held.pop_all().close)
@@ -106,7 +109,7 @@ class StreamingUploader(SplitUploader):
     @property
     def uploaded_ids(self) -> Set[str]:
         """The IDs whose commit has landed."""
-        return self._uploaded
+        return self._ids.uploaded
 
     def add_sample(self, sample: Mapping[str, Any]) -> bool:
         """Take a sample; False where its ID is uploaded, or waits for it, already, or where it was taken out for good.
@@ -117,86 +120,112 @@ class StreamingUploader(SplitUploader):
         row = _complete_row(sample, self.split)
         if self._was_taken_out(row):
             return False
-        if row["ID"] in self._pending or row["ID"] in self._uploaded:
+        if row["ID"] in self._ids.waiting or row["ID"] in self._ids.uploaded:
             return False
-        self.add_step(Step(self.progress.after({"index": self.progress.read + 1}, row), row))
-        self._pending[row["ID"]] = None
-        if len(self._pending) >= self.batch_size:
+        before = self.split_uploader.progress
+        self.split_uploader.add_step(Step(before.after({"index": before.read + 1}, row), row))
+        self._ids.waiting[row["ID"]] = None
+        if len(self._ids.waiting) >= self.batch_size:
             self.upload_batch()
         return True
 
     def _was_taken_out(self, row: Sample) -> bool:
         """Whether `--remove` says that this sample, its speaker or its ID is not to come again."""
-        removed = self.publisher.removed
+        removed = self._publisher.removed
         if removed.has_source(self.SOURCE) or removed.means(row["source_id"], row["speaker_id"]):
             return True
         if removed.means_audio(row["audio_hash"]):
             return True
         number = number_of(row["ID"])
-        return number is not None and any(first <= number <= last for first, last in self.publisher.state.holes)
+        return number is not None and any(first <= number <= last for first, last in self._publisher.state.holes)
 
     def upload_batch(self, samples: Iterable[Mapping[str, Any]] = ()) -> int:
         """Upload `samples` and all that wait; returns how many rows were uploaded."""
         self._refuse_if_over()
-        self._enter_published()  # of a batch that was committed, but the disk failed us after that
+        self._ids.enter_published(self._publisher.committed)  # of a commit after which the disk failed us
         before = self._published.published
         for sample in samples:
             self.add_sample(sample)
-        self.make_durable(self.progress)
+        self.split_uploader.make_durable(self.split_uploader.progress)
         self._catch_up()
-        self.publish_ready(flush=True)
+        self.split_uploader.publish_ready(flush=True)
         return self._published.published - before
 
     def flush(self) -> int:
         """Upload all that waits."""
         return self.upload_batch()
 
-    def remember(self) -> None:
-        """Enter the IDs of what was just committed, then write the uploaded-IDs checkpoint."""
-        self._enter_published()
-        state, name = self.publisher.committed, self.publisher.target.name
-        remember_uploaded(self.checkpoint_path, state, self.split, name, self._uploaded.listed)
+    @property
+    def _publisher(self) -> Publisher:
+        return self.split_uploader.publisher
 
-    def _enter_published(self) -> None:
-        """Published rows leave the front of those that wait: rows are published in the order they came in."""
-        ids = list(islice(self._pending, self._published.published - self._entered))
-        if ids:
-            self._uploaded.add_published(ids)
-            self._entered += len(ids)
-            for sample_id in ids:
-                del self._pending[sample_id]
+    @property
+    def _published(self) -> SplitState:
+        return self._publisher.state.split(self.SOURCE, self.split)
 
     def _staged_ids(self) -> list[str]:
         """The IDs of the staged rows that are not published, in order. Every step of ours is a row."""
         done = self._published.progress.read
         return [
             sample_id
-            for segment in self.staging.segments
+            for segment in self.split_uploader.staging.segments
             for sample_id in segment.ids()[max(0, done - segment.first_ordinal) :]
         ]
 
     def _catch_up(self) -> None:
         """Go on from what another uploader of this process has published meanwhile, to another split."""
-        target = self.publisher.target
+        target = self._publisher.target
         if not was_shared(target):
             return
         snapshot = target.snapshot()
-        if snapshot.state is None or snapshot.head == self.publisher.snapshot.head:
+        if snapshot.state is None or snapshot.head == self._publisher.snapshot.head:
             return
         now = Publisher(target, snapshot)
         _declare_samples(now)
         same_split = now.state.split(self.SOURCE, self.split) == self._published
-        if same_split and now.state.generation == self.publisher.state.generation:
-            self.publisher = self._uploaded.publisher = now
+        if same_split and now.state.generation == self._publisher.state.generation:
+            self.split_uploader.publisher = self._ids.uploaded.publisher = now
 
     def _refuse_if_over(self) -> None:
         if not self._let_go.alive:
             raise UsageError("This uploader is closed. Nothing was changed. Make a new one, with append_mode=True.")
         if _newest.get(self._newest_key) is not self:
             raise UsageError(
-                f"Another uploader to {self.publisher.target.name}, split {self.split}, was made in this process, and "
+                f"Another uploader to {self._publisher.target.name}, split {self.split}, was made in this process, and "
                 "has taken over. Nothing was changed. Use that one."
             )
+
+
+class _Ids:
+    """The IDs of a script's samples: those whose commit has landed, and those that wait for it.
+
+    It does not know its `StreamingUploader`. The split's uploader calls it after a commit: if that led back, the two
+    would hold each other, and a forgotten one the target's lock.
+    """
+
+    def __init__(self, publisher: Publisher, split: str, index_folder: Path) -> None:
+        self.uploaded = UploadedIds(publisher, StreamingUploader.SOURCE, split, index_folder)
+        self.waiting: dict[str, None] = {}
+        """In the order in which they came."""
+        self._split = split
+        self._entered = self._published_in(publisher.committed)
+
+    def remember(self, path: Path, state: State, split: str, dataset_name: str, rows: RowSchema) -> None:
+        """Enter the IDs of what was just committed, then write the uploaded-IDs checkpoint."""
+        self.enter_published(state)
+        remember_uploaded(path, state, split, dataset_name, rows, self.uploaded.listed)
+
+    def enter_published(self, state: State) -> None:
+        """Published rows leave the front of those that wait: rows are published in the order they came in."""
+        ids = list(islice(self.waiting, self._published_in(state) - self._entered))
+        if ids:
+            self.uploaded.add_published(ids)
+            self._entered += len(ids)
+            for sample_id in ids:
+                del self.waiting[sample_id]
+
+    def _published_in(self, state: State) -> int:
+        return state.split(StreamingUploader.SOURCE, self._split).published
 
 
 ABOUT_SAMPLES = {

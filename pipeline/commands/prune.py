@@ -15,7 +15,7 @@ from pipeline.options import Options
 from utils.checkpoint import superseded_history
 from utils.dataset.card_text import one_line
 from utils.dataset.layout import DATA_FOLDERS
-from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, Entry, Place, delete, expired, measured
+from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, RetainedEntry, RetainedFolder, delete, expired, measured
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +61,17 @@ def prune_quietly(options: Options, now_s: float | None = None) -> None:
         log.info("pruned %d old files and archives of earlier runs, %.1f MB", len(entries), freed / 1e6)
 
 
-def _places(options: Options) -> Iterator[Place]:
+def _places(options: Options) -> Iterator[RetainedFolder]:
     """Where runs put what they need no more; the staging of every target, whichever is named."""
     staging = options.data_dir / "staging"
-    yield Place(options.checkpoint_dir / "archive", _ARCHIVE, "archives of checkpoints")
-    yield Place(options.checkpoint_dir, _HALF_WRITTEN, "half-written checkpoints")
-    yield Place(staging / "archive", _ARCHIVE, "archives of staged clips")
+    yield RetainedFolder(options.checkpoint_dir / "archive", _ARCHIVE, "archives of checkpoints")
+    yield RetainedFolder(options.checkpoint_dir, _HALF_WRITTEN, "half-written checkpoints")
+    yield RetainedFolder(staging / "archive", _ARCHIVE, "archives of staged clips")
     for folder in sorted(staging.glob("*/set-aside")):
-        yield Place(folder, _SEGMENT, "staged segments that were set aside")
+        yield RetainedFolder(folder, _SEGMENT, "staged segments that were set aside")
     for folder in _set_aside_of_targets(options):
-        yield Place(folder, _PART, "files that a dataset's state did not name")
-    yield Place(options.log_dir, _LOG, "logs", keeps_last=KEPT_LAST)
+        yield RetainedFolder(folder, _PART, "files that a dataset's state did not name")
+    yield RetainedFolder(options.log_dir, _LOG, "logs", keeps_last=KEPT_LAST)
 
 
 def _set_aside_of_targets(options: Options) -> list[Path]:
@@ -79,7 +79,7 @@ def _set_aside_of_targets(options: Options) -> list[Path]:
     return sorted({*options.data_dir.resolve().glob("*.set-aside"), output.with_name(f"{output.name}.set-aside")})
 
 
-def _due(options: Options, now_s: float) -> Iterator[Entry]:
+def _due(options: Options, now_s: float) -> Iterator[RetainedEntry]:
     for path in superseded_history(options.checkpoint_dir, now_s):
         with suppress(FileNotFoundError):  # another run has just deleted it
             yield measured(path, "superseded checkpoints")
@@ -87,7 +87,7 @@ def _due(options: Options, now_s: float) -> Iterator[Entry]:
         yield from expired(place, now_s)
 
 
-def _listed(entries: list[Entry], now_s: float) -> Iterator[str]:
+def _listed(entries: list[RetainedEntry], now_s: float) -> Iterator[str]:
     for entry in entries:
         days = f"{(now_s - entry.since_s) / DAY_S:,.0f} days"
         yield f"  {one_line(str(entry.path))}  ({entry.what}; {days}, {entry.size_bytes / 1e6:,.1f} MB)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from processors.apify.fold import RawContents
-from processors.apify.purchases import Ledger, Purchase
+from processors.apify.purchases import Purchase, PurchaseLedger
 from processors.apify.queries import Query
 from utils.errors import SourceError, UsageError
 from utils.rows.printable import shown
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _PUT_BACK = "Nothing was bought. Put the file back as it was, then run again with --resume"
 
 
-def refuse_open(ledger: Ledger) -> None:
+def refuse_open(ledger: PurchaseLedger) -> None:
     """UsageError while there are paid items that are not here: a new collection would forget them."""
     purchase = ledger.open_purchase
     if purchase is not None:
@@ -39,7 +39,7 @@ def refuse_lost_raw(purchases: Iterable[Purchase], raws: Iterable[Path]) -> None
         )
 
 
-def refuse_other_books(ledger: Ledger, raw: Path, contents: RawContents) -> None:
+def refuse_other_books(ledger: PurchaseLedger, raw: Path, contents: RawContents) -> None:
     """SourceError where the ledger and the raw file do not tell of the same runs and items."""
     unknown = [run.query for run_id, run in contents.runs.items() if run_id not in ledger.run_ids]
     if unknown:

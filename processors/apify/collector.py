@@ -38,10 +38,10 @@ from processors.apify.files import (
     write_checkpoint,
 )
 from processors.apify.fold import Collection, Fold, Folded, RawRun, read_contents
-from processors.apify.intake import Intake, Patience
+from processors.apify.intake import Intake, Polling
 from processors.apify.journal import Journal
 from processors.apify.master import Master
-from processors.apify.purchases import Buyer, Ledger, Pauses, Purchase, read_purchases, retention_words
+from processors.apify.purchases import Buyer, Pauses, Purchase, PurchaseLedger, read_purchases, retention_words
 from processors.apify.queries import Query
 from utils.disk.durable import sweep_temporaries
 from utils.errors import AuthenticationError, Interrupted, SourceError, Stopped, UsageError
@@ -66,7 +66,7 @@ class CollectorOptions:
     buy_again: frozenset[str] = frozenset()
     """Queries to buy once more where they failed, lost items or have another input by now."""
     pauses: Pauses = field(default_factory=Pauses)
-    patience: Patience = field(default_factory=Patience)
+    polling: Polling = field(default_factory=Polling)
 
 
 class CostReached(Stopped):
@@ -141,7 +141,7 @@ class Collector:
                 raw.append([replace(contents.collection, master=master, rules=rules).as_record()])
             return master
 
-    def _begin(self, ledger: Ledger, before: OldProgress) -> str:
+    def _begin(self, ledger: PurchaseLedger, before: OldProgress) -> str:
         import_old_data(self._folder)
         self._folder.make_salt()
         with Journal(self._folder.raw(self._new_stamp(ledger))) as raw:
@@ -149,7 +149,7 @@ class Collector:
             raw.append([self._new_collection(master, before).as_record()])
         return master
 
-    def _new_stamp(self, ledger: Ledger) -> str:
+    def _new_stamp(self, ledger: PurchaseLedger) -> str:
         return self._folder.new_stamp(self._now(), [purchase.raw for purchase in ledger.purchases.values()])
 
     def _new_collection(self, master: str, before: OldProgress) -> Collection:
@@ -161,9 +161,9 @@ class Collector:
             authors_before=before.author_counts,
         )
 
-    def _opened_ledger(self) -> closing[Ledger]:
+    def _opened_ledger(self) -> closing[PurchaseLedger]:
         """The ledger; it is locked while it is open, so there is one collector in the folder."""
-        return closing(Ledger(self._folder.ledger, self._now))
+        return closing(PurchaseLedger(self._folder.ledger, self._now))
 
     # --- collecting ------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Collector:
                 Master(self._folder.path / collection.master, self._options.flush_interval)
             )
             self._buyer = Buyer(self._api, self._ledger, self._pause, self._options.pauses)
-            self._intake = Intake(self._api, self._raw, self._contents, self._pause, self._options.patience)
+            self._intake = Intake(self._api, self._raw, self._contents, self._pause, self._options.polling)
             self._last = next(reversed(self._ledger.of_collection(self._raw.path.name)), None)
             opened.callback(self._write_last_checkpoint)
             yield from self._replay()

@@ -18,7 +18,7 @@ UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True)
-class Patience:
+class Polling:
     """How a run is waited for and its items are read."""
 
     poll_s: float = 5.0
@@ -40,11 +40,11 @@ class Intake:
         raw: Journal,
         contents: RawContents,
         pause: Callable[[float], None],
-        patience: Patience,
+        polling: Polling,
     ) -> None:
         """`contents` is what the raw file holds; it is kept up to date. `pause` may raise Interrupted."""
         self._api, self._raw, self._contents = api, raw, contents
-        self._pause, self._patience = pause, patience
+        self._pause, self._polling = pause, polling
 
     def take(self, purchase: Purchase) -> tuple[RawRun, float | None]:
         """All items of a purchase, durable in the raw file; and what it cost, where Apify says."""
@@ -57,11 +57,11 @@ class Intake:
         """The run once it has ended; None where Apify does not know it any more."""
         for look in range(10**9):
             if look:
-                self._pause(self._patience.poll_s)
+                self._pause(self._polling.poll_s)
             try:
                 seen = self._api.run(str(purchase.run_id))
             except Gone:
-                if look < self._patience.looks_for_run:  # a new run may not be seen everywhere yet
+                if look < self._polling.looks_for_run:  # a new run may not be seen everywhere yet
                     continue
                 return None
             if seen.has_ended:
@@ -86,10 +86,10 @@ class Intake:
         """All items that are to be had, and how many more Apify told of."""
         empty_looks, have, told = 0, raw_run.items if raw_run else 0, (raw_run.total or 0) if raw_run else 0
         # Right after a run has ended, its last items may not be listed yet.
-        while empty_looks < (2 if have >= told and (have or not must_have_some) else self._patience.looks_for_items):
+        while empty_looks < (2 if have >= told and (have or not must_have_some) else self._polling.looks_for_items):
             if empty_looks:
-                self._pause(self._patience.poll_s)
-            items, total = self._api.items(purchase.dataset_id, have, self._patience.page_items)
+                self._pause(self._polling.poll_s)
+            items, total = self._api.items(purchase.dataset_id, have, self._polling.page_items)
             told = max(told, total)
             if not items:
                 empty_looks += 1

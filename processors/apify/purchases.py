@@ -78,7 +78,7 @@ class Purchase:
         return self.cost_usd / self.items if self.items and self.cost_usd is not None else None
 
 
-class Ledger:
+class PurchaseLedger:
     """All purchases that were ever made from this folder."""
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
@@ -228,7 +228,7 @@ class Pauses:
 class Buyer:
     """Buys runs and finds those that may have been bought."""
 
-    def __init__(self, api: ApifyApi, ledger: Ledger, pause: Callable[[float], None], pauses: Pauses) -> None:
+    def __init__(self, api: ApifyApi, ledger: PurchaseLedger, pause: Callable[[float], None], pauses: Pauses) -> None:
         self._api, self._ledger, self._pause, self._pauses = api, ledger, pause, pauses
 
     def buy(self, query: Query, query_index: int, raw: str, max_usd: Decimal | None) -> Purchase:

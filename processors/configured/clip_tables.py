@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
-from processors.configured.contents import Entry, Place, entries_of, shown_name
+from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
 from processors.configured.tables import KEY, VALUE, TableRow, form_of, rows_of
 from processors.engine.positions import base_name_of, short_key
 from processors.readers.spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
@@ -25,8 +25,7 @@ from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.rows.schema import SPLITS
 from utils.sources.source_files import SourceFiles
-from utils.sources.table_index import Entry as IndexEntry
-from utils.sources.table_index import Row, TableIndex, open_table_index
+from utils.sources.table_index import IndexEntry, Row, TableIndex, open_table_index
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class ClipRow:
     transcript: str
     speaker: str | None
     metadata: Mapping[str, Any] | None
-    place: Place | None
+    place: ClipPlace | None
     """None: the clip is not there."""
 
     def to_json(self) -> str:
@@ -62,7 +61,7 @@ class ClipRow:
     @classmethod
     def from_row(cls, row: Row) -> "ClipRow":
         key, name, transcript, speaker, metadata, place = json.loads(row.value)
-        return cls(key, name, transcript, speaker, metadata, Place.from_json(place) if place else None)
+        return cls(key, name, transcript, speaker, metadata, ClipPlace.from_json(place) if place else None)
 
 
 class ClipTables:
@@ -136,7 +135,7 @@ class ClipTables:
         said = next((form for pattern, form in self._spec.forms if matches(path, [pattern])), self._spec.form)
         return form_of(path, said)
 
-    def table_entries(self, entry: Entry) -> Iterator[IndexEntry]:
+    def table_entries(self, entry: FileEntry) -> Iterator[IndexEntry]:
         form = self._form_of(entry.path)
         split = self._split_of_table(entry.path)
         found: FoundColumns | None = None
@@ -164,7 +163,7 @@ class ClipTables:
             return next((split for split, patterns in self._spec.splits.items() if matches(path, patterns)), None)
         return split_of_path(path)
 
-    def _aside(self, entry: Entry) -> Iterator[IndexEntry]:
+    def _aside(self, entry: FileEntry) -> Iterator[IndexEntry]:
         folder, _, name = entry.path.rpartition("/")
         if name == "segments":
             raise SourceError(
@@ -213,13 +212,13 @@ class ClipTables:
             "--resume."
         )
 
-    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[Place | None, str]:
+    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[ClipPlace | None, str]:
         """Where a row's clip is, and its path; where it is not, why."""
         found = finder.find(name, table)
         clip = self.contents.get(CLIPS, found.path) if found.path else None
-        return (Place.from_json(clip.value), clip.key) if clip else (None, found.why_not)
+        return (ClipPlace.from_json(clip.value), clip.key) if clip else (None, found.why_not)
 
-    def _clip_row(self, row: TableRow, name: str, path: str, place: Place | None, table: str) -> ClipRow:
+    def _clip_row(self, row: TableRow, name: str, path: str, place: ClipPlace | None, table: str) -> ClipRow:
         columns = self._spec.columns
         is_kaldi = self._spec.form == "kaldi"
         transcript = text_of(_first(row, (VALUE,) if is_kaldi else columns.transcript))

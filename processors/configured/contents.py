@@ -1,7 +1,7 @@
 """What a source of clips and tables holds, file by file: loose, or in its zip, tar and tar.gz archives.
 
-Every file has a path: of a member of an archive, the archive's and then its own. A clip's `Place` is all that it takes
-to read it later: with one jump, but for those in a tar.gz, which are counted and come as they stand there.
+Every file has a path: of a member of an archive, the archive's and then its own. A clip's `ClipPlace` is all that it
+takes to read it later: with one jump, but for those in a tar.gz, which are counted and come as they stand there.
 """
 
 import json
@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["file", "zip", "tar", "tar.gz"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClipPlace:
     """Where a clip is."""
 
     kind: Kind
@@ -54,16 +54,16 @@ class Place:
         return json.dumps(where, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Place":
+    def from_json(cls, text: str) -> "ClipPlace":
         return cls(*json.loads(text))
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """One file of a source."""
 
     path: str
-    place: Place
+    place: ClipPlace
     open: Callable[[], AbstractContextManager[BinaryIO]]
     """Opens it for reading, while it is the entry last yielded."""
 
@@ -73,7 +73,7 @@ class Entry:
         return ending_of(self.path).lower() in AUDIO_SUFFIXES and not base_name_of(self.path).startswith("._")
 
 
-def entries_of(files: SourceFiles, raise_if_stopped: Callable[[], None]) -> Iterator[Entry]:
+def entries_of(files: SourceFiles, raise_if_stopped: Callable[[], None]) -> Iterator[FileEntry]:
     """All files of a source, archives taken apart. SourceError where an archive is damaged."""
     for name in files.names():
         raise_if_stopped()
@@ -103,7 +103,7 @@ class ClipAudio:
             self._stream.close()
             self._stream = None
 
-    def at(self, place: Place) -> bytes | None:
+    def at(self, place: ClipPlace) -> bytes | None:
         """The bytes of a clip; None where it has none, or over `MAX_CLIP_BYTES`. SourceError where it is damaged."""
         if not place.is_plain or place.size_bytes > MAX_CLIP_BYTES:
             return None
@@ -120,7 +120,7 @@ class ClipAudio:
         return self._stream
 
 
-def _member_at(stream: BinaryIO, place: Place) -> bytes:
+def _member_at(stream: BinaryIO, place: ClipPlace) -> bytes:
     if place.kind == "zip":
         with open_member(stream, _zip_member(place)) as content:
             return content.read()
@@ -131,7 +131,7 @@ def _member_at(stream: BinaryIO, place: Place) -> bytes:
     return audio
 
 
-def shown_name(path: str, place: Place) -> str:
+def shown_name(path: str, place: ClipPlace) -> str:
     """A clip's file name; for one that is not loaded, with the reason."""
     name = base_name_of(path)
     return too_large(name, place.size_bytes) if place.size_bytes > MAX_CLIP_BYTES else name
@@ -158,20 +158,20 @@ def path_of_member(archive: str, member: str) -> str:
     )
 
 
-def _loose(files: SourceFiles, name: str) -> Entry:
+def _loose(files: SourceFiles, name: str) -> FileEntry:
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
         with files.open(name) as stream, damage_explained(name):
             yield stream
 
-    return Entry(name, Place("file", name, files.size_bytes(name)), opened)
+    return FileEntry(name, ClipPlace("file", name, files.size_bytes(name)), opened)
 
 
-def _in_zip(files: SourceFiles, archive: str) -> Iterator[Entry]:
+def _in_zip(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
     # The list is read on while members are: so each has a file of its own.
     with files.open(archive) as stream, damage_explained(archive, ZipDamaged):
         for member in zip_members(stream):
-            yield Entry(
+            yield FileEntry(
                 path_of_member(archive, member.name), _zip_place(archive, member), _zip_opener(files, archive, member)
             )
 
@@ -189,15 +189,17 @@ def _zip_opener(files: SourceFiles, archive: str, member: ZipMember) -> Callable
     return opened
 
 
-def _zip_place(archive: str, member: ZipMember) -> Place:
-    return Place("zip", archive, member.size_bytes, member.header_at, member.packed_bytes, member.method, member.crc)
+def _zip_place(archive: str, member: ZipMember) -> ClipPlace:
+    return ClipPlace(
+        "zip", archive, member.size_bytes, member.header_at, member.packed_bytes, member.method, member.crc
+    )
 
 
-def _zip_member(place: Place) -> ZipMember:
+def _zip_member(place: ClipPlace) -> ZipMember:
     return ZipMember(place.file, place.at, place.packed_bytes, place.size_bytes, place.method, place.crc)
 
 
-def _in_tar(files: SourceFiles, archive: str) -> Iterator[Entry]:
+def _in_tar(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
     """By its headers alone. tarfile takes a damaged one for the end: so what stands there is looked at."""
     damage = (tarfile.TarError, EOFError, ValueError, RecursionError, OverflowError)
     with files.open(archive) as stream, damage_explained(archive, *damage):
@@ -210,8 +212,8 @@ def _in_tar(files: SourceFiles, archive: str) -> Iterator[Entry]:
             if member.isreg() and member.offset_data + member.size > size_bytes:
                 raise EOFError(f"it ends within {shown(member.name)}")
             is_plain = member.isreg() and not member.issparse()
-            place = Place("tar", archive, member.size, member.offset_data, is_plain=is_plain)
-            yield Entry(path_of_member(archive, member.name), place, _slice_opener(files, place))
+            place = ClipPlace("tar", archive, member.size, member.offset_data, is_plain=is_plain)
+            yield FileEntry(path_of_member(archive, member.name), place, _slice_opener(files, place))
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != _END_OF_TAR:
             raise tarfile.ReadError(f"it ends, or is damaged, at byte {tar.offset:,}: no end mark is there")
@@ -230,7 +232,7 @@ class _Headers:
         return self._stream.read(size)
 
 
-def _slice_opener(files: SourceFiles, place: Place) -> Callable[[], AbstractContextManager[BinaryIO]]:
+def _slice_opener(files: SourceFiles, place: ClipPlace) -> Callable[[], AbstractContextManager[BinaryIO]]:
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
         with files.open(place.file) as stream, damage_explained(place.file):
@@ -240,12 +242,12 @@ def _slice_opener(files: SourceFiles, place: Place) -> Callable[[], AbstractCont
     return opened
 
 
-def _in_tar_gz(files: SourceFiles, archive: str) -> Iterator[Entry]:
+def _in_tar_gz(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
     clips = 0
     with files.open(archive) as stream, TarGz(stream, archive) as tar:
         for member in tar:
             if member.isdir():
                 continue
-            place = Place("tar.gz", archive, member.size, clips, is_plain=member.isreg() and not member.issparse())
+            place = ClipPlace("tar.gz", archive, member.size, clips, is_plain=member.isreg() and not member.issparse())
             clips += is_audio(member)
-            yield Entry(path_of_member(archive, member.name), place, lambda member=member: tar.open(member))  # type: ignore[misc]
+            yield FileEntry(path_of_member(archive, member.name), place, lambda member=member: tar.open(member))  # type: ignore[misc]

@@ -25,7 +25,7 @@ from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.schema import Position, RawClip
 from utils.sources.clip_spool import ClipSpool, SpoolDamaged, SpooledClip, SpoolWriter, remove_spool
 from utils.sources.source_files import SourceFiles
-from utils.sources.table_index import Entry, Row, TableIndex
+from utils.sources.table_index import IndexEntry, Row, TableIndex
 
 CLIPS = "clips"
 """The index's table of the clips that an archive holds, in its order: file name -> `SpooledClip`, "" where it was not
@@ -44,7 +44,7 @@ class Archive:
     is_unpacked: bool = False
     """Whether to unpack its clips while it is read for its index."""
 
-    def entries(self, tables: Mapping[str, str]) -> Iterator[Entry]:
+    def entries(self, tables: Mapping[str, str]) -> Iterator[IndexEntry]:
         """One pass over it for its index. `tables`: file name of a table -> its name in the index."""
         missing = dict(tables)
         size_bytes = self.files.size_bytes(self.name)

@@ -52,7 +52,7 @@ def key_in_environment() -> str | None:
 
 
 @dataclass(frozen=True)
-class Archive:
+class ArchiveInfo:
     """What the Collective says of a dataset's file."""
 
     name: str
@@ -154,7 +154,7 @@ class CollectiveFile(RemoteFile):
 class _Address:
     """Where an archive's bytes are, for some hours; a new address is asked for when it is needed."""
 
-    def __init__(self, api: "_Api", archive: Archive) -> None:
+    def __init__(self, api: "_Api", archive: ArchiveInfo) -> None:
         self.has_served = False
         self._api = api
         self._archive = archive
@@ -186,14 +186,14 @@ class _Api:
         if not self._base.startswith(("https://", "http://")):
             raise SourceError(f"{URL_VARIABLE} is {shown(self._base)!r}: it must begin with https:// (or http://).")
 
-    def archive(self) -> Archive:
+    def archive(self) -> ArchiveInfo:
         """What there is now; asked without the key."""
         told = self._ask("GET", "")
         if all(told.get(name) for name in ("filename", "sizeBytes", "checksum")):
             return _archive(told)
         return self.session()[0]
 
-    def session(self) -> tuple[Archive, str]:
+    def session(self) -> tuple[ArchiveInfo, str]:
         """The archive, and an address that serves it for some hours."""
         if self._key is None:
             raise SourceError(
@@ -224,7 +224,7 @@ class _Api:
             raise _explained(error, self._slug) from error
 
 
-def _archive(told: Mapping[str, Any]) -> Archive:
+def _archive(told: Mapping[str, Any]) -> ArchiveInfo:
     name, checksum = str(told.get("filename") or ""), str(told.get("checksum") or "")
     try:
         size_bytes = int(str(told.get("sizeBytes")))
@@ -234,7 +234,7 @@ def _archive(told: Mapping[str, Any]) -> Archive:
     is_plain = name.isprintable() and Path(name).name == name and not name.startswith(".")
     if not (name and is_plain and checksum and size_bytes > 0):
         raise _senseless()
-    return Archive(name, size_bytes, checksum)
+    return ArchiveInfo(name, size_bytes, checksum)
 
 
 def _parted(checksum: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from utils.rows.schema import RawClip, speaker_name
-from utils.sources.table_index import Entry, TableIndex
+from utils.sources.table_index import IndexEntry, TableIndex
 from utils.text.checks import without_punctuation
 from utils.text.normalize import normalize_transcript
 
@@ -18,7 +18,7 @@ HELD_OUT = "held out"
 """The index's table of them."""
 
 
-def held_out_entries(sentence: str, speaker: str) -> Iterator[Entry]:
+def held_out_entries(sentence: str, speaker: str) -> Iterator[IndexEntry]:
     """What the index has of one row of an evaluation table."""
     if key := _sentence_key(sentence):
         yield HELD_OUT, key, ""

@@ -17,7 +17,7 @@ from utils.formats.tsv import TextLines
 from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
 from utils.sources.source_files import SourceFiles
-from utils.sources.table_index import Entry, Row, TableIndex
+from utils.sources.table_index import IndexEntry, Row, TableIndex
 
 TableRow: TypeAlias = Mapping[str, str]
 
@@ -68,7 +68,7 @@ def count_rows(files: SourceFiles, table: str, layout: TableLayout) -> int:
         return sum(1 for _ in table_rows(stream, table, (layout.clip, layout.transcript)))
 
 
-def duration_entries(files: SourceFiles, table: str, layout: TableLayout) -> Iterator[Entry]:
+def duration_entries(files: SourceFiles, table: str, layout: TableLayout) -> Iterator[IndexEntry]:
     """The declared durations of an extracted release, for its index."""
     with files.open(table) as stream, damage_explained(table):
         yield from durations_in(stream, table, layout)
@@ -103,7 +103,7 @@ def table_rows(stream: BinaryIO, name: str, needed: tuple[str, ...], offset: int
     lines.report()
 
 
-def split_entries(stream: BinaryIO, name: str, table: str, layout: TableLayout) -> Iterator[Entry]:
+def split_entries(stream: BinaryIO, name: str, table: str, layout: TableLayout) -> Iterator[IndexEntry]:
     """The rows of a table of clips, for the index's table `table`."""
     columns = (layout.clip, layout.transcript, layout.speaker, *layout.metadata)
     for row, _ in table_rows(stream, name, (layout.clip, layout.transcript)):
@@ -111,7 +111,7 @@ def split_entries(stream: BinaryIO, name: str, table: str, layout: TableLayout) 
         yield table, row[layout.clip], json.dumps(filled, ensure_ascii=False)
 
 
-def durations_in(stream: BinaryIO, name: str, layout: TableLayout) -> Iterator[Entry]:
+def durations_in(stream: BinaryIO, name: str, layout: TableLayout) -> Iterator[IndexEntry]:
     """The declared durations of a table of them, for the index."""
     for row, _ in table_rows(stream, name, (layout.durations_clip, layout.durations_ms)):
         yield DURATIONS, row[layout.durations_clip], row.get(layout.durations_ms, "")

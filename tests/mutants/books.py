@@ -211,7 +211,7 @@ MUTANTS = (
         7,
         "A sample whose ID waits in the staging already is taken again.",
         "utils/streaming.py",
-        'row["ID"] in self._pending or ',
+        'row["ID"] in self._ids.waiting or ',
         "",
         (
             "tests/test_checkpoint_duplication_fix.py"

@@ -16,7 +16,8 @@ MUTANTS = (
         "utils/upload/split_uploader.py",
         "            self._commit(built)\n",
         "            planned = self.publisher.state.after(built[0].part)\n"
-        "            remember_uploaded(self.checkpoint_path, planned, self.split, self.publisher.target.name)\n"
+        "            name = self.publisher.target.name\n"
+        "            self._write_down(self._checkpoint_path, planned, self.split, name, self.row_schema)\n"
         "            self._commit(built)\n",
         (_FAILS, _ORDER),
         quick=True,
@@ -35,8 +36,9 @@ MUTANTS = (
         1,
         "All IDs that wait count as uploaded once a commit was tried, whether it landed or not.",
         "utils/streaming.py",
-        "        self.publish_ready(flush=True)\n",
-        "        self._uploaded.add_published(list(self._pending))\n        self.publish_ready(flush=True)\n",
+        "        self.split_uploader.publish_ready(flush=True)\n",
+        "        self._ids.uploaded.add_published(list(self._ids.waiting))\n"
+        "        self.split_uploader.publish_ready(flush=True)\n",
         (_FAILS,),
     ),
     Mutant(
@@ -157,9 +159,9 @@ MUTANTS = (
         3,
         "What the local checkpoint lists counts as uploaded, whatever the target has.",
         "utils/streaming.py",
-        "            held.callback(self._uploaded.close)\n",
-        "            held.callback(self._uploaded.close)\n"
-        '            self._uploaded.add_published(list((load_uploaded(path) or {}).get("uploaded_ids", ())))\n',
+        "            held.callback(self._ids.uploaded.close)\n",
+        "            held.callback(self._ids.uploaded.close)\n"
+        '            self._ids.uploaded.add_published(list((load_uploaded(path) or {}).get("uploaded_ids", ())))\n',
         ("tests/test_source_run.py::test_uploaded_ids_are_those_of_the_published_rows",),
         quick=True,
     ),
@@ -215,7 +217,7 @@ MUTANTS = (
         3,
         "The uploaded IDs that a lost or stale checkpoint lacks are not written again at the start.",
         "utils/upload/split_uploader.py",
-        "self._staged_reasons()\n        self.remember()\n",
+        "self._staged_reasons()\n        self._remember()\n",
         "self._staged_reasons()\n",
         ("tests/test_source_run.py::test_stale_uploaded_ids_are_written_again_from_the_state",),
     ),

@@ -332,11 +332,12 @@ class HubTarget:
 
     def _pauses(self) -> Iterator[float]:
         """Seconds to wait after each try: 1, 2, 4 ... 60, in all about our patience; at least two tries."""
-        waited, pause_s = 0.0, self._first_pause_s
-        while waited < self._patience_s or pause_s <= 2 * self._first_pause_s:
+        waited = 0.0
+        for tries, pause_s in enumerate(hub.doubling(self._first_pause_s, 60.0)):
+            if tries >= 2 and waited >= self._patience_s:
+                return
             yield pause_s
             waited += pause_s
-            pause_s = min(pause_s * 2, 60.0)
 
     def _wait(self, seconds: float) -> None:
         """Wait, unless somebody asks us to stop."""

@@ -8,7 +8,7 @@ Ages come from a clock, and clocks jump. So nothing is here that a run goes on f
 alone, and what seems to come from the future is not old. Whole datasets that were put away (`.before-fresh-...`,
 `.before-repair-...`, `.before-removal-...`) are the user's: no age makes them ours.
 
-An entry is deleted only where its name is one that we give (`Place.ours`) and no link stands in its way.
+An entry is deleted only where its name is one that we give (`RetainedFolder.ours`) and no link stands in its way.
 """
 
 import os
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Place:
+class RetainedFolder:
     """A folder in which entries grow old."""
 
     folder: Path
@@ -42,7 +42,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RetainedEntry:
     """A file or a folder with all that is in it."""
 
     path: Path
@@ -66,19 +66,19 @@ def superseded(written: Sequence[tuple[int, Item]], now_s: float) -> list[Item]:
     return [item for at, (_, item) in enumerate(written) if at not in kept]
 
 
-def expired(place: Place, now_s: float) -> list[Entry]:
+def expired(place: RetainedFolder, now_s: float) -> list[RetainedEntry]:
     """The entries of a place that are due, oldest first."""
     entries = sorted(_entries(place), key=lambda entry: (entry.since_s, entry.path))
     may_go = entries[: len(entries) - place.keeps_last] if place.keeps_last else entries
     return [entry for entry in may_go if is_old(entry.since_s, now_s)]
 
 
-def measured(path: Path, what: str) -> Entry:
+def measured(path: Path, what: str) -> RetainedEntry:
     """A file or folder as an entry. FileNotFoundError where it is gone."""
-    return Entry(path, what, path.lstat().st_ctime, sum(_sizes(path)))
+    return RetainedEntry(path, what, path.lstat().st_ctime, sum(_sizes(path)))
 
 
-def delete(entries: Iterable[Entry]) -> int:
+def delete(entries: Iterable[RetainedEntry]) -> int:
     """Delete entries; returns the bytes freed. One that somebody else deletes meanwhile is no failure."""
     freed = 0
     for entry in entries:
@@ -92,7 +92,7 @@ def delete(entries: Iterable[Entry]) -> int:
     return freed
 
 
-def _entries(place: Place) -> Iterator[Entry]:
+def _entries(place: RetainedFolder) -> Iterator[RetainedEntry]:
     """What in a place is ours, whatever its age. An entry of ours that is a folder is one entry."""
     if place.folder.is_symlink():
         return

@@ -7,7 +7,7 @@ faster. Both can be had:
   thousand. A stored block begins with its length, twice. So places are guessed from the bits, all at once with numpy,
   and `find_block` believes only one from which the decompressor gives the very bytes that came out the first time.
 - A block begins at any bit, a decompressor at a whole byte. Empty blocks of odd lengths fill the bits between
-  (`Entry.first_bytes`), and the 32 KB before the block are given to it as its dictionary.
+  (`BlockStart.first_bytes`), and the 32 KB before the block are given to it as its dictionary.
 
 Streams without such blocks (one block that never ends, or fixed codes alone) have no places to enter.
 """
@@ -40,7 +40,7 @@ _EMPTY_FIXED = (0b010, 10)
 
 
 @dataclass(frozen=True)
-class Entry:
+class BlockStart:
     """A place in a raw deflate stream at which a block begins."""
 
     offset: int
@@ -66,12 +66,12 @@ def raw_inflater(window: bytes = b"") -> "zlib_ng._Decompress":
     return zlib_ng.decompressobj(-zlib_ng.MAX_WBITS, zdict=window)
 
 
-def entered(entry: Entry, first: int, window: bytes) -> "tuple[zlib_ng._Decompress, bytes]":
+def entered(entry: BlockStart, first: int, window: bytes) -> "tuple[zlib_ng._Decompress, bytes]":
     """A decompressor for the stream from `entry` on, and what to give it in place of the byte there."""
     return raw_inflater(window), entry.first_bytes(first)
 
 
-def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, int] | None:
+def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[BlockStart, int] | None:
     """The first block that begins in `packed`, and how much of `unpacked` comes before it; None where none is seen.
 
     `packed` is a piece of a raw deflate stream, `unpacked` what came out of it, `window` what came out just before.
@@ -87,14 +87,14 @@ def find_block(packed: bytes, unpacked: bytes, window: bytes) -> tuple[Entry, in
     return None
 
 
-def _probable(packed: bytes) -> Iterator[Entry]:
+def _probable(packed: bytes) -> Iterator[BlockStart]:
     """The candidates from which something comes out."""
     for entry in islice(_candidates(packed), _MAX_CANDIDATES):
         if _from(entry, packed[: entry.offset + _PROBE_BYTES], _ZEROS, WINDOW_BYTES):
             yield entry
 
 
-def _from(entry: Entry, packed: bytes, window: bytes, most_bytes: int) -> bytes | None:
+def _from(entry: BlockStart, packed: bytes, window: bytes, most_bytes: int) -> bytes | None:
     """What comes out from `entry` to the end of `packed`; None where it is no place to enter or the stream ends."""
     decompressor, first_bytes = entered(entry, packed[entry.offset], window)
     try:
@@ -104,7 +104,7 @@ def _from(entry: Entry, packed: bytes, window: bytes, most_bytes: int) -> bytes 
     return None if decompressor.eof else unpacked
 
 
-def _candidates(packed: bytes) -> Iterator[Entry]:
+def _candidates(packed: bytes) -> Iterator[BlockStart]:
     """Places that look like the beginning of a block, in order."""
     # A strip at a time, as a block rarely is longer than some of them; each with a header more, to end in.
     for start in range(0, len(packed) - _PROOF_BYTES, _STRIP_BYTES):
@@ -112,7 +112,7 @@ def _candidates(packed: bytes) -> Iterator[Entry]:
         strip = np.frombuffer(packed[start : end + _HEADER_BYTES], np.uint8)
         for place in np.sort(np.concatenate([_stored(strip), _dynamic(strip)])).tolist():
             offset, kind = divmod(place, 16)
-            entry = Entry(start + offset, kind % 8, kind >= 8)
+            entry = BlockStart(start + offset, kind % 8, kind >= 8)
             if not entry.is_stored or _ends_in(packed, entry.offset):
                 yield entry
 

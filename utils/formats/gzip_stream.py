@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import xxhash
 from zlib_ng import zlib_ng
 
-from utils.formats.deflate_blocks import WINDOW_BYTES, DamagedStream, Entry, entered, find_block, raw_inflater
+from utils.formats.deflate_blocks import WINDOW_BYTES, BlockStart, DamagedStream, entered, find_block, raw_inflater
 
 SPACING_BYTES = 16 * 2**20
 """What is read again of a packed file at most, about: looking for a place costs as much as reading 0.5 MB."""
@@ -189,7 +189,7 @@ class GzipStream:
             raise NotThere("the file has other bytes there")
         if place.kind == "member":
             return
-        entry = Entry(0, place.bit, place.kind == "stored")
+        entry = BlockStart(0, place.bit, place.kind == "stored")
         self._inflater, first_bytes = entered(entry, self._packed.rest[0], place.window)
         self._packed.rest = first_bytes + self._packed.rest[1:]
         self._crc, self._member_bytes = place.crc, place.member_bytes

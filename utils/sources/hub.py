@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -77,8 +78,16 @@ class Patience:
 
     def waits(self) -> Iterator[float]:
         """The seconds to wait before each further try."""
-        for retry in range(self.tries - 1):
-            yield min(self.first_wait_s * 2**retry, self.longest_wait_s)
+        return islice(doubling(self.first_wait_s, self.longest_wait_s), self.tries - 1)
+
+
+def doubling(first_s: float, longest_s: float) -> Iterator[float]:
+    """Seconds to wait between tries, without an end: each twice the one before, up to the longest."""
+    wait_s = first_s
+    while True:
+        wait_s = min(wait_s, longest_s)
+        yield wait_s
+        wait_s *= 2
 
 
 # --- connecting ------------------------------------------------------------------------------

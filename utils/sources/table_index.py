@@ -18,7 +18,7 @@ import xxhash
 from utils.disk.durable import TEMPORARY_SUFFIX, make_folder, publish_file, remove, step
 from utils.errors import SourceError, Stopped
 
-Entry: TypeAlias = tuple[str, str, str]
+IndexEntry: TypeAlias = tuple[str, str, str]
 """Table, key, value."""
 
 _FORMAT = 1
@@ -47,7 +47,7 @@ def open_table_index(
     label: str,
     identity: str,
     tables: Sequence[str],
-    entries: Callable[[], Iterable[Entry]],
+    entries: Callable[[], Iterable[IndexEntry]],
 ) -> "TableIndex":
     """The index of what `identity` names (source, revision, file), built from `entries` where there is none.
 
@@ -152,7 +152,7 @@ def _open_sound(path: Path, identity: str, tables: Sequence[str]) -> TableIndex 
     return TableIndex(path, tables) if stored == (identity,) else None
 
 
-def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[Entry]]) -> None:
+def _build(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[IndexEntry]]) -> None:
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     remove(temporary)  # a killed run's; the lock says that nobody writes it now
     try:
@@ -181,7 +181,7 @@ def clear_indexes(folder: Path) -> int:
     return freed
 
 
-def _fill(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[Entry]]) -> None:
+def _fill(path: Path, identity: str, tables: Sequence[str], entries: Callable[[], Iterable[IndexEntry]]) -> None:
     numbers = {table: number for number, table in enumerate(tables)}
     db = sqlite3.connect(path)
     try:

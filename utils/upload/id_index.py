@@ -102,18 +102,18 @@ class IdIndex:
         for run in self._runs:
             run.close()
 
-    def _recover(self) -> list["_Run"]:
+    def _recover(self) -> list["_SortedRun"]:
         """The runs to use, from the first shard on; the longest where several begin with the same shard."""
         found = []
         for path in sorted(self._folder.glob("*")):
-            run = _Run.read(path) if path.suffix == ".ids" else None
+            run = _SortedRun.read(path) if path.suffix == ".ids" else None
             if run and run.end <= len(self._shards) and run.of_shards == self._digest(run.first, run.end):
                 found.append(run)
             else:
                 if run:
                     run.close()
                 remove(path)
-        taken: list[_Run] = []
+        taken: list[_SortedRun] = []
         for run in sorted(found, key=lambda run: (run.first, -run.end)):
             if run.first == (taken[-1].end if taken else 0) and run.end > run.first:
                 taken.append(run)
@@ -125,7 +125,7 @@ class IdIndex:
     def _digest(self, first: int, end: int) -> bytes:
         return xxhash.xxh3_128_digest("\n".join(self._shards[first:end]).encode())
 
-    def _write(self, sources: Sequence["_Source"], first: int, end: int) -> "_Run":
+    def _write(self, sources: Sequence["_Source"], first: int, end: int) -> "_SortedRun":
         make_folder(self._folder)
         temporary = self._folder / f"new{TEMPORARY_SUFFIX}"
         count = sum(source.count for source in sources)
@@ -139,7 +139,7 @@ class IdIndex:
         path = self._folder / f"{first:05d}-{end:05d}-{hasher.hexdigest()}.ids"
         rename(temporary, path)
         fsync_folder(self._folder)
-        run = _Run.read(path)
+        run = _SortedRun.read(path)
         if run is None:
             raise OSError(f"{path} is not what was just written to it: the disk is damaged")
         return run
@@ -183,7 +183,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _SortedRun:
     """A run, open for reading. Its directory is in memory (about 0.2 bytes an ID), its entries are not."""
 
     path: Path
@@ -196,7 +196,7 @@ class _Run:
     starts: NDArray[np.uint32]
 
     @classmethod
-    def read(cls, path: Path) -> "_Run | None":
+    def read(cls, path: Path) -> "_SortedRun | None":
         """The run in a file; None where it is not just what was written: its name says what it hashes to."""
         file = path.open("rb", buffering=0)
         try:

@@ -7,7 +7,7 @@ what is staged of the part behind goes into its shard already (`shard_writer`), 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
@@ -23,7 +23,7 @@ from utils.errors import Stopped
 from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
 from utils.known.judge import counted_as
 from utils.rows.progress import Progress, Step
-from utils.rows.schema import Reject
+from utils.rows.schema import Reject, RowSchema
 from utils.upload.background import BackgroundWorker
 from utils.upload.clip_lists import staged_entries, to_bytes
 from utils.upload.cutting import BuiltPart, Cut, ShardLimits, build_part, next_cut
@@ -32,6 +32,9 @@ from utils.upload.publisher import Publisher
 from utils.upload.segments import FreshRows, Segment, StagingKey
 from utils.upload.staging import Staging
 from utils.upload.upload_checkpoint import remember_uploaded
+
+Remember = Callable[[Path, State, str, str, RowSchema], None]
+"""What writes down what is committed; called as `remember_uploaded` is."""
 
 MAX_SEEK_POINTS = 256
 """Between two checkpoints: of 4 GB."""
@@ -51,13 +54,15 @@ class SplitUploader:
         floor: DiskFloor = NO_FLOOR,
         background: BackgroundWorker | None = None,
         max_staging_bytes: int = 2**62,
+        remember: Remember = remember_uploaded,
     ) -> None:
         """`background`: what publishes; None: each part is published where it is ready. While more than
-        `max_staging_bytes` are staged, `publish_ready` waits for it."""
+        `max_staging_bytes` are staged, `publish_ready` waits for it. `remember`: what writes `checkpoint_path`."""
         self.publisher = publisher
         self.source = source
         self.split = split
-        self.checkpoint_path = checkpoint_path
+        self._checkpoint_path = checkpoint_path
+        self._write_down = remember
         self._limits = limits
         self._floor = floor
         self._background = background or BackgroundWorker(overlap=False)
@@ -75,13 +80,13 @@ class SplitUploader:
         self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
-        find = WeakMethod(self._seek_point)  # a forgotten uploader lets go of its lock at once: it must not hold itself
+        find = WeakMethod(self._seek_point)  # it must not hold itself: a forgotten one lets go of its files at once
         self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MAX_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self._next_shard = NextShard(self._built_folder, key, limits, floor)
         self.reject_reasons = self._staged_reasons()
-        self.remember()
+        self._remember()
 
     @property
     def _published(self) -> SplitState:
@@ -136,7 +141,7 @@ class SplitUploader:
     def _publish(self, flush: bool) -> None:
         while built := self._build(flush):
             self._commit(built)
-            self.remember()
+            self._remember()
             self.staging.drop_published(self._published.progress)
             for part in built:
                 for local in part.files.values():
@@ -204,7 +209,7 @@ class SplitUploader:
         text = to_text([point] if point else [], self.staging.key.revision)
         return {} if self.publisher.has_hint(path, text, is_empty=point is None) else {path: text}
 
-    def remember(self) -> None:
+    def _remember(self) -> None:
         """Write down what is committed: only ever after it has landed (law 1)."""
-        name = self.publisher.target.name
-        remember_uploaded(self.checkpoint_path, self.publisher.committed, self.split, name, rows=self.row_schema)
+        state, name = self.publisher.committed, self.publisher.target.name
+        self._write_down(self._checkpoint_path, state, self.split, name, self.row_schema)

@@ -64,8 +64,8 @@ def remember_uploaded(
     state: State,
     split: str,
     dataset_name: str,
-    own: IdSet | None = None,
     rows: RowSchema = SPEECH,
+    own: IdSet | None = None,
 ) -> None:
     """Write the uploaded-IDs checkpoint of a split from the committed state; nothing where it says so already.
 

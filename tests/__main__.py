@@ -1,6 +1,6 @@
 """`python -m tests`: format, lint, types and tests, in that order; stops at the first that fails.
 
-Arguments go to pytest (`python -m tests tests/test_audio.py -k silent`). Nothing is left behind.
+Arguments go to pytest (`python -m tests tests/audio/test_standardize.py -k silent`). Nothing is left behind.
 """
 
 import subprocess

@@ -23,8 +23,9 @@ from utils.dataset.layout import index_path, parse_part_path
 from utils.dataset.ledger import FileRecord
 from utils.dataset.state import State
 from utils.errors import TargetRefused
-from utils.known.clips import ClipIndex, Entry, Place, Reached
+from utils.known.clips import ClipIndex, Entry, Reached
 from utils.known.judge import Judge, entry_of
+from utils.rows.progress import SplitOfSource
 from utils.rows.schema import SPEECH, SPLITS
 from utils.upload.clip_lists import from_bytes, staged_entries
 from utils.upload.publisher import Publisher
@@ -93,7 +94,7 @@ def _identity(state: State, mode: Dedup) -> str:
     return json.dumps([state.generation, mode, [list(ids) for ids in state.holes]])
 
 
-def _durable(state: State, uploaders: Iterable[SplitUploader]) -> Mapping[Place, Reached]:
+def _durable(state: State, uploaders: Iterable[SplitUploader]) -> Mapping[SplitOfSource, Reached]:
     """How far each split is, published or staged."""
     published = {
         (name, split): reached(source, split)
@@ -134,7 +135,7 @@ class _Filling:
             self._take_staged(uploader)
         self._take_others()
 
-    def _published(self, record: FileRecord, place: Place, number: int) -> Iterable[Entry]:
+    def _published(self, record: FileRecord, place: SplitOfSource, number: int) -> Iterable[Entry]:
         """The clips of a shard: from its index file, where that is what it should be."""
         target, snapshot = self._publisher.target, self._publisher.snapshot
         raw = target.read_file(index_path(*place, number), snapshot)
@@ -175,7 +176,7 @@ class _Filling:
                         self._index.add(place, ordinal, [entry])
         self._index.flush()
 
-    def _repeated(self, segment: Segment, place: Place, published: int) -> str:
+    def _repeated(self, segment: Segment, place: SplitOfSource, published: int) -> str:
         """What a staged clip repeats, in words; "" where none does."""
         for group in segment.batches():
             for row in group.to_pylist():

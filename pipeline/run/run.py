@@ -36,7 +36,7 @@ from utils.disk.durable import fsync_folder, remove, rename_aside, sweep_tempora
 from utils.errors import Interrupted, SourceError, Stopped, UsageError
 from utils.process.in_flight import InFlight
 from utils.process.memory import keep_freed_memory
-from utils.rows.progress import Progress
+from utils.rows.progress import Progress, SplitOfSource
 from utils.rows.schema import ROW_SCHEMAS
 from utils.upload.background import BackgroundWorker
 from utils.upload.publisher import Publisher, open_publisher
@@ -47,8 +47,6 @@ from utils.upload.upload_checkpoint import upload_checkpoint_path
 log = logging.getLogger(__name__)
 
 SPLIT_ORDER = ("test", "validation", "train")
-
-SplitOfSource = tuple[str, str]
 
 
 @dataclass

@@ -22,11 +22,8 @@ from pipeline.terminal.layout import (
 from utils.dataset.card_text import duration_text, one_line
 from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND
-from utils.rows.progress import Progress
+from utils.rows.progress import Progress, SplitOfSource
 from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
-
-SplitOfSource = tuple[str, str]
-"""Source and split."""
 
 _BOLD, _RED, _GREEN = "1", "31", "32"
 

@@ -14,9 +14,9 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
+from tests.apify.support import ACTOR, PAIRS, Clock, posts
 from tests.apify_server import TOKEN as APIFY_TOKEN
 from tests.apify_server import ApifyServer
-from tests.apify_support import ACTOR, PAIRS, Clock, posts
 from tests.crash import oracle
 from tests.crash.disk import ACTIONS, applies
 from tests.crash.requests import APIFY_ACTIONS, HTTP_ACTIONS

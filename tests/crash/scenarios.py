@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from processors import describe
 from processors.demo.mirrors import write_table, write_tar_gz
-from tests.apify_support import QUERIES
+from tests.apify.support import QUERIES
 from tests.crash.warm import TIMEOUT_S
 from tests.support import tone
 from utils.rows.schema import AUDIO_TYPE

@@ -1,7 +1,7 @@
 """The tests bite: each law is broken on purpose, and a test goes red.
 
 `MUTANTS` lists how; `python -m tests.mutants` tries them all (`bite.py`), some of them are tried whenever the tests
-run (`tests/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
+run (`tests/mutants/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
 from tests.mutants import books, keeping, paid, protocol, publishing, reading, removing

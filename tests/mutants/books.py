@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-_RUN = "tests/test_source_run.py::test_every_clip_once_and_the_books_balance"
+_RUN = "tests/pipeline/test_source_run.py::test_every_clip_once_and_the_books_balance"
 
 MUTANTS = (
     Mutant(
@@ -12,7 +12,7 @@ MUTANTS = (
         "utils/known/source_ids.py",
         "        first = None if cursor.rowcount else self._place(key)\n",
         "        first = None\n",
-        ("tests/test_seen.py::test_second_clip_under_an_id_is_a_reject", _RUN),
+        ("tests/known/test_source_ids.py::test_second_clip_under_an_id_is_a_reject", _RUN),
         quick=True,
     ),
     Mutant(
@@ -22,7 +22,7 @@ MUTANTS = (
         "utils/known/source_ids.py",
         '            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", rows)\n',
         "            list(rows)\n",
-        ("tests/test_seen.py::test_rebuilt_index_says_the_same_of_what_is_still_to_be_read",),
+        ("tests/known/test_source_ids.py::test_rebuilt_index_says_the_same_of_what_is_still_to_be_read",),
     ),
     Mutant(
         "index-of-another-generation-kept",
@@ -31,7 +31,7 @@ MUTANTS = (
         "utils/known/source_ids.py",
         '        if self._meta("identity") != identity:\n',
         '        if self._meta("identity") is None:\n',
-        ("tests/test_seen.py::test_another_generation_begins_empty",),
+        ("tests/known/test_source_ids.py::test_another_generation_begins_empty",),
     ),
     Mutant(
         "staged-ids-not-entered",
@@ -40,7 +40,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "                self.seen.add_known(segment.source_ids(), split, number)\n",
         "                pass\n",
-        ("tests/test_source_run.py::test_lost_index_of_source_ids_lets_no_repeat_through",),
+        ("tests/pipeline/test_source_run.py::test_lost_index_of_source_ids_lets_no_repeat_through",),
     ),
     Mutant(
         "earlier-revision-not-known",
@@ -49,7 +49,7 @@ MUTANTS = (
         "utils/known/source_ids.py",
         "        if first[0] < revision_number:\n",
         "        if False:\n",
-        ("tests/test_seen.py::test_clip_of_an_earlier_revision_is_known",),
+        ("tests/known/test_source_ids.py::test_clip_of_an_earlier_revision_is_known",),
     ),
     Mutant(
         "earlier-revision-taken-for-this-one",
@@ -58,7 +58,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "0 if earlier else number)",
         "number)",
-        ("tests/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
+        ("tests/resume/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
     ),
     Mutant(
         "this-revision-taken-for-an-earlier-one",
@@ -67,7 +67,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "0 if earlier else number)",
         "0)",
-        ("tests/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
+        ("tests/resume/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
     ),
     Mutant(
         "unbalanced-books-accepted",
@@ -76,7 +76,7 @@ MUTANTS = (
         "utils/rows/progress.py",
         "        if self.read != self.kept + self.rejected + self.unselected + self.known:\n",
         "        if False:\n",
-        ("tests/test_state.py::test_books_that_do_not_balance_cannot_be_made",),
+        ("tests/dataset/test_state.py::test_books_that_do_not_balance_cannot_be_made",),
     ),
     Mutant(
         "reject-not-counted",
@@ -86,7 +86,7 @@ MUTANTS = (
         "            kept=self.kept + isinstance(outcome, dict),\n"
         "            rejected=self.rejected + isinstance(outcome, Reject),\n",
         "            kept=self.kept + isinstance(outcome, dict | Reject),\n            rejected=self.rejected,\n",
-        ("tests/test_state.py::test_progress_counts_each_outcome_once",),
+        ("tests/dataset/test_state.py::test_progress_counts_each_outcome_once",),
     ),
     Mutant(
         "reject-not-written",
@@ -95,7 +95,7 @@ MUTANTS = (
         "utils/upload/segments.py",
         "            self.rejects.append(StagedReject(step.ordinal, step.progress.position, step.outcome))\n",
         "            pass\n",
-        ("tests/test_staging.py::test_rows_rejects_and_progress_survive_reopening",),
+        ("tests/upload/test_staging.py::test_rows_rejects_and_progress_survive_reopening",),
     ),
     Mutant(
         "unselected-not-counted",
@@ -105,7 +105,7 @@ MUTANTS = (
         "        clips = enumerate(self.read(split, start.position), start=start.read + 1)\n",
         "        selected = (clip for clip in self.read(split, start.position) if clip.selected)\n"
         "        clips = enumerate(selected, start=start.read + 1)\n",
-        ("tests/test_source_run.py::test_clips_that_a_source_leaves_out_are_counted",),
+        ("tests/pipeline/test_source_run.py::test_clips_that_a_source_leaves_out_are_counted",),
     ),
     Mutant(
         "rejects-of-earlier-revisions-forgotten",
@@ -114,7 +114,7 @@ MUTANTS = (
         "utils/dataset/state.py",
         "self.progress.rejected + sum(books.rejected for books in self.earlier)",
         "self.progress.rejected",
-        ("tests/test_state.py::test_rejects_of_earlier_revisions_count",),
+        ("tests/dataset/test_state.py::test_rejects_of_earlier_revisions_count",),
     ),
     Mutant(
         "ids-begin-anew-at-each-part",
@@ -132,7 +132,7 @@ MUTANTS = (
         "utils/dataset/state.py",
         " if part.ids else ",
         " if part.ids else 1 or ",
-        ("tests/test_state.py::test_part_without_rows_moves_the_position_only",),
+        ("tests/dataset/test_state.py::test_part_without_rows_moves_the_position_only",),
     ),
     Mutant(
         "ids-repeat-in-each-row-group",
@@ -141,7 +141,7 @@ MUTANTS = (
         "utils/upload/shard_writer.py",
         "        self._next_id += group.num_rows\n",
         "",
-        ("tests/test_shards.py::test_row_groups_have_a_hundred_rows",),
+        ("tests/upload/test_cutting.py::test_row_groups_have_a_hundred_rows",),
     ),
     Mutant(
         "shard-of-another-state",
@@ -150,7 +150,7 @@ MUTANTS = (
         "utils/upload/cutting.py",
         "ahead.begin != begin or ",
         "",
-        ("tests/test_shards.py::test_what_was_written_ahead_of_another_shard_is_dropped",),
+        ("tests/upload/test_cutting.py::test_what_was_written_ahead_of_another_shard_is_dropped",),
     ),
     Mutant(
         "rows-in-memory-before-those-ahead-of-them",
@@ -159,7 +159,7 @@ MUTANTS = (
         "utils/upload/next_shard.py",
         "fresh.is_first and ",
         "",
-        ("tests/test_shards.py::test_same_data_same_bytes",),
+        ("tests/upload/test_cutting.py::test_same_data_same_bytes",),
     ),
     Mutant(
         "rows-in-memory-that-are-in-already",
@@ -168,7 +168,7 @@ MUTANTS = (
         "utils/upload/next_shard.py",
         "self._shard.end == fresh.after",
         "self._shard.end >= fresh.after",
-        ("tests/test_shards.py::test_same_data_same_bytes",),
+        ("tests/upload/test_cutting.py::test_same_data_same_bytes",),
     ),
     Mutant(
         "published-rows-from-memory",
@@ -177,7 +177,7 @@ MUTANTS = (
         "utils/upload/next_shard.py",
         "last <= fresh.after and ",
         "",
-        ("tests/test_shards.py::test_same_data_same_bytes",),
+        ("tests/upload/test_cutting.py::test_same_data_same_bytes",),
     ),
     Mutant(
         "ids-reused-after-the-last-row-was-removed",
@@ -186,7 +186,7 @@ MUTANTS = (
         "utils/audit/repair.py",
         "next_id=max(self.state.next_id, highest + 1)",
         "next_id=highest + 1",
-        ("tests/test_small_repairs.py::test_id_of_a_removed_row_is_never_given_again",),
+        ("tests/audit/test_small_repairs.py::test_id_of_a_removed_row_is_never_given_again",),
     ),
     Mutant(
         "ids-reused-after-a-hole",
@@ -195,7 +195,7 @@ MUTANTS = (
         "utils/audit/repair.py",
         "    highest = max((last for _, last in (*ids, *holes)), default=0)\n",
         "    highest = max((last for _, last in ids), default=0)\n",
-        ("tests/test_small_repairs.py::test_id_of_a_row_removed_from_an_older_dataset_is_never_given_again",),
+        ("tests/audit/test_small_repairs.py::test_id_of_a_row_removed_from_an_older_dataset_is_never_given_again",),
     ),
     Mutant(
         "part-out-of-turn-accepted",
@@ -204,7 +204,7 @@ MUTANTS = (
         "utils/dataset/state.py",
         "        if part.number != before.parts:\n",
         "        if False:\n",
-        ("tests/test_state.py::test_part_that_does_not_follow_is_refused",),
+        ("tests/dataset/test_state.py::test_part_that_does_not_follow_is_refused",),
     ),
     Mutant(
         "waiting-ids-taken-twice",
@@ -214,7 +214,7 @@ MUTANTS = (
         'row["ID"] in self._ids.waiting or ',
         "",
         (
-            "tests/test_checkpoint_duplication_fix.py"
+            "tests/upload/test_checkpoint_duplication_fix.py"
             "::test_samples_of_a_killed_run_wait_in_the_staging_and_are_uploaded_once",
         ),
     ),

@@ -11,7 +11,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "os.walk(self.folder, onerror=_raise)",
         "os.walk(self.folder)",
-        ("tests/test_local_target.py::test_folder_that_cannot_be_listed_raises",),
+        ("tests/dataset/test_folder.py::test_folder_that_cannot_be_listed_raises",),
         quick=True,
     ),
     Mutant(
@@ -21,7 +21,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "                raise cause from None\n",
         "                return None\n",
-        ("tests/test_hub_target_start.py::test_state_that_cannot_be_had_is_never_absent",),
+        ("tests/dataset/test_hub_repo_start.py::test_state_that_cannot_be_had_is_never_absent",),
     ),
     Mutant(
         "damaged-state-of-a-folder-is-none",
@@ -33,7 +33,7 @@ MUTANTS = (
         "            return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)\n"
         "        except TargetRefused:\n"
         "            return Snapshot(_digest(raw), None, holds_data)\n",
-        ("tests/test_local_target.py::test_damaged_state_is_refused_never_empty",),
+        ("tests/dataset/test_folder.py::test_damaged_state_is_refused_never_empty",),
     ),
     Mutant(
         "damaged-state-of-a-repo-is-none",
@@ -45,7 +45,7 @@ MUTANTS = (
         "            state = State.from_json(raw) if raw is not None else None\n"
         "        except TargetRefused:\n"
         "            state = None\n",
-        ("tests/test_hub_target_start.py::test_damaged_state_is_refused_never_empty",),
+        ("tests/dataset/test_hub_repo_start.py::test_damaged_state_is_refused_never_empty",),
     ),
     Mutant(
         "checksum-not-compared",
@@ -54,7 +54,7 @@ MUTANTS = (
         "utils/rows/sealed_json.py",
         "    if recorded != _checksum(content):\n",
         "    if False:\n",
-        ("tests/test_state.py::test_any_changed_byte_is_noticed",),
+        ("tests/dataset/test_state.py::test_any_changed_byte_is_noticed",),
     ),
     Mutant(
         "all-checkpoints-damaged-is-a-start-at-zero",
@@ -63,7 +63,7 @@ MUTANTS = (
         "utils/checkpoint.py",
         "    if damage:\n        raise damage\n",
         "",
-        ("tests/test_source_run.py::test_processor_whose_checkpoints_are_all_damaged_does_not_start_at_zero",),
+        ("tests/pipeline/test_source_run.py::test_processor_whose_checkpoints_are_all_damaged_does_not_start_at_zero",),
     ),
     Mutant(
         "damaged-id-list-is-empty",
@@ -72,7 +72,7 @@ MUTANTS = (
         "utils/upload/upload_checkpoint.py",
         "        raise UsageError(\n",
         "        return None\n        raise UsageError(\n",
-        ("tests/test_checkpoint_duplication_fix.py::test_damaged_checkpoint_is_an_error_not_an_empty_set",),
+        ("tests/upload/test_checkpoint_duplication_fix.py::test_damaged_checkpoint_is_an_error_not_an_empty_set",),
     ),
     Mutant(
         "damaged-segment-believed",
@@ -81,16 +81,16 @@ MUTANTS = (
         "utils/upload/segments.py",
         '    if path.stem.rpartition("-")[2] != _digest(path):\n',
         "    if False:\n",
-        ("tests/test_staging.py::test_damaged_segments_are_set_aside_and_read_again",),
+        ("tests/upload/test_staging.py::test_damaged_segments_are_set_aside_and_read_again",),
     ),
     Mutant(
         "unreadable-disk-is-damage",
         8,
         "A segment that the disk can't give us counts as damaged.",
         "utils/upload/segments.py",
-        "            if error.errno is not None:\n                raise\n",
+        "            if not is_damage(error):\n                raise\n",
         "",
-        ("tests/test_staging.py::test_unreadable_disk_is_not_a_damaged_segment",),
+        ("tests/upload/test_staging.py::test_unreadable_disk_is_not_a_damaged_segment",),
     ),
     Mutant(
         "new-index-claims-to-be-whole",
@@ -99,7 +99,7 @@ MUTANTS = (
         "utils/known/source_ids.py",
         "        return covered is not None and int(covered) >= ordinal\n",
         "        return covered is None or int(covered) >= ordinal\n",
-        ("tests/test_seen.py::test_new_index_covers_nothing",),
+        ("tests/known/test_source_ids.py::test_new_index_covers_nothing",),
     ),
     Mutant(
         "lost-shard-not-noticed",
@@ -108,7 +108,7 @@ MUTANTS = (
         "utils/upload/publisher.py",
         "        if missing := sorted(named - there):\n",
         "        if missing := []:\n",
-        ("tests/test_source_run.py::test_dataset_that_lacks_a_published_file_is_not_added_to",),
+        ("tests/pipeline/test_source_run.py::test_dataset_that_lacks_a_published_file_is_not_added_to",),
     ),
     # --- 9: nothing is overwritten -----------------------------------------------------------
     Mutant(
@@ -118,7 +118,7 @@ MUTANTS = (
         "utils/dataset/card.py",
         "        return text[: match.start()] + block + text[match.end() :]\n",
         "        return block\n",
-        ("tests/test_local_target.py::test_hand_written_text_of_the_card_is_kept",),
+        ("tests/dataset/test_folder.py::test_hand_written_text_of_the_card_is_kept",),
         quick=True,
     ),
     Mutant(
@@ -129,7 +129,7 @@ MUTANTS = (
         "    kept = {key: value for key, value in theirs.items() if key not in OUR_KEYS}\n"
         "    verbatim = _dump(ours) + _lines_of_others(source)\n",
         "    kept: dict[Any, Any] = {}\n    verbatim = _dump(ours)\n",
-        ("tests/test_card.py::test_keys_of_others_are_kept_as_they_were_typed_and_ours_win",),
+        ("tests/dataset/test_card.py::test_keys_of_others_are_kept_as_they_were_typed_and_ours_win",),
     ),
     Mutant(
         "fresh-deletes-the-old-folder",
@@ -138,7 +138,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         'rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))',
         "remove_tree(self.folder)",
-        ("tests/test_local_target.py::test_fresh_renames_the_old_dataset_aside",),
+        ("tests/dataset/test_folder.py::test_fresh_renames_the_old_dataset_aside",),
     ),
     Mutant(
         "fresh-without-a-tag",
@@ -147,7 +147,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         '            self._tag("before-fresh", since)\n',
         "            pass\n",
-        ("tests/test_hub_target_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
+        ("tests/dataset/test_hub_repo_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
     ),
     Mutant(
         "repair-without-a-tag",
@@ -156,7 +156,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         '        tag = self._tag("before-repair", since)\n        self.commit(change, since)\n',
         '        tag = self._tag("before-repair", self.commit(change, since))\n',
-        ("tests/test_small_repairs.py::test_repair_on_the_hub_tags_the_dataset_as_it_was",),
+        ("tests/audit/test_small_repairs.py::test_repair_on_the_hub_tags_the_dataset_as_it_was",),
     ),
     Mutant(
         "old-staging-left-in-place",
@@ -165,7 +165,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "    for path in sorted(staged):\n",
         "    for path in ():\n",
-        ("tests/test_source_run.py::test_fresh_start_archives_what_the_old_generation_left_here",),
+        ("tests/pipeline/test_source_run.py::test_fresh_start_archives_what_the_old_generation_left_here",),
     ),
     Mutant(
         "old-checkpoints-left-in-place",
@@ -174,7 +174,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "    for path in filter(Path.exists, [*mirrors, *uploads]):\n",
         "    for path in ():\n",
-        ("tests/test_source_run.py::test_fresh_start_archives_what_the_old_generation_left_here",),
+        ("tests/pipeline/test_source_run.py::test_fresh_start_archives_what_the_old_generation_left_here",),
     ),
     Mutant(
         "good-dataset-put-away-for-nothing",
@@ -183,7 +183,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "            refuse_unreadable_sources(options, token, stop)\n",
         "            pass\n",
-        ("tests/test_same_source.py::test_fresh_start_without_a_source_puts_no_good_dataset_away",),
+        ("tests/resume/test_same_source.py::test_fresh_start_without_a_source_puts_no_good_dataset_away",),
     ),
     Mutant(
         "set-aside-overwrites",
@@ -192,7 +192,7 @@ MUTANTS = (
         "utils/disk/durable.py",
         "    while free.exists():\n",
         "    while False:\n",
-        ("tests/test_durable.py::test_what_is_set_aside_never_overwrites",),
+        ("tests/disk/test_durable.py::test_what_is_set_aside_never_overwrites",),
     ),
     Mutant(
         "leftovers-deleted",
@@ -201,7 +201,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         'rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)',
         "(self.folder / path).unlink()",
-        ("tests/test_local_target.py::test_leftovers_are_set_aside_never_deleted",),
+        ("tests/dataset/test_folder.py::test_leftovers_are_set_aside_never_deleted",),
     ),
     Mutant(
         "damaged-segments-deleted",
@@ -210,7 +210,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         "        kept = rename_aside(path, self._set_aside / name)\n",
         "        kept = self._set_aside / name\n        remove(path)\n",
-        ("tests/test_staging.py::test_segments_after_a_gap_are_set_aside",),
+        ("tests/upload/test_staging.py::test_segments_after_a_gap_are_set_aside",),
     ),
     Mutant(
         "folder-of-documents-renamed",
@@ -219,7 +219,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        if since.holds_data and not self._looks_like_a_dataset():\n",
         "        if False:\n",
-        ("tests/test_local_target.py::test_folder_that_is_no_dataset_is_never_renamed",),
+        ("tests/dataset/test_folder.py::test_folder_that_is_no_dataset_is_never_renamed",),
     ),
     Mutant(
         "data-without-a-state-added-to",
@@ -228,6 +228,6 @@ MUTANTS = (
         "utils/upload/publisher.py",
         "    if not fresh and snapshot.state is None and snapshot.holds_data:\n",
         "    if False:\n",
-        ("tests/test_local_target.py::test_data_without_a_state_is_not_added_to",),
+        ("tests/dataset/test_folder.py::test_data_without_a_state_is_not_added_to",),
     ),
 )

@@ -2,8 +2,8 @@
 
 from tests.mutants.mutant import PROTOCOL, Mutant
 
-_ROWS = "tests/test_row_schemas.py"
-_KILLS = "tests/test_apify_collector.py::test_kill_at_every_step_buys_nothing_twice_and_loses_nothing"
+_ROWS = "tests/rows/test_row_schemas.py"
+_KILLS = "tests/apify/test_collector.py::test_kill_at_every_step_buys_nothing_twice_and_loses_nothing"
 
 MUTANTS = (
     # --- rows of another kind than speech ----------------------------------------------------
@@ -33,7 +33,7 @@ MUTANTS = (
         "processors/apify/api.py",
         "        buyer = self._client(retries=0, mark=purchase)\n",
         "        buyer = self._client(retries=2, mark=purchase)\n",
-        ("tests/test_apify_buying.py::test_lost_answer_to_a_start_is_no_second_purchase",),
+        ("tests/apify/test_buying.py::test_lost_answer_to_a_start_is_no_second_purchase",),
     ),
     Mutant(
         "lost-answer-to-a-start-is-a-no",
@@ -42,7 +42,7 @@ MUTANTS = (
         "processors/apify/purchases.py",
         "                found = self.find(purchase)\n",
         "                found = self._ledger.give_up(purchase, told)\n",
-        ("tests/test_apify_buying.py::test_lost_answer_to_a_start_is_no_second_purchase",),
+        ("tests/apify/test_buying.py::test_lost_answer_to_a_start_is_no_second_purchase",),
     ),
     Mutant(
         "late-run-forgotten",
@@ -51,7 +51,7 @@ MUTANTS = (
         "processors/apify/purchases.py",
         '        self._ledger.give_up(purchase, "no run of it was found", may_be_late=True)\n',
         '        self._ledger.give_up(purchase, "no run of it was found")\n',
-        ("tests/test_apify_late.py::test_run_that_shows_up_after_it_was_given_up_is_taken_in",),
+        ("tests/apify/test_late.py::test_run_that_shows_up_after_it_was_given_up_is_taken_in",),
     ),
     Mutant(
         "run-not-remembered-before-it-is-waited-for",
@@ -61,7 +61,7 @@ MUTANTS = (
         '        return self._write({**event, "purchase": purchase.number, "cost_usd": run.cost_usd})\n',
         '        event = {**event, "purchase": purchase.number, "cost_usd": run.cost_usd}\n'
         "        return take_event(self.purchases, event)\n",
-        ("tests/test_apify_collector.py::test_each_thing_is_durable_before_the_next_begins", _KILLS),
+        ("tests/apify/test_collector.py::test_each_thing_is_durable_before_the_next_begins", _KILLS),
     ),
     Mutant(
         "input-that-is-gone-is-another-purchase",
@@ -70,7 +70,7 @@ MUTANTS = (
         "processors/apify/purchases.py",
         "        if unknown and not buy_again:\n",
         "        if False:\n",
-        ("tests/test_apify_buying.py::test_intent_that_can_not_be_cleared_up_buys_nothing",),
+        ("tests/apify/test_buying.py::test_intent_that_can_not_be_cleared_up_buys_nothing",),
     ),
     Mutant(
         "lost-ledger-is-an-empty-one",
@@ -79,7 +79,7 @@ MUTANTS = (
         "processors/apify/checks.py",
         "    if unknown:\n",
         "    if False:\n",
-        ("tests/test_apify_books.py::test_deleted_ledger_buys_nothing",),
+        ("tests/apify/test_books.py::test_deleted_ledger_buys_nothing",),
     ),
     Mutant(
         "lost-raw-file-is-no-collection",
@@ -88,7 +88,7 @@ MUTANTS = (
         "processors/apify/checks.py",
         '    if bought > max((path.name for path in raws), default=""):\n',
         "    if False:\n",
-        ("tests/test_apify_books.py::test_deleted_raw_file_buys_nothing",),
+        ("tests/apify/test_books.py::test_deleted_raw_file_buys_nothing",),
     ),
     Mutant(
         "cut-query-is-whole",
@@ -97,7 +97,7 @@ MUTANTS = (
         "processors/apify/purchases.py",
         " and self.missing == 0 and not self.is_cut\n",
         " and self.missing == 0\n",
-        ("tests/test_apify_limits.py::test_cut_query_is_bought_once_more_when_asked",),
+        ("tests/apify/test_limits.py::test_cut_query_is_bought_once_more_when_asked",),
     ),
     Mutant(
         "new-collection-not-resumed",
@@ -106,7 +106,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "    return begins or (mark.exists() and mark.read_text() != target.head())\n",
         "    return begins\n",
-        ("tests/test_apify_fresh.py",),
+        ("tests/apify/test_fresh.py",),
     ),
     # --- journals ----------------------------------------------------------------------------
     Mutant(
@@ -116,7 +116,7 @@ MUTANTS = (
         "utils/disk/durable.py",
         '            super().__init__(path, "ab")\n',
         '            super().__init__(path, "wb")\n',
-        ("tests/test_journal.py::test_opening_again_goes_on_at_the_end",),
+        ("tests/apify/test_journal.py::test_opening_again_goes_on_at_the_end",),
     ),
     Mutant(
         "torn-line-thrown-away",
@@ -125,7 +125,7 @@ MUTANTS = (
         "processors/apify/journal.py",
         "            copy.write(last)\n",
         "            pass\n",
-        ("tests/test_journal.py::test_every_cut_of_the_last_line_is_set_aside",),
+        ("tests/apify/test_journal.py::test_every_cut_of_the_last_line_is_set_aside",),
     ),
     Mutant(
         "collection-begun-in-the-files-of-another",
@@ -135,8 +135,8 @@ MUTANTS = (
         "        if taken and stamp <= max(taken):\n",
         "        if False:\n",
         (
-            "tests/test_apify_books.py::test_deleted_raw_file_buys_nothing",
-            "tests/test_apify_files.py::test_refiltering_with_the_filters_that_it_has_begins_no_other_master",
+            "tests/apify/test_books.py::test_deleted_raw_file_buys_nothing",
+            "tests/apify/test_files.py::test_refiltering_with_the_filters_that_it_has_begins_no_other_master",
         ),
     ),
     Mutant(
@@ -146,7 +146,7 @@ MUTANTS = (
         "processors/apify/journal.py",
         "            self._file.write(lines)\n            self._fsync()\n",
         "            self._file.write(lines)\n",
-        ("tests/test_journal.py::test_batch_is_flushed_once_and_a_new_file_into_its_folder",),
+        ("tests/apify/test_journal.py::test_batch_is_flushed_once_and_a_new_file_into_its_folder",),
     ),
     Mutant(
         "journal-without-a-lock",
@@ -155,7 +155,7 @@ MUTANTS = (
         "processors/apify/journal.py",
         "            self._lock()\n",
         "            pass\n",
-        ("tests/test_journal.py::test_second_writer_is_refused",),
+        ("tests/apify/test_journal.py::test_second_writer_is_refused",),
     ),
     # --- what is made of it ------------------------------------------------------------------
     Mutant(
@@ -165,7 +165,7 @@ MUTANTS = (
         "processors/apify/collector.py",
         "                self._master.flush()\n                yield from waiting\n",
         "                yield from waiting\n                self._master.flush()\n",
-        ("tests/test_apify_collector.py::test_nothing_is_yielded_that_is_not_durable",),
+        ("tests/apify/test_collector.py::test_nothing_is_yielded_that_is_not_durable",),
     ),
     Mutant(
         "items-read-from-the-start-again",
@@ -174,7 +174,7 @@ MUTANTS = (
         "processors/apify/intake.py",
         "        empty_looks, have, told = 0, raw_run.items if raw_run else 0, ",
         "        empty_looks, have, told = 0, 0, ",
-        ("tests/test_apify_buying.py::test_items_are_read_from_where_they_stopped",),
+        ("tests/apify/test_buying.py::test_items_are_read_from_where_they_stopped",),
     ),
     Mutant(
         "changed-filters-change-what-was-made",
@@ -183,7 +183,7 @@ MUTANTS = (
         "processors/apify/collector.py",
         "        rules = {**collection.rules, **rules, **used}\n",
         "        rules = {**collection.rules, **rules}\n",
-        ("tests/test_apify_files.py::test_changed_filters_change_nothing_that_was_made",),
+        ("tests/apify/test_files.py::test_changed_filters_change_nothing_that_was_made",),
     ),
     Mutant(
         "pairs-of-earlier-collections-come-again",
@@ -192,6 +192,6 @@ MUTANTS = (
         "processors/apify/fold.py",
         "        if post.id in self._known:\n",
         "        if False:\n",
-        ("tests/test_apify_files.py::test_new_collection_has_files_of_its_own_and_repeats_no_pair",),
+        ("tests/apify/test_files.py::test_new_collection_has_files_of_its_own_and_repeats_no_pair",),
     ),
 )

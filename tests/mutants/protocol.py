@@ -2,10 +2,10 @@
 
 from tests.mutants.mutant import PROTOCOL, Mutant
 
-_SAME_BYTES = "tests/test_shards.py::test_same_data_same_bytes"
-_REPAIR = "tests/test_repair.py"
-_ROOMS = "tests/test_architecture.py"
-_VERIFY = "tests/test_verify.py"
+_SAME_BYTES = "tests/upload/test_cutting.py::test_same_data_same_bytes"
+_REPAIR = "tests/audit/test_repair.py"
+_ROOMS = "tests/project/test_architecture.py"
+_VERIFY = "tests/audit/test_verify.py"
 
 MUTANTS = (
     Mutant(
@@ -15,7 +15,7 @@ MUTANTS = (
         "utils/upload/publisher.py",
         "        self._ledger = ledger\n",
         "",
-        ("tests/test_ledger.py::test_each_published_file_is_listed_as_it_is",),
+        ("tests/dataset/test_ledger.py::test_each_published_file_is_listed_as_it_is",),
     ),
     Mutant(
         "ledger-ahead-of-the-state-believed",
@@ -24,7 +24,7 @@ MUTANTS = (
         "utils/dataset/ledger.py",
         'cls((raw or b"")[: state.ledger_bytes])',
         'cls(raw or b"")',
-        ("tests/test_ledger.py::test_lines_ahead_of_the_state_are_not_believed",),
+        ("tests/dataset/test_ledger.py::test_lines_ahead_of_the_state_are_not_believed",),
     ),
     Mutant(
         "changed-ledger-believed",
@@ -33,7 +33,7 @@ MUTANTS = (
         "utils/dataset/ledger.py",
         ".hexdigest() != state.ledger_sha256:\n",
         '.hexdigest() == "":\n',
-        ("tests/test_ledger.py::test_changed_ledger_is_refused",),
+        ("tests/dataset/test_ledger.py::test_changed_ledger_is_refused",),
     ),
     Mutant(
         "shard-cut-at-segment-borders",
@@ -52,7 +52,7 @@ MUTANTS = (
         "utils/upload/shard_writer.py",
         ".cast(self._schema).combine_chunks()",
         ".cast(self._schema)",
-        ("tests/test_shards.py::test_interval_does_not_show_where_a_row_group_has_many_pages",),
+        ("tests/upload/test_cutting.py::test_interval_does_not_show_where_a_row_group_has_many_pages",),
     ),
     Mutant(
         "old-data-stays-after-fresh",
@@ -61,7 +61,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "        if replaces:\n",
         "        if False:\n",
-        ("tests/test_hub_target_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
+        ("tests/dataset/test_hub_repo_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
     ),
     Mutant(
         "repair-drops-a-row-with-other-audio",
@@ -113,26 +113,26 @@ MUTANTS = (
         "verify-blind-to-repeated-ids",
         PROTOCOL,
         "--verify does not count IDs that come twice.",
-        "utils/audit/verify_rows.py",
-        "        self.ids.found += count\n",
-        "",
+        "utils/audit/row_checks.py",
+        "        self._seen.skip_without(self.check)\n        self._seen.find_repeats(self.check, read)\n",
+        "        self._seen.skip_without(self.check)\n",
         (f"{_VERIFY}::test_id_twice_is_found", f"{_VERIFY}::test_repeated_ids_of_another_program_are_found"),
     ),
     Mutant(
         "verify-blind-to-repeated-source-ids",
         PROTOCOL,
         "--verify does not count source ids that come twice.",
-        "utils/audit/verify_rows.py",
-        "        self.source_ids.found += count\n",
-        "",
+        "utils/audit/row_checks.py",
+        "        if self._seen.find_repeats(self.check, read):\n",
+        "        if self._seen.count:\n",
         (f"{_VERIFY}::test_repeats_that_were_rejected_are_sound",),
     ),
     Mutant(
         "verify-blind-to-splits",
         PROTOCOL,
         "--verify does not notice a clip in a split that it does not name.",
-        "utils/audit/verify_rows.py",
-        '            self.splits.offend(f"{value} is in {facts.path}")\n',
+        "utils/audit/row_checks.py",
+        '            self.splits.offend(f"{value} is in {file.path}")\n',
         "            pass\n",
         (f"{_VERIFY}::test_same_clip_in_two_splits_is_found",),
     ),

@@ -2,10 +2,10 @@
 
 from tests.mutants.mutant import Mutant
 
-_RETRY = "tests/test_checkpoint_duplication_fix.py::test_failed_upload_publishes_its_samples_when_retried"
-_ORDER = "tests/test_durable.py::test_state_is_renamed_last_and_only_then_the_commit_is_remembered"
-_FAILS = "tests/test_durable.py::test_what_was_not_committed_is_neither_remembered_nor_deleted"
-_LOST = "tests/test_hub_target.py::test_a_lost_answer_is_not_a_no"
+_RETRY = "tests/upload/test_checkpoint_duplication_fix.py::test_failed_upload_publishes_its_samples_when_retried"
+_ORDER = "tests/disk/test_durable.py::test_state_is_renamed_last_and_only_then_the_commit_is_remembered"
+_FAILS = "tests/disk/test_durable.py::test_what_was_not_committed_is_neither_remembered_nor_deleted"
+_LOST = "tests/dataset/test_hub_repo.py::test_a_lost_answer_is_not_a_no"
 
 MUTANTS = (
     # --- 1: commit first, then remember ------------------------------------------------------
@@ -58,7 +58,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         "    return segment.progress.read <= published.read and",
         "    return segment.first_ordinal < published.read and",
-        ("tests/test_staging.py::test_dropping_keeps_what_is_not_published",),
+        ("tests/upload/test_staging.py::test_dropping_keeps_what_is_not_published",),
     ),
     Mutant(
         "state-written-before-the-card",
@@ -67,7 +67,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        self._write_card(change.planned)\n        if (before",
         "        self._put_state(change.planned)\n        self._write_card(change.planned)\n        if (before",
-        ("tests/test_local_target.py::test_state_is_last_and_everything_is_durable_before_it", _ORDER),
+        ("tests/dataset/test_folder.py::test_state_is_last_and_everything_is_durable_before_it", _ORDER),
     ),
     Mutant(
         "ids-never-remembered",
@@ -76,7 +76,7 @@ MUTANTS = (
         "utils/upload/upload_checkpoint.py",
         "    if not path.exists() or path.read_bytes() != raw:\n",
         "    if not path.exists():\n",
-        ("tests/test_checkpoint_duplication_fix.py::test_checkpoint_tracks_the_uploaded_ids", _FAILS),
+        ("tests/upload/test_checkpoint_duplication_fix.py::test_checkpoint_tracks_the_uploaded_ids", _FAILS),
     ),
     # --- 2: a lost answer is not a no --------------------------------------------------------
     Mutant(
@@ -86,7 +86,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "            now = self.snapshot()\n",
         "            now = self.snapshot()\n            base = now\n            continue\n",
-        ("tests/test_hub_target.py::test_another_writers_commit_is_never_overwritten",),
+        ("tests/dataset/test_hub_repo.py::test_another_writers_commit_is_never_overwritten",),
         quick=True,
     ),
     Mutant(
@@ -105,7 +105,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         " and not isinstance(error, json.JSONDecodeError)",
         "",
-        ("tests/test_hub_gateway.py::test_page_of_a_gateway_is_no_clear_answer",),
+        ("tests/dataset/test_hub_gateway.py::test_page_of_a_gateway_is_no_clear_answer",),
     ),
     Mutant(
         "generations-not-told-apart",
@@ -114,7 +114,7 @@ MUTANTS = (
         "utils/dataset/state.py",
         'return replace(self, sequence=0, run_id="", committed_at="")',
         'return replace(self, generation="", sequence=0, run_id="", committed_at="")',
-        ("tests/test_state.py::test_same_dataset_ignores_only_who_and_when",),
+        ("tests/dataset/test_state.py::test_same_dataset_ignores_only_who_and_when",),
     ),
     Mutant(
         "late-commit-of-a-dead-run-not-known-again",
@@ -123,7 +123,7 @@ MUTANTS = (
         "utils/dataset/state.py",
         'return replace(self, sequence=0, run_id="", committed_at="")',
         'return replace(self, sequence=0, committed_at="")',
-        ("tests/test_hub_target.py::test_commit_of_a_dead_run_is_taken_over",),
+        ("tests/dataset/test_hub_repo.py::test_commit_of_a_dead_run_is_taken_over",),
     ),
     Mutant(
         "operations-used-twice",
@@ -132,7 +132,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "            list(self._operations(change, base)),\n",
         "            self.__dict__.setdefault(change.message, list(self._operations(change, base))),\n",
-        ("tests/test_hub_target.py::test_edited_card_is_no_other_writer",),
+        ("tests/dataset/test_hub_repo.py::test_edited_card_is_no_other_writer",),
     ),
     Mutant(
         "retry-after-dropped",
@@ -142,7 +142,7 @@ MUTANTS = (
         'looking at what is there", self.name, _why(error))\n'
         "                self._wait(max(pause_s, hub.retry_after_s(error)))",
         'looking at what is there", self.name, _why(error))\n                self._wait(pause_s)',
-        ("tests/test_hub_target.py::test_retry_after_is_waited_for",),
+        ("tests/dataset/test_hub_repo.py::test_retry_after_is_waited_for",),
     ),
     Mutant(
         "own-rename-taken-for-another-writers",
@@ -151,7 +151,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "            if change.planned.same_dataset(now.state):\n",
         "            if False:\n",
-        ("tests/test_local_target.py::test_commit_that_failed_can_be_repeated_at_once[after]",),
+        ("tests/dataset/test_folder.py::test_commit_that_failed_can_be_repeated_at_once[after]",),
     ),
     # --- 3: the target's state wins ----------------------------------------------------------
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
         "            held.callback(self._ids.uploaded.close)\n",
         "            held.callback(self._ids.uploaded.close)\n"
         '            self._ids.uploaded.add_published(list((load_uploaded(path) or {}).get("uploaded_ids", ())))\n',
-        ("tests/test_source_run.py::test_uploaded_ids_are_those_of_the_published_rows",),
+        ("tests/pipeline/test_source_run.py::test_uploaded_ids_are_those_of_the_published_rows",),
         quick=True,
     ),
     Mutant(
@@ -172,7 +172,7 @@ MUTANTS = (
         "utils/upload/uploaded_ids.py",
         "        if len(known) != published.published:\n",
         "        if False:\n",
-        ("tests/test_checkpoint_duplication_fix.py::test_ids_of_any_form_are_deduplicated",),
+        ("tests/upload/test_checkpoint_duplication_fix.py::test_ids_of_any_form_are_deduplicated",),
     ),
     Mutant(
         "index-of-other-shards-believed",
@@ -181,7 +181,7 @@ MUTANTS = (
         "utils/upload/id_index.py",
         " and run.of_shards == self._digest(run.first, run.end):",
         ":",
-        ("tests/test_id_index.py::test_what_is_of_other_shards_is_not_believed",),
+        ("tests/upload/test_id_index.py::test_what_is_of_other_shards_is_not_believed",),
     ),
     Mutant(
         "staging-ahead-of-the-state-believed",
@@ -190,7 +190,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         "            return segment.first_ordinal <= published.read <= segment.progress.read\n",
         "            return True\n",
-        ("tests/test_staging.py::test_segments_ahead_of_an_older_state_are_set_aside",),
+        ("tests/upload/test_staging.py::test_segments_ahead_of_an_older_state_are_set_aside",),
     ),
     Mutant(
         "staging-of-another-generation-believed",
@@ -199,7 +199,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         "            if segment.key != self.key:\n",
         "            if segment.key.split != self.key.split:\n",
-        ("tests/test_staging.py::test_segments_of_other_data_are_set_aside_with_a_warning",),
+        ("tests/upload/test_staging.py::test_segments_of_other_data_are_set_aside_with_a_warning",),
     ),
     Mutant(
         "checkpoint-file-believed",
@@ -210,7 +210,7 @@ MUTANTS = (
         "        for uploader in source.uploaders.values():\n"
         "            uploader.progress = Progress({'index': ours + 1}, ours + 1, ours + 1)\n"
         "        if checkpoint.samples > ours:\n",
-        ("tests/test_source_run.py::test_checkpoint_file_ahead_of_the_state_skips_nothing",),
+        ("tests/pipeline/test_source_run.py::test_checkpoint_file_ahead_of_the_state_skips_nothing",),
     ),
     Mutant(
         "stale-ids-not-mended",
@@ -219,7 +219,7 @@ MUTANTS = (
         "utils/upload/split_uploader.py",
         "self._staged_reasons()\n        self._remember()\n",
         "self._staged_reasons()\n",
-        ("tests/test_source_run.py::test_stale_uploaded_ids_are_written_again_from_the_state",),
+        ("tests/pipeline/test_source_run.py::test_stale_uploaded_ids_are_written_again_from_the_state",),
     ),
     Mutant(
         "old-generation-taken-for-ours",
@@ -228,6 +228,6 @@ MUTANTS = (
         "utils/streaming.py",
         ' and uploaded.get("generation") == state.generation\n',
         "\n",
-        ("tests/test_source_run.py::test_checkpoint_of_another_generation_is_not_gone_on_with",),
+        ("tests/pipeline/test_source_run.py::test_checkpoint_of_another_generation_is_not_gone_on_with",),
     ),
 )

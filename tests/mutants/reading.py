@@ -2,11 +2,11 @@
 
 from tests.mutants.mutant import Mutant
 
-_SAME_BYTES = "tests/test_shards.py::test_same_data_same_bytes"
-_STAGED = "tests/test_staging.py::test_bytes_are_on_the_disk_before_the_rename_and_the_name_after"
-_FLUSHES = "tests/test_durable.py::test_every_rename_of_a_run_is_between_two_flushes"
-_AHEAD = "tests/test_durable.py::test_position_is_durable_before_any_checkpoint_tells_of_it"
-_WRITTEN = "tests/test_durable.py::test_file_is_written_and_flushed_before_it_gets_its_name"
+_SAME_BYTES = "tests/upload/test_cutting.py::test_same_data_same_bytes"
+_STAGED = "tests/upload/test_staging.py::test_bytes_are_on_the_disk_before_the_rename_and_the_name_after"
+_FLUSHES = "tests/disk/test_durable.py::test_every_rename_of_a_run_is_between_two_flushes"
+_AHEAD = "tests/disk/test_durable.py::test_position_is_durable_before_any_checkpoint_tells_of_it"
+_WRITTEN = "tests/disk/test_durable.py::test_file_is_written_and_flushed_before_it_gets_its_name"
 
 MUTANTS = (
     # --- 4: a position moves only with the rows it counts ------------------------------------
@@ -17,7 +17,7 @@ MUTANTS = (
         "utils/upload/cutting.py",
         "return Cut(done.read, Progress(**json.loads(progress)), rows + closing + 1)",
         "return Cut(done.read, segment.progress, rows + closing + 1)",
-        ("tests/test_shards.py::test_nothing_is_cut_before_a_shard_is_full", _SAME_BYTES),
+        ("tests/upload/test_cutting.py::test_nothing_is_cut_before_a_shard_is_full", _SAME_BYTES),
         quick=True,
     ),
     Mutant(
@@ -27,7 +27,7 @@ MUTANTS = (
         "processors/readers/parquet.py",
         '"row": row + 1}',
         '"row": row + 2}',
-        ("tests/test_source_run.py::test_run_stopped_after_any_clip_ends_at_the_same_bytes",),
+        ("tests/pipeline/test_source_run.py::test_run_stopped_after_any_clip_ends_at_the_same_bytes",),
     ),
     Mutant(
         "position-one-clip-behind",
@@ -36,7 +36,7 @@ MUTANTS = (
         "processors/readers/parquet.py",
         '"row": row + 1}',
         '"row": row}',
-        ("tests/test_source_run.py::test_run_stopped_after_any_clip_ends_at_the_same_bytes",),
+        ("tests/pipeline/test_source_run.py::test_run_stopped_after_any_clip_ends_at_the_same_bytes",),
     ),
     Mutant(
         "counted-resume-one-behind",
@@ -45,7 +45,7 @@ MUTANTS = (
         "processors/base_processor.py",
         "            if ordinal <= start.read:\n",
         "            if ordinal < start.read:\n",
-        ("tests/test_checkpoint_resume.py::test_seed_example_resumes_after_any_sample",),
+        ("tests/resume/test_checkpoint_resume.py::test_seed_example_resumes_after_any_sample",),
     ),
     Mutant(
         "row-at-the-border-twice",
@@ -54,7 +54,7 @@ MUTANTS = (
         "utils/upload/cutting.py",
         'done.read, "right")',
         'done.read, "left")',
-        ("tests/test_shards.py::test_shard_closes_at_the_row_limit", _SAME_BYTES),
+        ("tests/upload/test_cutting.py::test_shard_closes_at_the_row_limit", _SAME_BYTES),
     ),
     Mutant(
         "reject-at-the-border-twice",
@@ -63,7 +63,7 @@ MUTANTS = (
         "utils/upload/cutting.py",
         "        if cut.first_ordinal < staged.ordinal <= cut.progress.read\n",
         "        if cut.first_ordinal <= staged.ordinal <= cut.progress.read\n",
-        ("tests/test_shards.py::test_reject_at_the_border_is_published_once",),
+        ("tests/upload/test_cutting.py::test_reject_at_the_border_is_published_once",),
     ),
     Mutant(
         "checkpoint-before-the-segment",
@@ -74,7 +74,7 @@ MUTANTS = (
         "        kept = self._samples_kept()\n"
         "        self.save_unified_checkpoint(kept, current_split=split, split_index=progress.read)\n"
         "        self.merge.make_durable(split, progress)\n",
-        ("tests/test_checkpoint_resume.py::test_checkpoint_never_runs_ahead_of_durable_data", _AHEAD),
+        ("tests/resume/test_checkpoint_resume.py::test_checkpoint_never_runs_ahead_of_durable_data", _AHEAD),
     ),
     Mutant(
         "segment-before-the-index",
@@ -130,7 +130,7 @@ MUTANTS = (
         "utils/disk/durable.py",
         "    fsync_file(temporary)\n",
         "",
-        ("tests/test_durable.py::test_finished_file_is_published_in_the_same_order",),
+        ("tests/disk/test_durable.py::test_finished_file_is_published_in_the_same_order",),
     ),
     Mutant(
         "moved-name-not-durable",
@@ -139,7 +139,7 @@ MUTANTS = (
         "utils/disk/durable.py",
         "    rename(temporary, final)\n    fsync_folder(final.parent)\n",
         "    rename(temporary, final)\n",
-        ("tests/test_durable.py::test_finished_file_is_published_in_the_same_order", _FLUSHES),
+        ("tests/disk/test_durable.py::test_finished_file_is_published_in_the_same_order", _FLUSHES),
     ),
     Mutant(
         "new-folder-not-durable",
@@ -157,7 +157,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         " and not segment.progress.finished",
         "",
-        ("tests/test_staging.py::test_end_marker_stays_until_the_state_says_finished",),
+        ("tests/upload/test_staging.py::test_end_marker_stays_until_the_state_says_finished",),
     ),
     # --- 5: one writer -----------------------------------------------------------------------
     Mutant(
@@ -167,7 +167,7 @@ MUTANTS = (
         "utils/disk/lock.py",
         "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
-        ("tests/test_lock.py::test_two_in_one_process_are_two_writers",),
+        ("tests/disk/test_lock.py::test_two_in_one_process_are_two_writers",),
         quick=True,
     ),
     Mutant(
@@ -177,7 +177,7 @@ MUTANTS = (
         "utils/disk/lock.py",
         "            _sign(descriptor)\n",
         "            _sign(descriptor)\n        fcntl.flock(descriptor, fcntl.LOCK_UN)\n",
-        ("tests/test_lock.py::test_two_in_one_process_are_two_writers",),
+        ("tests/disk/test_lock.py::test_two_in_one_process_are_two_writers",),
     ),
     Mutant(
         "lock-taken-after-the-start",
@@ -186,7 +186,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "    with target.lock():\n",
         "    if True:\n",
-        ("tests/test_source_run.py::test_run_that_finds_the_target_locked_changes_nothing",),
+        ("tests/pipeline/test_source_run.py::test_run_that_finds_the_target_locked_changes_nothing",),
     ),
     Mutant(
         "script-without-the-lock",
@@ -195,7 +195,7 @@ MUTANTS = (
         "utils/streaming.py",
         "            held.enter_context(share_lock(goal))\n",
         "",
-        ("tests/test_uploader_lock.py::test_second_process_is_refused",),
+        ("tests/upload/test_uploader_lock.py::test_second_process_is_refused",),
     ),
     Mutant(
         "two-names-two-targets",
@@ -204,7 +204,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        self.folder = folder.resolve()\n",
         "        self.folder = folder.absolute()\n",
-        ("tests/test_source_run.py::test_two_names_of_one_folder_have_one_lock",),
+        ("tests/pipeline/test_source_run.py::test_two_names_of_one_folder_have_one_lock",),
     ),
     Mutant(
         "commit-without-a-parent",
@@ -213,7 +213,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         "            parent_commit=base.head,\n",
         "",
-        ("tests/test_hub_target.py::test_another_writers_commit_is_never_overwritten",),
+        ("tests/dataset/test_hub_repo.py::test_another_writers_commit_is_never_overwritten",),
     ),
     Mutant(
         "moved-hub-taken-as-base",
@@ -223,8 +223,8 @@ MUTANTS = (
         "            if now.state != since.state or (change.only_since",
         "            if False and (change.only_since",
         (
-            "tests/test_hub_target.py::test_commit_lost_while_another_writer_came_is_told",
-            "tests/test_hub_target.py::test_another_writers_commit_is_never_overwritten",
+            "tests/dataset/test_hub_repo.py::test_commit_lost_while_another_writer_came_is_told",
+            "tests/dataset/test_hub_repo.py::test_another_writers_commit_is_never_overwritten",
         ),
     ),
     Mutant(
@@ -234,7 +234,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        if now.head != since.head:\n",
         "        if False:\n",
-        ("tests/test_local_target.py::test_somebody_elses_commit_is_never_overwritten",),
+        ("tests/dataset/test_folder.py::test_somebody_elses_commit_is_never_overwritten",),
     ),
     Mutant(
         "changed-dataset-repaired",
@@ -243,7 +243,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        if self.head() != since.head:\n",
         "        if False:\n",
-        ("tests/test_small_repairs.py::test_repair_planned_on_another_state_is_refused",),
+        ("tests/audit/test_small_repairs.py::test_repair_planned_on_another_state_is_refused",),
     ),
     Mutant(
         "changed-repo-repaired",
@@ -252,7 +252,7 @@ MUTANTS = (
         "utils/dataset/hub_repo.py",
         " or (change.only_since and now.head != since.head)",
         "",
-        ("tests/test_small_repairs.py::test_repo_that_changed_while_it_was_repaired_is_left_alone",),
+        ("tests/audit/test_small_repairs.py::test_repo_that_changed_while_it_was_repaired_is_left_alone",),
     ),
     # --- 6: same source, same order ----------------------------------------------------------
     Mutant(
@@ -262,7 +262,7 @@ MUTANTS = (
         "utils/upload/staging.py",
         "    if ours == theirs:\n",
         "    if True:\n",
-        ("tests/test_staging.py::test_other_options_are_refused_each_difference_named",),
+        ("tests/upload/test_staging.py::test_other_options_are_refused_each_difference_named",),
         quick=True,
     ),
     Mutant(
@@ -272,7 +272,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         '        "upload_batch_size": options.upload_batch_size,\n',
         "",
-        ("tests/test_same_source.py::test_every_option_that_changes_the_data_is_in_the_fingerprint",),
+        ("tests/resume/test_same_source.py::test_every_option_that_changes_the_data_is_in_the_fingerprint",),
     ),
     Mutant(
         "source-options-not-in-the-fingerprint",
@@ -281,7 +281,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         '        **{f"option.{name}": value',
         '        **{f"option.{name}": None',
-        ("tests/test_same_source.py::test_every_option_that_changes_the_data_is_in_the_fingerprint",),
+        ("tests/resume/test_same_source.py::test_every_option_that_changes_the_data_is_in_the_fingerprint",),
     ),
     Mutant(
         "pinned-revision-not-read",
@@ -290,7 +290,7 @@ MUTANTS = (
         "utils/sources/source_files.py",
         "self._api.dataset_info(repo_id, revision=revision or branch).sha",
         "self._api.dataset_info(repo_id, revision=branch).sha",
-        ("tests/test_sources.py::test_a_pinned_revision_is_read_when_the_repo_has_moved_on",),
+        ("tests/sources/test_source_files.py::test_a_pinned_revision_is_read_when_the_repo_has_moved_on",),
     ),
     Mutant(
         "revision-not-pinned",
@@ -299,7 +299,9 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "        pinned = begun.revision if begun else None\n",
         "        pinned = None\n",
-        ("tests/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",),
+        (
+            "tests/resume/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",
+        ),
     ),
     Mutant(
         "staged-revision-not-pinned",
@@ -308,7 +310,9 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "        pinned = begun.revision if begun else None\n",
         "        pinned = published.revision if published else None\n",
-        ("tests/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",),
+        (
+            "tests/resume/test_same_source.py::test_source_on_the_hub_that_moved_on_is_read_at_the_revision_that_was_begun",
+        ),
     ),
     Mutant(
         "lost-revision-of-a-hub-source-accepted",
@@ -317,7 +321,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "            if self.processor.keeps_revisions or not is_mirror_revision(revision):\n",
         "            if False:\n",
-        ("tests/test_same_source.py::test_source_whose_revision_is_gone_from_the_hub_is_refused",),
+        ("tests/resume/test_same_source.py::test_source_whose_revision_is_gone_from_the_hub_is_refused",),
     ),
     Mutant(
         "changed-mirror-accepted",
@@ -326,7 +330,7 @@ MUTANTS = (
         "utils/sources/source_files.py",
         "        if revision is not None and revision != self.revision:\n",
         "        if False:\n",
-        ("tests/test_sources.py::test_a_mirror_that_changed_is_refused",),
+        ("tests/sources/test_source_files.py::test_a_mirror_that_changed_is_refused",),
     ),
     Mutant(
         "mirror-revision-without-sizes",
@@ -335,7 +339,7 @@ MUTANTS = (
         "utils/sources/source_files.py",
         ' + b"\\0%d\\n" % size)',
         ' + b"\\0")',
-        ("tests/test_sources.py::test_a_mirrors_revision_stands_for_names_and_sizes",),
+        ("tests/sources/test_source_files.py::test_a_mirrors_revision_stands_for_names_and_sizes",),
     ),
     Mutant(
         "files-in-another-order",
@@ -344,7 +348,7 @@ MUTANTS = (
         "utils/sources/source_files.py",
         "        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))\n",
         "        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))[::-1]\n",
-        ("tests/test_sources.py::test_a_mirror_lists_its_files_sorted_and_leaves_hidden_ones_out",),
+        ("tests/sources/test_source_files.py::test_a_mirror_lists_its_files_sorted_and_leaves_hidden_ones_out",),
     ),
     Mutant(
         "other-rate-accepted",
@@ -353,7 +357,7 @@ MUTANTS = (
         "pipeline/run/run.py",
         "        check_sample_rate(options, publisher.state)\n",
         "",
-        ("tests/test_same_source.py::test_source_at_another_sample_rate_is_not_added",),
+        ("tests/resume/test_same_source.py::test_source_at_another_sample_rate_is_not_added",),
     ),
     Mutant(
         "newer-revision-forgets-the-parts",
@@ -362,7 +366,7 @@ MUTANTS = (
         "pipeline/run/source_run.py",
         "                parts=split.parts,\n",
         "",
-        ("tests/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
+        ("tests/resume/test_same_source.py::test_newer_revision_adds_what_is_new_and_nothing_else",),
     ),
     Mutant(
         "train-before-test",
@@ -371,6 +375,6 @@ MUTANTS = (
         "pipeline/run/run.py",
         'SPLIT_ORDER = ("test", "validation", "train")',
         'SPLIT_ORDER = ("train", "validation", "test")',
-        ("tests/test_source_run.py::test_test_clips_are_published_before_train_clips",),
+        ("tests/pipeline/test_source_run.py::test_test_clips_are_published_before_train_clips",),
     ),
 )

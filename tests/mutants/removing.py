@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-_TESTS = "tests/test_removal.py::test_"
+_TESTS = "tests/audit/test_removal.py::test_"
 
 MUTANTS = (
     Mutant(

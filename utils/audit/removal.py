@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from utils.audio.containers import AudioRejected
 from utils.audio.standardize import audio_fingerprint
-from utils.audit.rewrite import Figures, ShardWriter
+from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
 from utils.audit.verify_state import subtract
 from utils.dataset.layout import (
@@ -45,15 +45,12 @@ from utils.known.clips import Entry
 from utils.known.judge import entry_of, repeated_clip
 from utils.known.removals import RemovedList
 from utils.rows.ids import IdSet, Range, merge_ranges, number_of
+from utils.rows.progress import SplitOfSource
 from utils.rows.schema import ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema
 from utils.upload.publisher import utc_now
 
 _NAMES = ("ID", "source_id", "speaker_id")
 """The columns that tell which rows are meant."""
-
-
-Place = tuple[str, str]
-"""Source and split."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Removal:
 
     change: Change | None
     snapshot: Snapshot
-    rows: Mapping[Place, int] = field(default_factory=dict)
+    rows: Mapping[SplitOfSource, int] = field(default_factory=dict)
     """Rows that go."""
     duration_s: float = 0.0
     rewritten: tuple[str, ...] = ()
@@ -280,7 +277,7 @@ class _Plan:
         self._refuse_damaged(path)
         local = self.built / path.replace("/", "-")
         schema = published_schema(self.state.sample_rate_hz, rows)
-        with ShardWriter(local, path.rpartition("/")[2], schema, rows) as writer:
+        with RowWriter(local, path.rpartition("/")[2], schema, rows) as writer:
             for _, row in self.scanner.rows_of(path):
                 if not self._is_meant(row):
                     writer.add(row)
@@ -303,7 +300,7 @@ class _Plan:
         )
 
     def _removal(self, before: RemovedList, after: RemovedList) -> Removal:
-        rows: Counter[Place] = Counter()
+        rows: Counter[SplitOfSource] = Counter()
         holes: dict[str, tuple[Range, ...]] = defaultdict(tuple)
         for path, gone in self.gone.items():
             rows[_place(path)] += gone.rows
@@ -410,7 +407,7 @@ _AUDIO_HASH = re.compile("(?:[0-9a-f]{2})+")
 _REJECTED = f"{REJECTED_FOLDER}/"
 
 
-def _place(path: str) -> Place:
+def _place(path: str) -> SplitOfSource:
     """Source and split of a shard."""
     part = parse_part_path(path)
     return part.source, part.split

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from utils.audit.files_read import SPLITS_OF_OTHERS, split_of
 from utils.audit.rewrite import Figures, Rewriter, WrittenShard
 from utils.audit.scan import Scan, Scanner
-from utils.audit.verify_rows import SPLITS_OF_OTHERS, split_of
 from utils.audit.verify_state import kept_in_all, split_books, subtract
 from utils.dataset.card import render_card
 from utils.dataset.layout import (

@@ -19,7 +19,7 @@ _BUFFERED = 200_000
 """Entries of 24 bytes held before they are written."""
 _ROW_BITS = 32
 
-Place = tuple[int, int]
+RowPlace = tuple[int, int]
 """Number of the file, number of the row in it."""
 Entries = NDArray[np.uint64]
 """Rows of: hash, hash, place."""
@@ -49,17 +49,17 @@ class HashIndex:
         if self._waiting_entries >= _BUFFERED:
             self._spill()
 
-    def repeats(self) -> Iterator[list[Place]]:
+    def repeats(self) -> Iterator[list[RowPlace]]:
         """The places of each value that has several, in order; the values in no order."""
         self._spill()
         for path in sorted(self._folder.iterdir()):
             yield from _repeats_in(np.fromfile(path, np.uint64).reshape(-1, 3))
 
-    def first_repeats(self, count: int) -> tuple[int, list[list[Place]]]:
+    def first_repeats(self, count: int) -> tuple[int, list[list[RowPlace]]]:
         """(how many places repeat an earlier one, the first few values by where they are first repeated)."""
         total = 0
 
-        def counted() -> Iterator[list[Place]]:
+        def counted() -> Iterator[list[RowPlace]]:
             nonlocal total
             for places in self.repeats():
                 total += len(places) - 1
@@ -82,7 +82,7 @@ class HashIndex:
                 file.write(entries[first:end].tobytes())
 
 
-def _repeats_in(entries: Entries) -> Iterator[list[Place]]:
+def _repeats_in(entries: Entries) -> Iterator[list[RowPlace]]:
     entries = entries[np.lexsort((entries[:, 2], entries[:, 1], entries[:, 0]))]
     same = (entries[1:, :2] == entries[:-1, :2]).all(axis=1)
     changes: Any = np.diff(same.astype(np.int8), prepend=0, append=0)

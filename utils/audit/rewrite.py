@@ -4,21 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from utils.audio.containers import AudioRejected
 from utils.audio.standardize import standardize_audio
-from utils.audit.repeats import Place
+from utils.audit.repeats import RowPlace
 from utils.audit.scan import Row, Scan, Scanner, audio_bytes, text_of
 from utils.choices import AudioOptions
 from utils.dataset.layout import part_name
-from utils.disk.durable import NewFile, make_folder
+from utils.disk.durable import make_folder
 from utils.rows.ids import IdSet, Range, number_of
 from utils.rows.schema import LANGUAGE, SPEECH, RowSchema, metadata_json, published_schema
 from utils.upload.cutting import ShardLimits
-from utils.upload.shard_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, audio_file_name, shard_options
+from utils.upload.shard_writer import ShardFile, audio_file_name
 
 
 @dataclass
@@ -68,16 +68,16 @@ class Rewriter:
     def write_again(self, file: int) -> WrittenShard:
         """A shard without the rows that go, and without those that move because they get a new ID."""
         path = self._found.paths[file]
-        with ShardWriter(self._folder / path.replace("/", "-"), path.rpartition("/")[2], self._schema) as writer:
+        with RowWriter(self._folder / path.replace("/", "-"), path.rpartition("/")[2], self._schema) as writer:
             for number, row in self._scanner.rows_of(path):
                 if (file, number) not in self._found.dropped and (file, number) not in self._found.renamed:
                     writer.add(row)
         return writer.shard
 
-    def write_renamed(self, places: list[Place], name: str, split: str) -> WrittenShard:
+    def write_renamed(self, places: list[RowPlace], name: str, split: str) -> WrittenShard:
         """A shard of the rows that get a new ID."""
         wanted = set(places)
-        with ShardWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
+        with RowWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
             for file in sorted({file for file, _ in places}):
                 for number, row in self._scanner.rows_of(self._found.paths[file]):
                     if (file, number) in wanted:
@@ -92,7 +92,7 @@ class Rewriter:
         while row is not None:
             name = part_name(source, len(shards))
             size = 0
-            with ShardWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
+            with RowWriter(self._folder / f"data-{split}-{name}", name, self._schema) as writer:
                 while row is not None and writer.shard.rows < limits.max_rows and size < limits.max_bytes:
                     writer.add(row)
                     size += len(audio_bytes(row))
@@ -154,40 +154,35 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-class ShardWriter:
-    """One shard, row group by row group, as a build writes it."""
+class RowWriter:
+    """One shard from rows that have their IDs already, one by one, in the row groups of a build."""
 
     def __init__(self, local: Path, name: str, schema: pa.Schema, rows: RowSchema = SPEECH) -> None:
         self.shard = WrittenShard(name=name, local=local, numbers=IdSet(prefix=rows.id_prefix))
-        self._schema = schema
-        self._row_schema = rows
-        self._new = NewFile(local)
-        self._writer = pq.ParquetWriter(self._new, schema, **shard_options(schema))
-        self._rows: list[Row] = []
-        self._bytes = 0
+        self._schema, self._row_schema = schema, rows
+        self._file = ShardFile(local, schema)
+        self._waiting: list[Row] = []
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._write()
-            self._writer.close()
-            self._new.finish()
-        else:
-            self._new.abandon()
+        if kind is not None:
+            self._file.abandon()
+            return
+        if self._waiting:
+            self._write_group()
+        self._file.finish()
 
     def add(self, row: Row) -> None:
         self.shard.add(row, self._row_schema)
-        self._rows.append(row)
-        self._bytes += len(audio_bytes(row)) if self._row_schema.has_audio else self._row_schema.payload_bytes(row)
-        if len(self._rows) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
-            self._write()
+        self._waiting.append(row)
+        size = len(audio_bytes(row)) if self._row_schema.has_audio else self._row_schema.payload_bytes(row)
+        if self._file.is_full_with(size):
+            self._write_group()
 
-    def _write(self) -> None:
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, schema=self._schema)
-            self._writer.write_table(table.combine_chunks(), row_group_size=len(self._rows))
-            self._rows, self._bytes = [], 0
+    def _write_group(self) -> None:
+        self._file.write_group(pa.Table.from_pylist(self._waiting, schema=self._schema))
+        self._waiting = []

@@ -19,11 +19,13 @@ import xxhash
 
 from utils.audio.clip import identify
 from utils.audio.containers import AudioRejected
+from utils.audit.files_read import split_of
 from utils.audit.findings import heed
-from utils.audit.repeats import HashIndex, Place
-from utils.audit.verify_rows import problem_of, split_of
+from utils.audit.repeats import HashIndex, RowPlace
+from utils.audit.row_checks import problem_of
 from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
+from utils.formats.damage import is_damage
 from utils.rows.ids import IdSet, id_of
 
 Row = dict[str, Any]
@@ -34,8 +36,8 @@ class Scan:
     """All rows of some data files, and which of them have to go or need another ID."""
 
     paths: list[str]
-    dropped: set[Place] = field(default_factory=set)
-    renamed: dict[Place, str] = field(default_factory=dict)
+    dropped: set[RowPlace] = field(default_factory=set)
+    renamed: dict[RowPlace, str] = field(default_factory=dict)
     """New IDs."""
     told: list[str] = field(default_factory=list)
     """Each row that gets another ID, in words."""
@@ -162,13 +164,11 @@ def text_of(value: object) -> str:
 
 @contextmanager
 def _refusing_damage(path: str) -> Iterator[None]:
-    """TargetRefused for what a damaged Parquet file raises. The disk's own errors have a number, and are passed on."""
+    """TargetRefused for what a damaged Parquet file raises. All other errors are passed on (`is_damage`)."""
     try:
         yield
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    except OSError as error:
-        if error.errno is not None:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if not is_damage(error):
             raise
         raise _unreadable(path, error) from error
 

@@ -1,7 +1,7 @@
 """`--verify`: every promise of a dataset, recomputed from what is published and from nothing else.
 
     state, ledger, card  --read-->  what is promised     (utils/audit/verify_state.py)
-    shards, rejects      --read-->  what is there        (utils/audit/verify_rows.py, utils/audit/repeats.py)
+    shards, rejects      --read-->  what is there        (utils/audit/verify_rows.py, utils/audit/row_checks.py)
     the one against the other  -->  a Verdict            (utils/audit/findings.py)
 
 Nothing is written but an index in `scratch`. Damage is what we look for, so it never raises; a target that can't be
@@ -11,8 +11,10 @@ asked does. A dataset without a state is held to what every dataset should keep.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.audit.findings import Check, Totals, Verdict
-from utils.audit.verify_rows import RowChecks
+from utils.audit.files_read import FileFacts
+from utils.audit.findings import Totals, Verdict
+from utils.audit.row_checks import Clips, Ids, Lengths, RemovedRows, SameAudio, SourceIds
+from utils.audit.verify_rows import RowReader
 from utils.audit.verify_state import StateChecks
 from utils.dataset.layout import REJECTED_FOLDER, STATE_FOLDER
 from utils.dataset.target import Snapshot, StoredFile, TargetReader
@@ -35,23 +37,34 @@ def verify(
     of_state = StateChecks()
     of_state.read(target, snapshot)
     stored = target.stored_files(snapshot)
-    of_rows = RowChecks(target, snapshot, scratch, deep, stop_requested)
-    if of_state.state:
-        of_rows.is_ours = True
-        of_rows.sample_rate_hz = of_state.state.sample_rate_hz
-        of_rows.look_for(of_state.removed, of_state.removed_check)
+    state = of_state.state
+    ids, source_ids, same_audio = Ids(scratch), SourceIds(scratch), SameAudio(scratch)
+    clips = Clips(deep, state.sample_rate_hz if state else None)
+    removed = RemovedRows(of_state.removed, of_state.removed_check)
+    of_shards = (ids, source_ids, same_audio, removed, Lengths(), clips)
+
+    reader = RowReader(target, snapshot, state is not None, stop_requested)
     shards, rejects = data_files(stored, of_state)
     for number, path in enumerate((*shards, *rejects)):
         on_file(path, number, len(shards) + len(rejects))
-        (of_rows.read_shard if number < len(shards) else of_rows.read_rejects)(path)
-    of_rows.finish()
+        reader.read_file(path, of_shards if number < len(shards) else [source_ids.of_rejects])
+    for check in of_shards:
+        check.finish(reader.read)
+    files, files_of_rejects = reader.read.files[: len(shards)], reader.read.files[len(shards) :]
+
     of_state.check_files(stored, target, snapshot)
-    of_state.check_books(of_rows.files, of_rows.rejects, {file.path: file.size_bytes for file in stored})
-    of_state.check_ids(of_rows.files)
+    of_state.check_books(files, files_of_rejects, {file.path: file.size_bytes for file in stored})
+    of_state.check_ids(files)
     of_state.check_card(target, snapshot, repo_id)
-    if of_state.state:
-        of_rows.require_columns()
-    return Verdict(_in_order(of_state, of_rows), _totals(of_rows, stored), snapshot.head)
+    if state:
+        reader.require_columns(files)
+    checks = (
+        *(of_state.state_check, of_state.ledger_check, of_state.files, of_state.contents, reader.readable),
+        *(of_state.counts, of_state.books, ids.check, of_state.order, source_ids.check, source_ids.splits),
+        *([of_state.removed_check] if state and state.list_of_removed else []),
+        *(of_state.card, same_audio.check, clips.check),
+    )
+    return Verdict(checks, _totals(files, files_of_rejects, stored), snapshot.head)
 
 
 def data_files(stored: Sequence[StoredFile], of_state: StateChecks) -> tuple[list[str], list[str]]:
@@ -65,22 +78,12 @@ def data_files(stored: Sequence[StoredFile], of_state: StateChecks) -> tuple[lis
     return [path for path in paths if path.split("/")[0] not in (REJECTED_FOLDER, STATE_FOLDER)], rejects
 
 
-def _in_order(of_state: StateChecks, of_rows: RowChecks) -> tuple[Check, ...]:
-    was_taken_out = bool(of_state.state and of_state.state.list_of_removed)
-    return (
-        *(of_state.state_check, of_state.ledger_check, of_state.files, of_state.contents, of_rows.readable),
-        *(of_state.counts, of_state.books, of_rows.ids, of_state.order, of_rows.source_ids, of_rows.splits),
-        *([of_state.removed_check] if was_taken_out else []),
-        *(of_state.card, of_rows.same_audio, of_rows.audio),
-    )
-
-
-def _totals(of_rows: RowChecks, stored: Sequence[StoredFile]) -> Totals:
-    read = {facts.path for facts in (*of_rows.files, *of_rows.rejects)}
+def _totals(shards: Sequence[FileFacts], rejects: Sequence[FileFacts], stored: Sequence[StoredFile]) -> Totals:
+    read = {file.path for file in (*shards, *rejects)}
     return Totals(
         files=len(read),
-        rows=sum(facts.rows for facts in of_rows.files),
-        rejects=sum(facts.rows for facts in of_rows.rejects),
+        rows=sum(file.rows for file in shards),
+        rejects=sum(file.rows for file in rejects),
         size_bytes=sum(file.size_bytes for file in stored if file.path in read),
-        duration_s=round(sum(facts.duration_s for facts in of_rows.files), 6),
+        duration_s=round(sum(file.duration_s for file in shards), 6),
     )

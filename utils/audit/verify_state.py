@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from utils.audit.files_read import FileFacts
 from utils.audit.findings import Check
 from utils.audit.restore import how_to_restore
-from utils.audit.verify_rows import FileFacts
 from utils.dataset.card import render_card
 from utils.dataset.layout import (
     CARD_PATH,

@@ -19,9 +19,7 @@ from typing import Any
 from utils.disk.durable import make_folder, step
 from utils.errors import Stopped
 from utils.known.cache_db import is_damage, open_cache, remove_cache
-
-Place = tuple[str, str]
-"""Source, split."""
+from utils.rows.progress import SplitOfSource
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Entry:
 class Known:
     """A clip of the index that may be the one that was asked for."""
 
-    place: Place
+    place: SplitOfSource
     source_id: str
     fingerprint: bytes
 
@@ -76,7 +74,7 @@ class ClipIndex:
         make_folder(path.parent)
         self._path = path
         self._identity = f"{_FORMAT}/{identity}"
-        self._numbers: dict[Place, int] = {}
+        self._numbers: dict[SplitOfSource, int] = {}
         self._db = open_cache(path, _TABLES)
         try:
             if not self._is_ours():
@@ -109,7 +107,7 @@ class ClipIndex:
         with self._explained(), step("index", self._path):
             self._db.commit()
 
-    def holds(self, reached: Mapping[Place, Reached]) -> bool:
+    def holds(self, reached: Mapping[SplitOfSource, Reached]) -> bool:
         """Whether it has all clips up to there; those ahead of them are taken away.
 
         Of places that are not named it may have any.
@@ -126,12 +124,12 @@ class ClipIndex:
                 self._cut(place, wanted)
         return True
 
-    def reached(self, place: Place) -> Reached | None:
+    def reached(self, place: SplitOfSource) -> Reached | None:
         """How far a place is entered; None where nothing is known of it."""
         found = self._ask("SELECT revision, read FROM place WHERE source = ? AND split = ?", *place)
         return next((Reached(*row) for row in found if row[0] is not None), None)
 
-    def add(self, place: Place, ordinal: int, entries: Iterable[Entry]) -> None:
+    def add(self, place: SplitOfSource, ordinal: int, entries: Iterable[Entry]) -> None:
         """Enter clips of a split. `ordinal`: the place in it of the last one; durable with `note_covered`."""
         number = self._number(place)
         with self._explained():
@@ -141,7 +139,7 @@ class ClipIndex:
                 ((number, ordinal, *_columns(entry, place)) for entry in entries),
             )
 
-    def note_covered(self, place: Place, reached: Reached) -> None:
+    def note_covered(self, place: SplitOfSource, reached: Reached) -> None:
         """Make the entries durable. Call before the clips themselves become durable."""
         number = self._number(place)
         with self._explained(), step("index", self._path), self._db:
@@ -162,13 +160,13 @@ class ClipIndex:
         found = self._ask(f"SELECT {columns} WHERE {condition}", *values)  # noqa: S608 - one of the two above
         return (Known((row[0], row[1]), _source_id(row[2], (row[0], row[1])), row[3] or b"") for row in found)
 
-    def _cut(self, place: Place, wanted: Reached) -> None:
+    def _cut(self, place: SplitOfSource, wanted: Reached) -> None:
         number = self._number(place)
         with self._explained(), step("index", self._path), self._db:
             self._db.execute("DELETE FROM clip WHERE place = ? AND ordinal > ?", (number, wanted.read))
             self._db.execute("UPDATE place SET revision = ?, read = ? WHERE number = ?", (*_values(wanted), number))
 
-    def _number(self, place: Place) -> int:
+    def _number(self, place: SplitOfSource) -> int:
         if place not in self._numbers:
             number = len(self._numbers)
             with self._explained():
@@ -207,7 +205,7 @@ _WHOLE = "\n"
 """Before a source id that does not begin with its source and split: a script's may not."""
 
 
-def _columns(entry: Entry, place: Place) -> tuple[object, ...]:
+def _columns(entry: Entry, place: SplitOfSource) -> tuple[object, ...]:
     prefix = f"{place[0]}/{place[1]}/"
     key = entry.source_id.removeprefix(prefix)
     key = key if key != entry.source_id else _WHOLE + key
@@ -215,7 +213,7 @@ def _columns(entry: Entry, place: Place) -> tuple[object, ...]:
     return (key, *_halves(entry.audio_hash), transcript, entry.length_ms, entry.fingerprint or None)
 
 
-def _source_id(key: object, place: Place) -> str:
+def _source_id(key: object, place: SplitOfSource) -> str:
     text = str(key)
     return text[1:] if text.startswith(_WHOLE) else f"{place[0]}/{place[1]}/{text}"
 

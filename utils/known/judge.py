@@ -20,8 +20,9 @@ import xxhash
 from utils.audio.fingerprint import SAME_RECORDING, Fingerprint, FingerprintedSample
 from utils.audio.standardize import audio_fingerprint
 from utils.choices import Dedup
-from utils.known.clips import ClipIndex, Entry, Known, Place, Reached
+from utils.known.clips import ClipIndex, Entry, Known, Reached
 from utils.known.removals import RemovedList
+from utils.rows.progress import SplitOfSource
 from utils.rows.schema import DUPLICATE_OF_TRAIN, Reject, RejectReason, Row
 
 MAX_TRIMMED_S: Final = 1.1
@@ -38,7 +39,7 @@ class Judge:
         self._index = index
         self._is_near = mode is Dedup.NEAR
 
-    def judged(self, place: Place, ordinal: int, row: Row) -> Row | Reject:
+    def judged(self, place: SplitOfSource, ordinal: int, row: Row) -> Row | Reject:
         """The row, entered in the index; or its reject where it repeats a clip that is there."""
         speech: dict[str, Any] = dict(row)
         if found := self.repeated(place, speech):
@@ -49,21 +50,21 @@ class Judge:
         self._index.add(place, ordinal, [entry_of(speech, stored)])
         return cast(FingerprintedSample, speech)  # with what is stored alone: the rest is not needed any more
 
-    def repeated(self, place: Place, row: dict[str, Any]) -> str:
+    def repeated(self, place: SplitOfSource, row: dict[str, Any]) -> str:
         """What a row of speech repeats, in words; "" where it is new."""
         if same := self._index.same_audio(bytes.fromhex(row["audio_hash"])):
             return _SAME_AUDIO + same.source_id
         near = self._nearest(place, row) if self._is_near else None
         return _SAME_RECORDING + near.source_id if near else ""
 
-    def note_covered(self, place: Place, reached: Reached) -> None:
+    def note_covered(self, place: SplitOfSource, reached: Reached) -> None:
         """Make durable what was entered; call before the clips themselves become durable."""
         self._index.note_covered(place, reached)
 
     def close(self) -> None:
         self._index.close()
 
-    def _nearest(self, place: Place, row: dict[str, Any]) -> Known | None:
+    def _nearest(self, place: SplitOfSource, row: dict[str, Any]) -> Known | None:
         """The clip of another place with the same words and about this length that sounds most like this one."""
         transcript = transcript_key(row["transcript"])
         if transcript is None:

@@ -17,6 +17,9 @@ _compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 _quoted: Final = lru_cache(256)(_compact)
 """Of texts that come with clip after clip: the names of files, and what numbers are called."""
 
+SplitOfSource = tuple[str, str]
+"""A source's name, and one of its splits."""
+
 
 @dataclass(frozen=True)
 class Progress:

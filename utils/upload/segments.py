@@ -24,6 +24,7 @@ import pyarrow as pa
 import xxhash
 
 from utils.disk.durable import NewFile, remove
+from utils.formats.damage import is_damage
 from utils.formats.seek_points import SeekPoint, from_text
 from utils.rows.checked_types import check_types
 from utils.rows.printable import shown
@@ -41,6 +42,8 @@ BATCH_BYTES = 32 * 1000**2
 ENDING = ".arrow"
 ENDING_BEFORE = ".parquet"
 """Of segments that an older version has staged."""
+_READ_ERRORS = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError)
+"""What comes up where a segment is read; from the third on where its footer is none of ours."""
 
 
 _OWN_COLUMNS = {"ID", "source_id", "_ordinal", "_audio_bytes", "_progress"}
@@ -197,13 +200,8 @@ def read_segments(folder: Path, damaged: Any) -> Iterator[Segment]:
     for path in sorted(folder.glob(f"*{ENDING}")):
         try:
             yield _read_segment(path)
-        except MemoryError:  # pyarrow's is one of its ArrowExceptions, too, and says nothing of the segment
-            raise
-        except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            damaged(path, f"it is damaged ({shown(error)})")
-        except OSError as error:
-            # Arrow tells of damage with OSErrors too, but those have no number: the disk's own errors do.
-            if error.errno is not None:
+        except _READ_ERRORS as error:
+            if not is_damage(error):
                 raise
             damaged(path, f"it is damaged ({shown(error)})")
 

@@ -5,7 +5,7 @@ split is still being read: when the shard is full, or the split ends, only its l
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,40 @@ class Written:
 NOTHING_WRITTEN = Written((), 0.0, "")
 
 
+class ShardFile:
+    """The file that any shard is written to, row group by row group: where they end, and how they are written.
+
+    `finish` it or `abandon` it.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, on_write: Callable[[Any], None] | None = None) -> None:
+        self._schema = schema
+        self._new = NewFile(path, on_write=on_write)
+        self._parquet = pq.ParquetWriter(self._new, schema, **shard_options(schema))
+        self._rows = self._bytes = 0
+
+    def is_full_with(self, size_bytes: int) -> bool:
+        """Count another row of the row group, of so much audio or text; True where it is the last of the group."""
+        self._rows, self._bytes = self._rows + 1, self._bytes + size_bytes
+        return self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES
+
+    def write_group(self, group: pa.Table) -> None:
+        """Write the rows that were counted."""
+        self._rows = self._bytes = 0
+        # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
+        whole = group.select(self._schema.names).cast(self._schema).combine_chunks()
+        self._parquet.write_table(whole, row_group_size=group.num_rows)
+
+    def finish(self) -> None:
+        """The file is whole, and durable, when this returns."""
+        self._parquet.close()
+        self._new.finish()
+
+    def abandon(self) -> None:
+        self._new.abandon()
+        self._parquet.close()  # writes its footer whatever happened: to a file that drops it
+
+
 class ShardWriter:
     """Writes the shard that begins behind clip `first_ordinal` of a split and numbers its rows from `next_id` on.
 
@@ -55,12 +89,9 @@ class ShardWriter:
         """Of the clips up to that one; bytes of audio, or text."""
         self._next_id, self._rows = next_id, rows
         self._ids, self._duration_s, self._digest = IdSet(prefix=rows.id_prefix), 0.0, hashlib.sha256()
-        self._schema = published_schema(sample_rate_hz, rows)
         make_folder(path.parent)
-        self._new = NewFile(path, on_write=self._digest.update)
-        self._parquet = pq.ParquetWriter(self._new, self._schema, **shard_options(self._schema))
+        self._file = ShardFile(path, published_schema(sample_rate_hz, rows), on_write=self._digest.update)
         self._waiting: list[pa.Table] = []
-        self._waiting_rows = self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -87,10 +118,9 @@ class ShardWriter:
 
     def finish(self) -> Written:
         """Write what waits; the file is whole, and durable, when this returns."""
-        if self._waiting_rows:
+        if self._waiting:
             self._write_group()
-        self._parquet.close()
-        self._new.finish()
+        self._file.finish()
         return Written(tuple(self._ids.ranges), self._duration_s, self._digest.hexdigest())
 
     def drop(self) -> None:
@@ -100,15 +130,13 @@ class ShardWriter:
 
     def _abandon(self) -> None:
         self._waiting.clear()
-        self._new.abandon()
-        self._parquet.close()  # writes its footer whatever happened: to a file that drops it
+        self._file.abandon()
 
     def _take(self, table: pa.Table) -> None:
         first, sizes = 0, table["_audio_bytes"].to_pylist()
         self.rows_taken, self.bytes_taken = self.rows_taken + len(sizes), self.bytes_taken + sum(sizes)
         for end, size in enumerate(sizes, start=1):
-            self._waiting_rows, self._waiting_bytes = self._waiting_rows + 1, self._waiting_bytes + size
-            if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
+            if self._file.is_full_with(size):
                 self._waiting.append(table.slice(first, end - first))
                 self._write_group()
                 first = end
@@ -117,16 +145,14 @@ class ShardWriter:
 
     def _write_group(self) -> None:
         group = pa.concat_tables(self._waiting)
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        self._waiting = []
         carried = group["ID"].to_pylist()
         named = _with_ids(group, carried, self._next_id, self._rows)
         _note_ids(self._ids, carried, self._next_id)
         self._next_id += group.num_rows
         if self._rows.has_audio:
             self._duration_s += sum(named["length"].to_pylist())
-        # Borders of chunks change the bytes that Parquet writes: one chunk a group, always.
-        whole = named.select(self._schema.names).cast(self._schema).combine_chunks()
-        self._parquet.write_table(whole, row_group_size=group.num_rows)
+        self._file.write_group(named)
 
 
 _REPETITIVE = ("dataset_name", "speaker_id", "Language", "query", "author_hash", "language")

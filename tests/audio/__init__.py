@@ -1,0 +1,1 @@
+"""Bytes of a clip in, standard audio or a reject out."""

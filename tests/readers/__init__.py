@@ -1,0 +1,1 @@
+"""One container format each: tar, Parquet, tables; and archives that are had with a key."""

@@ -1,0 +1,1 @@
+"""What a row and an ID are, and rows of another kind than speech all the way."""

@@ -1,0 +1,1 @@
+"""Transcripts: what is brought to one form, and what is held against the clip."""

@@ -3,17 +3,24 @@
 A server that leaves files out, that answers 200 with nothing, or that serves an older head, has not committed.
 """
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from processors.demo.mirrors import write_demo_sources
+from tests.audit.test_verify import broken
+from tests.dataset.hub_targets import REPO, assert_goes_on, assert_landed_once, begun, edit_repo, target_on
 from tests.hub_server import TOKEN, HubServer
-from tests.hub_targets import REPO, assert_goes_on, assert_landed_once, begun, edit_repo, target_on
+from tests.runs import run
 from tests.support import change
+from utils.audit.verify import verify
 from utils.dataset.layout import CARD_PATH, STATE_PATH
+from utils.dataset.state import State
 from utils.dataset.target import Change
 from utils.errors import TargetRefused
 
@@ -133,6 +140,7 @@ def test_what_was_left_out_without_a_word_is_sent_again(hub: HubServer, tmp_path
 
     assert rule.struck == 1
     assert landed.head == hub.head(REPO)
+    assert State.from_json(hub.read(REPO, STATE_PATH)) == landed.state
     assert {path: hub.read(REPO, path) for path in planned.files} == {
         path: local.read_bytes() for path, local in planned.files.items()
     }
@@ -194,3 +202,34 @@ def test_a_commit_asks_once_for_what_it_did(hub: HubServer, tmp_path: Path) -> N
     assert steps.count("paths_info") == 1
     assert steps.count("preupload") == 2
     assert steps.count("tree") == 0
+
+
+def test_a_run_into_a_repo_that_leaves_files_out(hub: HubServer, tmp_path: Path) -> None:
+    """The user's own words for it, and the way out: neither the run nor a removal is green, and nothing is lost."""
+    demo = write_demo_sources(tmp_path / "demo", ["ProcessedVoiceTH"])
+    command = ["ProcessedVoiceTH", "--source-dir", str(demo), "--hf-repo", REPO, "--upload-batch-size", "15"]
+    user = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": hub.endpoint}
+    target_on(tmp_path).open()
+    edit_repo(hub, tmp_path, {".gitignore": b"*.parquet\n"})
+
+    refused = run(["--fresh", *command], tmp_path / "machine", user)
+
+    assert refused.returncode == TargetRefused.exit_code
+    assert ".gitignore" in refused.stderr
+    assert "--resume" in refused.stderr
+    assert not [path for path in hub.files(REPO) if path.endswith(".parquet")]
+    edit_repo(hub, tmp_path, {".gitignore": b"*.tmp\n"})
+    resumed = run(["--fresh", *command, "--resume"], tmp_path / "machine", user)
+    assert resumed.returncode == 0, resumed.stderr
+    assert broken(verify(target_on(tmp_path), tmp_path / "scratch", repo_id=REPO)) == {}
+
+    edit_repo(hub, tmp_path, {".gitignore": b"data/\n"})
+    before = hub.files(REPO)
+    shard = next(path for path in before if path.startswith("data/"))
+    (tmp_path / "withdrawn.txt").write_text(pq.read_table(io.BytesIO(hub.read(REPO, shard)))["source_id"][0].as_py())
+    removal = ["--remove-id", str(tmp_path / "withdrawn.txt"), "--hf-repo", REPO]
+
+    kept = run(removal, tmp_path / "machine", user)
+
+    assert kept.returncode == TargetRefused.exit_code, kept.stdout + kept.stderr
+    assert hub.files(REPO) == before

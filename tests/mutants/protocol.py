@@ -59,8 +59,8 @@ MUTANTS = (
         PROTOCOL,
         "The first part of a fresh dataset on the Hub does not replace the old data.",
         "utils/dataset/hub_repo.py",
-        "        if replaces:\n",
-        "        if False:\n",
+        "(replaces and path not in kept)",
+        "(False and path not in kept)",
         ("tests/dataset/test_hub_repo_start.py::test_fresh_start_keeps_the_old_data_until_the_first_part",),
     ),
     Mutant(

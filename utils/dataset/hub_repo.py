@@ -217,7 +217,7 @@ class HubTarget:
         raise TargetRefused(
             f"{self.name} has a file {', '.join(map(shown, files))} by which the Hub would leave out "
             f"{_counted(ignored)}. Nothing was uploaded. What was committed is safe, what is staged here is kept. Take "
-            "those lines out of it, then repeat this command with --resume."
+            "those lines out of it, then repeat this command (a run with --resume)."
         )
 
     def _not_as_planned(

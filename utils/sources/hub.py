@@ -153,13 +153,16 @@ def is_sent(operation: Any, stored: Any) -> bool:
         return False
     if stored.lfs is not None:
         return bool(stored.lfs.sha256 == operation.upload_info.sha256.hex())
+    digest = git_blob_digest(operation.upload_info.size)
     with operation.as_file() as file:
-        return bool(stored.blob_id == git_blob_id(file.read()))
+        digest.update(file.read())
+    return bool(stored.blob_id == digest.hexdigest())
 
 
-def git_blob_id(content: bytes) -> str:
-    """The name that git has for a file of these bytes, which is what the Hub says of one that is not large."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def git_blob_digest(size_bytes: int) -> Any:
+    """What makes the name that git has for a file of so many bytes, once it is given them: the Hub says it of all
+    files but large ones."""
+    return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
 
 
 def endpoint() -> str:

@@ -1,9 +1,11 @@
 """The index of clips in a run: which mode a dataset has, and that the index holds just what is published and staged.
 
-Where it does not (another machine, a deleted file, a dataset that somebody else added to), it is made anew: published
-clips from the index files of their shards, or else from the shards; then the staged ones. Those were judged when they
-were read, by what this machine knew then. So they are judged once more, and where one repeats what was published
-meanwhile, its segment is set aside and its clips are read again.
+Where it does not (another machine, a deleted file, a dataset that somebody else added to, or of which a backup was put
+back), it is made anew: published clips from the index files of their shards, or else from the shards; then the staged
+ones. Those were judged when they were read, by what this machine knew then. So they are judged once more, and where one
+repeats what was published meanwhile, its segment is set aside and its clips are read again. So is a segment in which a
+clip was refused as the duplicate of one that is neither published nor staged any more: of a source that was stopped
+before its first commit, say, and is not read on.
 """
 
 import json
@@ -24,9 +26,9 @@ from utils.dataset.ledger import FileRecord
 from utils.dataset.state import State
 from utils.errors import TargetRefused
 from utils.known.clips import ClipIndex, Entry, Reached
-from utils.known.judge import Judge, entry_of
+from utils.known.judge import Judge, entry_of, repeated_clip
 from utils.rows.progress import SplitOfSource
-from utils.rows.schema import SPEECH, SPLITS
+from utils.rows.schema import SPEECH, SPLITS, RejectReason
 from utils.upload.clip_lists import from_bytes, staged_entries
 from utils.upload.publisher import Publisher
 from utils.upload.segments import Segment, read_segments
@@ -36,6 +38,9 @@ from utils.upload.staging import refuse_other_fingerprint
 log = logging.getLogger(__name__)
 
 FILE_NAME = "clips.sqlite"
+
+_OTHERS: SplitOfSource = ("", "staged of other sources")
+"""Where the index has what this run does not read: entered anew whenever it is opened."""
 
 
 def dedup_of(options: Options, state: State) -> Dedup:
@@ -77,16 +82,25 @@ def open_judge(options: Options, publisher: Publisher, sources: Sequence[SourceR
         for source in sources
         if split in source.uploaders and source.processor.row_schema.has_audio
     ]
-    if mode is Dedup.OFF or all(uploader.progress.finished for uploader in uploaders):
+    if mode is Dedup.OFF or not any(map(_has_work, uploaders)):
         yield None
         return
     index = ClipIndex(options.staging_dir / FILE_NAME, _identity(publisher.state, mode))
     try:
-        if not index.holds(_durable(publisher.state, uploaders)):
-            _Filling(index, mode, publisher, uploaders, options.staging_dir).fill()
+        filling = _Filling(index, mode, publisher, uploaders, options.staging_dir)
+        if not index.holds(_durable(publisher.state, uploaders), publisher.ledger):
+            filling.fill()
+        filling.take_others()
+        filling.set_aside_unfounded()
         yield Judge(index, mode)
     finally:
         index.close()
+
+
+def _has_work(uploader: SplitUploader) -> bool:
+    """Whether clips are still to be judged, or what was judged is still to be believed."""
+    published = uploader.publisher.state.split(uploader.source, uploader.split).progress.read
+    return not uploader.progress.finished or any(_named_by(one, published) for one in uploader.staging.segments)
 
 
 def _identity(state: State, mode: Dedup) -> str:
@@ -131,9 +145,9 @@ class _Filling:
             for split in source.splits:
                 self._index.note_covered((name, split), reached(source, split))
         self._index.finish()
+        self._index.note_made_from(self._publisher.ledger)
         for uploader in self._uploaders:
             self._take_staged(uploader)
-        self._take_others()
 
     def _published(self, record: FileRecord, place: SplitOfSource, number: int) -> Iterable[Entry]:
         """The clips of a shard: from its index file, where that is what it should be."""
@@ -161,20 +175,43 @@ class _Filling:
                 self._index.add(place, ordinal, [entry])
             self._index.note_covered(place, reached(state.sources[place[0]], place[1], segment.progress))
 
-    def _take_others(self) -> None:
-        """Enter what is staged of sources that this run does not read. Not noted: their own run is to judge it."""
+    def set_aside_unfounded(self) -> None:
+        """Have the clips read again that were refused as duplicates of clips that are not there any more."""
+        state = self._publisher.state
+        for uploader in self._uploaders:  # in the order of reading: what is set aside can only be named by later ones
+            place = (uploader.source, uploader.split)
+            published = state.split(*place).progress.read
+            named = {segment.path: _named_by(segment, published) for segment in uploader.staging.segments}
+            missing = self._index.missing(set().union(*named.values()))
+            for segment in uploader.staging.segments:
+                if gone := missing & named[segment.path]:
+                    why = f"it has duplicates of {min(gone)}, which is neither published nor staged"
+                    uploader.set_aside_from(segment, why)
+                    now = reached(state.sources[place[0]], place[1], uploader.progress)
+                    self._index.forget_behind(place, now)
+                    break
+
+    def take_others(self) -> None:
+        """Enter what is staged of unfinished sources of the dataset that this run does not read.
+
+        Not noted: their own run is to judge it. What is staged of a source that the dataset does not name is not
+        entered: nobody knows whether it will ever be published.
+        """
+        found = False
         ours = {(uploader.source, uploader.split) for uploader in self._uploaders}
         state = self._publisher.state
         for folder in sorted(self._staging.glob("*/*/")):
             place = (folder.parent.name, folder.name)
-            if place in ours:
+            if place in ours or place[0] not in state.sources:
                 continue
             published = state.split(*place).progress
             for segment in read_segments(folder, lambda path, why: None):
                 if segment.key.generation == state.generation and not published.finished and segment.has_audio:
-                    for ordinal, entry in staged_entries(segment, published.read, segment.progress.read):
-                        self._index.add(place, ordinal, [entry])
-        self._index.flush()
+                    entries = staged_entries(segment, published.read, segment.progress.read)
+                    self._index.add(_OTHERS, 1, (entry for _, entry in entries))
+                    found = True
+        if found:
+            self._index.note_covered(_OTHERS, Reached("", 1))
 
     def _repeated(self, segment: Segment, place: SplitOfSource, published: int) -> str:
         """What a staged clip repeats, in words; "" where none does."""
@@ -183,6 +220,15 @@ class _Filling:
                 if row["_ordinal"] > published and (found := self._judge.repeated(place, row)):
                     return found
         return ""
+
+
+def _named_by(segment: Segment, published: int) -> set[str]:
+    """The clips that those clips of a segment repeat that were refused for it and are not published."""
+    return {
+        repeated_clip(one.reject.detail)
+        for one in segment.rejects
+        if one.ordinal > published and one.reject.reason == RejectReason.DUPLICATE
+    }
 
 
 def _fingerprint(row: Any) -> bytes:

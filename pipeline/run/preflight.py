@@ -5,6 +5,7 @@ import os
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run.factory import processor_config
+from pipeline.run.source_run import has_clips
 from processors import create, describe
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
@@ -82,3 +83,21 @@ def keep_demo_apart(options: Options, state: State) -> None:
             f"{options.target_name} holds {held} ({', '.join(other)}): {ours} do not belong among them. Nothing was "
             "changed. Name another target (--output, --hf-repo), or begin anew with --fresh (the old dataset is kept)."
         )
+
+
+def refuse_to_mix(options: Options, state: State, is_begun_here: bool) -> None:
+    """TargetRefused where `--fresh --resume` would go on with an older dataset than the one that was to be begun.
+
+    Nothing tells for sure: a machine may be lost, and another goes on. But a dataset that has sources which this
+    command does not name, and that no fresh start on this machine began, is hardly the one that is meant.
+    """
+    others = [name for name, source in state.sources.items() if name not in options.sources and has_clips(source)]
+    if is_begun_here or not others:
+        return
+    named = " ".join(options.sources)
+    raise TargetRefused(
+        f"{options.target_name} holds a dataset of {state.rows:,} rows with {', '.join(others)}, which this command "
+        "does not name, and no --fresh on this machine has begun it. So it is not clear what is to be resumed. Nothing "
+        f"was changed. To add {named} to it: --append {named}. To begin a new dataset (the old one is kept): --fresh "
+        f"{named}, without --resume."
+    )

@@ -7,8 +7,8 @@ be read does not stop the others; its splits are left for the next `--resume`.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipeline.run.preflight import (
     keep_demo_apart,
     reachable,
     refuse_restricted_terms,
+    refuse_to_mix,
     refuse_unreadable_sources,
 )
 from pipeline.run.source_run import SourceRun, fingerprint, has_clips, newer_begun
@@ -33,7 +34,7 @@ from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import SourceState, State
 from utils.dataset.target import Target
 from utils.disk.durable import fsync_folder, remove, rename_aside, sweep_temporaries, write_atomically
-from utils.errors import Interrupted, SourceError, Stopped, UsageError
+from utils.errors import IngestError, Interrupted, SourceError, Stopped, UsageError
 from utils.process.in_flight import InFlight
 from utils.process.memory import keep_freed_memory
 from utils.rows.progress import Progress, SplitOfSource
@@ -84,17 +85,29 @@ def run(
     if isinstance(target, HubTarget):
         target.require_token()
     with target.lock():
-        refuse_restricted_terms(options, target)
-        if options.fresh and not options.resume:
-            refuse_unreadable_sources(options, token, stop)
-        if isinstance(target, HubTarget):
-            target.open()
-        sweep_temporaries(options.staging_dir, alone=True)
-        begins = _begins_anew(options, target)
-        sweep_temporaries(options.checkpoint_dir, alone=False)
+        begins = _is_to_begin(options, target)
+        with _forgetting_what_was_refused(options, begins):
+            refuse_restricted_terms(options, target)
+            if begins:
+                refuse_unreadable_sources(options, token, stop)
+            if isinstance(target, HubTarget):
+                target.open()
+            sweep_temporaries(options.staging_dir, alone=True)
+            if begins:
+                _note_fresh(options, target.head())
+            sweep_temporaries(options.checkpoint_dir, alone=False)
         publisher = open_publisher(target, begins, options.published_rate_hz)
+        newly = _is_newly_begun(options, begins, target)
         if begins:
             archive_local(options, time.localtime())
+        if newly or publisher.committed.sequence == 0:
+            _note_begun_here(options, publisher.state)
+        elif options.fresh:
+            log.info(
+                "--fresh --resume goes on with the dataset in %s: %d rows, last added to at %s",
+                *(options.target_name, publisher.state.rows, publisher.state.committed_at),
+            )
+            refuse_to_mix(asked, publisher.state, _is_begun_here(options, publisher.state))
         # What was begun and can't be reached any more is not left out without a word: it fails.
         unfinished = [name for name, source in publisher.state.sources.items() if not source.finished]
         begun = {*options.sources, *unfinished}
@@ -104,7 +117,6 @@ def run(
         options = replace(options, dedup=dedup_of(options, publisher.state))
         keep_freed_memory()
         rows_before = publisher.state.rows
-        newly = _is_newly_begun(options, begins, target)
         result = _Run(options, publisher, token, stop, checkpoint, newly, in_flight or InFlight()).all()
         result.rows_before = rows_before
         result.left_out = {
@@ -119,14 +131,35 @@ def _how_to_get(info: SourceInfo, options: Options) -> str:
     return f"no folder {options.source_dir / info.mirror}" if options.source_dir else info.access
 
 
-def _begins_anew(options: Options, target: Target) -> bool:
-    """Whether a new generation is to begin: `--fresh`, or the resume of a `--fresh` that died before it could."""
-    mark = _fresh_mark(options)
+def _is_to_begin(options: Options, target: Target) -> bool:
+    """Whether a new generation is to begin: `--fresh`, or the resume of a `--fresh` that died before it could.
+
+    That it is asked for is made durable here, before anything that takes time: whatever dies from now on, its resume
+    does not go on with the old dataset.
+    """
     if not options.fresh:
         return False
     if options.resume:
-        return mark.exists() and mark.read_text() == target.head()
-    head = target.head()
+        mark = _fresh_mark(options)
+        return mark.exists() and mark.read_text() in (_NOT_LOOKED, target.head())
+    _note_fresh(options, _NOT_LOOKED)
+    return True
+
+
+@contextmanager
+def _forgetting_what_was_refused(options: Options, begins: bool) -> Iterator[None]:
+    """An error before anything was changed takes the wish to begin anew with it."""
+    try:
+        yield
+    except IngestError:
+        if begins and not options.resume:
+            with suppress(OSError):
+                remove(_fresh_mark(options))
+        raise
+
+
+def _note_fresh(options: Options, head: str) -> None:
+    mark = _fresh_mark(options)
     try:
         write_atomically(mark, head.encode())
     except OSError as error:
@@ -134,7 +167,6 @@ def _begins_anew(options: Options, target: Target) -> bool:
             f"The new dataset could not be begun: {mark.parent} can't be written ({error.strerror}). Nothing was "
             "changed. Mend that, then repeat this command."
         ) from error
-    return True
 
 
 def _is_newly_begun(options: Options, begins: bool, target: Target) -> bool:
@@ -146,6 +178,24 @@ def _is_newly_begun(options: Options, begins: bool, target: Target) -> bool:
 def _fresh_mark(options: Options) -> Path:
     """Holds the target's head as it was when a fresh start was asked for, until its sources are open."""
     return options.staging_dir / "fresh-since"
+
+
+_NOT_LOOKED = "not looked at yet"
+"""In place of the head: a fresh start that died this early has begun nothing."""
+
+
+def _begun_here(options: Options) -> Path:
+    """Names the generation that a fresh start on this machine has begun last."""
+    return options.staging_dir / "begun-here"
+
+
+def _note_begun_here(options: Options, state: State) -> None:
+    write_atomically(_begun_here(options), state.generation.encode())
+
+
+def _is_begun_here(options: Options, state: State) -> bool:
+    path = _begun_here(options)
+    return path.exists() and path.read_text() == state.generation
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,8 @@ class SourceRun(OrderedMerge):
         """Make the index of source ids anew where it does not reach as far as what is published and staged."""
         number = self._revision_number
         covers_all = all(self.seen.covers(split, up.progress.read, number) for split, up in self.uploaders.items())
-        if covers_all and not self._has_nothing:
+        if covers_all and not self._has_nothing and self.seen.is_made_from(self._publisher.ledger):
+            self.seen.note_made_from(self._publisher.ledger)
             return
         self.seen.clear(self._index_identity)
         self._enter_known()
@@ -290,3 +291,4 @@ class SourceRun(OrderedMerge):
             for segment in uploader.staging.segments:
                 self.seen.add_known(segment.source_ids(), split, number)
             self.seen.note_covered(split, uploader.progress.read, number)
+        self.seen.note_made_from(self._publisher.ledger)

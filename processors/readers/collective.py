@@ -9,6 +9,7 @@ So a download goes on where it stopped, in this run or another, and an address t
 revision is the archive's checksum: it is pinned, and what was downloaded is held against it.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ from utils.rows.printable import shown
 from utils.sources import hub
 from utils.sources.byte_meter import ByteMeter
 from utils.sources.cache import FileCache
-from utils.sources.remote_file import RemoteFile, SourceChanged
+from utils.sources.remote_file import Check, RemoteFile, SourceChanged
 from utils.sources.source_files import SourceAccess, index_of
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ class CollectiveFile(RemoteFile):
     """As the Collective writes it."""
     address: "_Address"
 
-    @property
-    def checksum(self) -> tuple[str, str] | None:
-        return _parted(self.given_checksum)
+    def new_check(self) -> Check:
+        algorithm, wanted = _parted(self.given_checksum) or ("sha256", None)
+        return Check(hashlib.new(algorithm, usedforsecurity=False), wanted)
 
     def explained(self, error: Exception) -> SourceError:
         return _explained(error, self.name)

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import begun_state, change, tree
+from utils.dataset import folder as folder_module
 from utils.dataset.folder import LocalTarget
 from utils.dataset.layout import CARD_PATH, STATE_PATH
 from utils.dataset.state import State
 from utils.dataset.target import Change, Snapshot, published_files
-from utils.errors import TargetMoved, TargetRefused
+from utils.errors import Stopped, TargetMoved, TargetRefused
 from utils.upload.publisher import open_publisher
 
 
@@ -400,3 +401,22 @@ def test_second_run_is_refused_while_one_holds_the_target(tmp_path: Path) -> Non
         with LocalTarget(tmp_path / "other").lock():
             pass
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("loss", ["cut", "gone"])
+def test_a_disk_that_does_not_keep_what_it_is_given_is_not_believed(tmp_path: Path, loss: str) -> None:
+    """What was just written is looked at before the state names it, and before anything is forgotten."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state)
+    shard = tmp_path / "out" / next(path for path in planned.files if path.startswith("data/"))
+    moved = folder_module.publish_file
+
+    def lossy(local: Path, final: Path) -> None:
+        moved(local, final)
+        if final == shard:
+            final.write_bytes(final.read_bytes()[:-1]) if loss == "cut" else final.unlink()
+
+    with patch.object(folder_module, "publish_file", lossy), pytest.raises(Stopped, match="does not keep"):
+        target.commit(planned, snapshot)
+
+    assert target.snapshot() == snapshot

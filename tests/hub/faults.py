@@ -6,6 +6,7 @@
 | `lost_after`    | the connection closes without an answer      | yes                                       |
 | `status`        | the rule's status (409, 412, 429, 5xx ...)   | no                                        |
 | `status_applied`| the rule's status                            | yes                                       |
+| `leaves_out`    | a yes                                        | but for the paths that match `leaves_out` |
 | `status_late`   | the rule's status                            | after `seconds`, or when released         |
 | `stall`         | nothing for `seconds`, or until released     | only if the client still waits by then    |
 | `late`          | the same                                     | yes, though the client may have gone      |
@@ -14,7 +15,8 @@
 | `reset_body`    | half the answer's body, then a reset         | yes                                       |
 | `stall_body`    | half the body, a stall, then the rest        | yes                                       |
 
-The status is 500 unless the rule says otherwise. The three `_body` faults wait for a matching answer that has
+The status is 500 unless the rule says otherwise; `body` takes the place of its JSON.
+The three `_body` faults wait for a matching answer that has
 a body (a redirect has none).
 """
 
@@ -37,7 +39,7 @@ STEPS = frozenset(
 
 BODY_ACTIONS = frozenset({"cut_body", "reset_body", "stall_body"})
 ACTIONS = BODY_ACTIONS | {"lost_before", "lost_after", "status", "status_applied", "status_late"}
-ACTIONS |= {"stall", "late", "kill"}
+ACTIONS |= {"stall", "late", "kill", "leaves_out"}
 
 _PID_WAIT_S = 30.0
 
@@ -58,6 +60,8 @@ class Rule:
     skip: int = 0
     status: int = 500
     message: str | None = None
+    body: str | None = None
+    leaves_out: str = ""
     retry_after: int | None = None
     seconds: float | None = None
     pid: int | None = None

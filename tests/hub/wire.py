@@ -7,6 +7,7 @@ written down as done -> sent -> fault in the body. Clients come and go as they l
 import contextlib
 import hashlib
 import json
+import re
 import socket
 import struct
 import sys
@@ -14,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,8 @@ class HubHandler(BaseHTTPRequestHandler):
                 return answer(request) if waits else None
             case "late":
                 return answer(request) if faults.hold(rule) else None
+            case "leaves_out":
+                return answer(_without(request, rule.leaves_out))
         answer(request)
         if rule.action == "kill":
             faults.kill_client(rule)
@@ -331,9 +334,18 @@ class HubHandler(BaseHTTPRequestHandler):
         raise ClientGone
 
 
+def _without(request: Request, paths: str) -> Request:
+    """A commit less the lines about paths that match."""
+    values = {line: json.loads(line)["value"] for line in request.body.splitlines()}
+    left = [line for line, value in values.items() if not ("path" in value and re.search(paths, value["path"]))]
+    return replace(request, body=b"\n".join(left))
+
+
 def _failure(rule: Rule, **headers: str) -> Answer:
     message = rule.message or _MESSAGES.get(rule.status, "Internal Error - We're working hard to fix this.")
     answer = json_answer({"error": message}, status=rule.status, X_Error_Message=message, **headers)
+    if rule.body is not None:
+        answer.body = rule.body.encode()
     if rule.retry_after is not None:
         answer.headers["Retry-After"] = str(rule.retry_after)
     return answer

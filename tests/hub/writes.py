@@ -7,12 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 import yaml
+from pathspec import GitIgnoreSpec
 
 from tests.hub.call import Call
 from tests.hub.objects import (
     REGULAR_FILE_MAX_BYTES,
     DeleteFile,
     DeleteFolder,
+    Entry,
     Put,
     Refused,
     lfs_entry,
@@ -76,16 +78,24 @@ def validate_yaml(call: Call) -> Answer:
 
 
 def preupload(call: Call) -> Answer:
-    """How each file is to be sent, and what the repo has under its name."""
+    """How each file is to be sent, what the repo has under its name, and whether its `.gitignore` leaves it out."""
     call.writable()
     known = call.commit().tree
+    ignored = GitIgnoreSpec.from_lines(_gitignore(call, known).splitlines())
     files = []
     for file in call.document["files"]:
         path, sample = file["path"], base64.b64decode(file.get("sample", ""))
         mode = "lfs" if wants_lfs(path, file["size"], sample) else "regular"
         oid = {"oid": known[path].lfs or known[path].oid} if path in known else {}
-        files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **oid})
+        files.append({"path": path, "uploadMode": mode, "shouldIgnore": ignored.match_file(path), **oid})
     return json_answer({"files": files})
+
+
+def _gitignore(call: Call, tree: dict[str, Entry]) -> str:
+    given = call.document.get("gitIgnore")
+    if given is not None or ".gitignore" not in tree:
+        return str(given or "")
+    return call.store.object_path(call.repo, tree[".gitignore"]).read_text()
 
 
 def lfs_batch(call: Call) -> Answer:

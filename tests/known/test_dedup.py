@@ -28,10 +28,13 @@ from tests.support import tone, tree
 from utils.audit.verify import verify
 from utils.choices import Dedup
 from utils.dataset.folder import LocalTarget
+from utils.dataset.ledger import Ledger
 from utils.errors import Stopped, TargetRefused
 from utils.known.clips import ClipIndex, Entry, Reached
 from utils.rows.schema import DUPLICATE_OF_TRAIN
 from utils.upload.clip_lists import to_bytes
+
+BEFORE, AFTER = Ledger(b"one\n"), Ledger(b"one\ntwo\n")
 
 
 def tones(*numbers: int, prefix: str = "") -> Clips:
@@ -280,6 +283,7 @@ def index_of(path: Path, entries: list[Entry]) -> ClipIndex:
     for first in range(0, len(entries), 1000):
         index.add(("Corpus", "train"), first + 1000, entries[first : first + 1000])
         index.note_covered(("Corpus", "train"), Reached("0/r", first + 1000))
+    index.note_made_from(BEFORE)
     return index
 
 
@@ -305,12 +309,36 @@ def test_what_is_ahead_of_the_clips_is_taken_away(tmp_path: Path) -> None:
     entries, place = entries_of(2000), ("Corpus", "train")
     index = index_of(tmp_path / "clips.sqlite", entries)
 
-    assert index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 0)})
+    assert index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 0)}, BEFORE)
     assert index.same_audio(entries[999].audio_hash) is not None
     assert index.same_audio(entries[1500].audio_hash) is None
-    assert not index.holds({place: Reached("0/r", 1001)})
-    assert not index.holds({place: Reached("0/another", 1000)})
-    assert not index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 1)})
+    assert not index.holds({place: Reached("0/r", 1001)}, BEFORE)
+    assert not index.holds({place: Reached("0/another", 1000)}, BEFORE)
+    assert not index.holds({place: Reached("0/r", 1000), ("Other", "test"): Reached("0/s", 1)}, BEFORE)
+    assert index.holds({}, BEFORE)
+    assert index.same_audio(entries[999].audio_hash) is None
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("ledger", "holds"), [(AFTER, True), (BEFORE, True), (Ledger(), False), (Ledger(b"another, and longer\n"), False)]
+)
+def test_an_index_that_was_made_from_another_dataset_is_not_believed(
+    tmp_path: Path, ledger: Ledger, holds: bool
+) -> None:
+    """Only from what has become this one: not from what a backup, or a repair, took back."""
+    index = index_of(tmp_path / "clips.sqlite", entries_of(1000))
+
+    assert index.holds({("Corpus", "train"): Reached("0/r", 1000)}, ledger) is holds
+    index.close()
+
+
+def test_an_index_is_of_the_dataset_that_it_was_last_held_against(tmp_path: Path) -> None:
+    """What came since it was made belongs to it."""
+    index, reached = index_of(tmp_path / "clips.sqlite", entries_of(1000)), {("Corpus", "train"): Reached("0/r", 1000)}
+
+    assert index.holds(reached, AFTER)
+    assert not index.holds(reached, BEFORE)
     index.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.interrupts import StopRequest
 from pipeline.run.run import RunResult
 from processors import describe
 from processors.demo.mirrors import write_table, write_tar_gz
@@ -54,9 +55,9 @@ def write_second(machine: Path, **splits: Clips) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
-def read_both(machine: Path, **options: Any) -> RunResult:
+def read_both(machine: Path, stop: StopRequest | None = None, **options: Any) -> RunResult:
     """A run of both, or of those that `options` name."""
-    return small_run(machine, **{"sources": BOTH, **options})
+    return small_run(machine, stop, **{"sources": BOTH, **options})
 
 
 def another_machine(machine: Path, folder: Path) -> Path:

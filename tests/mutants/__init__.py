@@ -4,7 +4,7 @@
 run (`tests/mutants/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
-from tests.mutants import books, keeping, paid, protocol, publishing, reading, removing
+from tests.mutants import books, keeping, known, paid, protocol, publishing, reading, removing
 from tests.mutants.mutant import LAWS, PROTOCOL, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -12,6 +12,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *reading.MUTANTS,
     *books.MUTANTS,
     *keeping.MUTANTS,
+    *known.MUTANTS,
     *protocol.MUTANTS,
     *paid.MUTANTS,
     *removing.MUTANTS,

@@ -15,6 +15,8 @@ LAWS = {
     7: "the books balance, every id once",
     8: "cannot tell is not empty",
     9: "nothing is overwritten",
+    10: "no clip twice, none for nothing",
+    12: "seen, then believed",
     PROTOCOL: "the protocol",
 }
 

@@ -1,4 +1,4 @@
-"""Laws 1 to 3: the commit, its answer, and who is believed after it."""
+"""Laws 1 to 3 and 12: the commit, its answer, and who is believed after it."""
 
 from tests.mutants.mutant import Mutant
 
@@ -7,7 +7,47 @@ _ORDER = "tests/disk/test_durable.py::test_state_is_renamed_last_and_only_then_t
 _FAILS = "tests/disk/test_durable.py::test_what_was_not_committed_is_neither_remembered_nor_deleted"
 _LOST = "tests/dataset/test_hub_repo.py::test_a_lost_answer_is_not_a_no"
 
+_SEEN = "tests/dataset/test_seen_then_believed.py::test_"
+
 MUTANTS = (
+    # --- 12: seen, then believed -------------------------------------------------------------
+    Mutant(
+        "ignored-files-are-committed-without",
+        12,
+        "What a .gitignore of the repo leaves out is not asked for.",
+        "utils/dataset/hub_repo.py",
+        "        if not ignored:\n",
+        "        if True:\n",
+        (f"{_SEEN}what_the_hub_would_leave_out_is_refused_before_the_upload[all Parquet files]",),
+        quick=True,
+    ),
+    Mutant(
+        "a-yes-is-believed",
+        12,
+        "After a commit nobody looks at what is there.",
+        "utils/dataset/hub_repo.py",
+        "        if stored is None:\n            return [",
+        "        return []\n        if stored is None:\n            return [",
+        (f"{_SEEN}what_was_left_out_without_a_word_is_sent_again[a shard]",),
+    ),
+    Mutant(
+        "other-bytes-are-believed",
+        12,
+        "A path that is there is taken for what was sent.",
+        "utils/sources/hub.py",
+        '    if getattr(stored, "size", None) != operation.upload_info.size:\n        return False\n',
+        "    return True\n",
+        (f"{_SEEN}what_was_left_out_without_a_word_is_sent_again[the state]",),
+    ),
+    Mutant(
+        "what-was-to-go-is-not-looked-for",
+        12,
+        "Whether deleted files are gone is not asked.",
+        "utils/dataset/hub_repo.py",
+        '        wrong += [f"{path} is still there" for path in gone if path in stored]\n',
+        "",
+        (f"{_SEEN}what_was_not_deleted_is_deleted_by_the_next_try",),
+    ),
     # --- 1: commit first, then remember ------------------------------------------------------
     Mutant(
         "ids-remembered-before-the-commit",
@@ -94,8 +134,8 @@ MUTANTS = (
         2,
         "After a lost answer the commit is taken to have landed.",
         "utils/dataset/hub_repo.py",
-        "            if change.planned.same_dataset(now.state):\n",
-        "            if True:\n",
+        "            if change.planned.same_dataset(now.state):\n                wrong = ",
+        "            if True:\n                wrong = [] and ",
         (f"{_LOST}[answer lost, not applied]",),
     ),
     Mutant(
@@ -103,7 +143,7 @@ MUTANTS = (
         2,
         "An answer that is no JSON is a failure of the run, not an unclear answer.",
         "utils/dataset/hub_repo.py",
-        " and not isinstance(error, json.JSONDecodeError)",
+        " and not hub.is_unclear_answer(error)",
         "",
         ("tests/dataset/test_hub_gateway.py::test_page_of_a_gateway_is_no_clear_answer",),
     ),
@@ -130,8 +170,8 @@ MUTANTS = (
         2,
         "The second try sends the operation objects of the first.",
         "utils/dataset/hub_repo.py",
-        "            list(self._operations(change, base)),\n",
-        "            self.__dict__.setdefault(change.message, list(self._operations(change, base))),\n",
+        "            operations = list(self._operations(change, base, since))\n",
+        "            operations = self.__dict__.setdefault(since.head, [*self._operations(change, base, since)])\n",
         ("tests/dataset/test_hub_repo.py::test_edited_card_is_no_other_writer",),
     ),
     Mutant(
@@ -140,8 +180,8 @@ MUTANTS = (
         "How long the Hub asks us to wait after a 429 is not heeded before a commit is sent again.",
         "utils/dataset/hub_repo.py",
         'looking at what is there", self.name, _why(error))\n'
-        "                self._wait(max(pause_s, hub.retry_after_s(error)))",
-        'looking at what is there", self.name, _why(error))\n                self._wait(pause_s)',
+        "            self._wait(max(pause_s, hub.retry_after_s(error)))",
+        'looking at what is there", self.name, _why(error))\n            self._wait(pause_s)',
         ("tests/dataset/test_hub_repo.py::test_retry_after_is_waited_for",),
     ),
     Mutant(

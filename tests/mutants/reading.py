@@ -220,8 +220,8 @@ MUTANTS = (
         5,
         "After an unclear answer the commit goes on top of whatever another writer put there.",
         "utils/dataset/hub_repo.py",
-        "            if now.state != since.state or (change.only_since",
-        "            if False and (change.only_since",
+        "            elif now.state != since.state or (change.only_since",
+        "            elif False and (change.only_since",
         (
             "tests/dataset/test_hub_repo.py::test_commit_lost_while_another_writer_came_is_told",
             "tests/dataset/test_hub_repo.py::test_another_writers_commit_is_never_overwritten",

@@ -4,10 +4,13 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from main import main
 from pipeline.cli import parse
@@ -416,6 +419,40 @@ def test_a_url_that_can_not_be_read_is_a_clear_error(tmp_path: Path, url: str, s
     own = load(tmp_path, source(url))["MyCorpus"]
 
     with pytest.raises(SourceError, match=says):
+        clips(own, tmp_path)
+
+
+class Unlistable(MemoryFileSystem):
+    """A place one folder of which can't be listed, though the one above it can."""
+
+    protocol = "unlistable"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    error: ClassVar[OSError] = PermissionError(13, "Permission denied")
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.replace("unlistable://", "memory://")))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        if path.rstrip("/").endswith("/b"):
+            raise self.error
+        return super().ls(path, detail=detail, **options)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_folder_of_a_url_that_can_not_be_listed_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """Its clips would be nowhere, and the run would say that all is well."""
+    fsspec.register_implementation("unlistable", Unlistable, clobber=True)
+    monkeypatch.setattr(Unlistable, "error", error)
+    files = Unlistable()
+    for name in ("a/1.wav", "b/2.wav"):
+        files.pipe(f"/corpus/clips/{name}", tone(1))
+    own = load(tmp_path, source("unlistable://corpus"))["MyCorpus"]
+
+    with pytest.raises(SourceError, match=str(error.strerror)):
         clips(own, tmp_path)
 
 

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import HubServer
-from tests.hub_sources import ARCHIVE, ARCHIVE_BYTES, REPO, access, all_files, bytes_sent, downloads, make_source, noise
+from tests.hub_sources import (
+    ARCHIVE,
+    ARCHIVE_BYTES,
+    REPO,
+    TABLE,
+    access,
+    all_files,
+    bytes_sent,
+    downloads,
+    make_source,
+    noise,
+)
 from utils.errors import Interrupted, SourceError, Stopped
 from utils.sources.hub import Patience
 from utils.sources.source_files import SourceAccess, SourceFiles, clear_cache, open_source
@@ -252,3 +263,40 @@ def test_a_cache_folder_that_cannot_be_used_is_an_error(hub: HubServer, tmp_path
 
     with pytest.raises(SourceError, match=f"{tmp_path / 'cache'} can't be used.*--streaming"):
         read(opened(access(tmp_path / "cache")))
+
+
+OTHERS = {
+    "other bytes": b"0-1-2\tsawasdeX\n",
+    "a page, cut to its length": b"<html>\nlog in\n"[:15].ljust(15),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
+def test_a_table_that_comes_with_other_bytes_is_not_used(
+    hub: HubServer, tmp_path: Path, content: bytes, times: int | None, streaming: bool
+) -> None:
+    """Git's name for its bytes is in the listing: a page of a portal, or a wrong copy of the very length, is met."""
+    rule = hub.fault("status", step="resolve", method="GET", status=200, body=content.decode(), times=times)
+    files = opened(access(tmp_path / "cache", streaming=streaming))
+
+    if times:
+        assert read(files, TABLE) == b"0-1-2\tsawasdee\n"
+    else:
+        with pytest.raises(SourceError, match="came damaged twice"):
+            read(files, TABLE)
+
+    assert rule.struck == (times or 2)
+    assert TABLE.rpartition("/")[2] not in cached_names(tmp_path / "cache") or times
+
+
+def test_a_cached_table_that_was_changed_is_fetched_again(hub: HubServer, tmp_path: Path) -> None:
+    """It is held against its name whenever it is opened."""
+    way = access(tmp_path / "cache")
+    whole = read(opened(way), TABLE)
+    (cached,) = (path for path in all_files(tmp_path / "cache") if path.name == "dev.tsv")
+    cached.write_bytes(whole.replace(b"0-1-2", b"0-1-3"))
+
+    assert read(opened(way), TABLE) == whole
+    assert cached.read_bytes() == whole

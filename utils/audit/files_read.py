@@ -71,9 +71,10 @@ class FilesRead:
         """
         where = [f"{self.files[file].path} row {row}" for file, row in places[:3]]
         more = [f"{len(places) - 3} more"] if len(places) > 3 else []
-        return f"{self._value(column, places[0])}: {', '.join([*where, *more])}"
+        return f"{self.value(column, places[0])}: {', '.join([*where, *more])}"
 
-    def _value(self, column: str, place: RowPlace) -> str:
+    def value(self, column: str, place: RowPlace) -> str:
+        """What a row has in a column, as text."""
         path, row = self.files[place[0]].path, place[1]
         for batch in self._target.batches(path, [column], self._snapshot):
             if row < batch.num_rows:

@@ -68,6 +68,18 @@ class HashIndex:
         first = nsmallest(count, counted(), key=lambda places: places[1])
         return total, first
 
+    def held_against(self, other: "HashIndex", *, is_there: bool) -> Iterator[RowPlace]:
+        """The places here of the values that another index has (`is_there`), or has not; in no order."""
+        self._spill()
+        other._spill()
+        for path in sorted(self._folder.iterdir()):
+            theirs = other._folder / path.name
+            known = np.fromfile(theirs, np.uint64) if theirs.exists() else np.empty(0, np.uint64)
+            ours = np.fromfile(path, np.uint64).reshape(-1, 3)
+            is_known = np.isin(_hashes(ours), _hashes(known.reshape(-1, 3)))
+            for place in ours[is_known == is_there, 2].tolist():
+                yield _row_place(place)
+
     def _spill(self) -> None:
         if not self._waiting:
             return
@@ -88,4 +100,13 @@ def _repeats_in(entries: Entries) -> Iterator[list[RowPlace]]:
     changes: Any = np.diff(same.astype(np.int8), prepend=0, append=0)
     for first, last in zip(np.flatnonzero(changes == 1), np.flatnonzero(changes == -1), strict=True):
         places = entries[first : last + 1, 2].tolist()
-        yield [(place >> _ROW_BITS, place & (2**_ROW_BITS - 1)) for place in places]
+        yield [_row_place(place) for place in places]
+
+
+def _row_place(place: int) -> RowPlace:
+    return place >> _ROW_BITS, place & (2**_ROW_BITS - 1)
+
+
+def _hashes(entries: Entries) -> NDArray[np.void]:
+    """Both halves of each hash as one value."""
+    return np.ascontiguousarray(entries[:, :2]).view(np.dtype((np.void, 16)))[:, 0]

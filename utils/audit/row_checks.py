@@ -4,6 +4,7 @@ A check names the columns that it needs. Values are compared as hashes in an ind
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from utils.audit.findings import SHOWN, Check
 from utils.audit.repeats import HashIndex
 from utils.choices import AudioOptions
 from utils.dataset.layout import source_of
+from utils.dataset.state import State
+from utils.known.judge import repeated_clip
 from utils.known.removals import RemovedList
 from utils.rows.schema import SPLITS, RejectReason, RowSchema
 
@@ -74,13 +77,14 @@ class SourceIds(RowCheck):
     def __init__(self, scratch: Path) -> None:
         self.check = Check("source ids", "every source id once, as a row or as a reject")
         self.splits = Check("splits", "no source id in two splits, none in a split that it does not name")
-        self._seen = _Values("source_id", scratch / "source-ids")
-        self.of_rejects = RejectedSourceIds(self._seen)
+        self.seen = _Values("source_id", scratch / "source-ids")
+        """Of all rows and rejects."""
+        self.of_rejects = RejectedSourceIds(self.seen)
 
     def take(self, file: FileFacts, batch: pa.RecordBatch, first: int) -> None:
         if "source_id" not in batch.schema.names:
             return
-        if missing := batch.num_rows - self._seen.add(file, batch["source_id"], first):
+        if missing := batch.num_rows - self.seen.add(file, batch["source_id"], first):
             self.check.offend(f"{file.path}: {missing} rows without a source id", missing)
         source, text = re.escape(source_of(file.path)), as_text(batch["source_id"])
         names_one = pc.match_substring_regex(text, f"^{source}/({'|'.join(SPLITS)})/")
@@ -89,10 +93,10 @@ class SourceIds(RowCheck):
             self.splits.offend(f"{value} is in {file.path}")
 
     def finish(self, read: FilesRead) -> None:
-        self.check.checked = self.splits.checked = self._seen.count
-        self._seen.skip_without(self.check, self.splits)
-        if self._seen.find_repeats(self.check, read):
-            self._seen.find_in_two_splits(self.splits, read, "source_id")
+        self.check.checked = self.splits.checked = self.seen.count
+        self.seen.skip_without(self.check, self.splits)
+        if self.seen.find_repeats(self.check, read):
+            self.seen.find_in_two_splits(self.splits, read, "source_id")
 
 
 class RejectedSourceIds(RowCheck):
@@ -111,6 +115,61 @@ class RejectedSourceIds(RowCheck):
             own = [reason != RejectReason.REPEATED_SOURCE_ID for reason in batch["reason"].to_pylist()]
             source_ids = pc.if_else(pa.array(own, pa.bool_()), source_ids, "")
         self._seen.add(file, source_ids, first)
+
+
+class Duplicates(RowCheck):
+    """What a duplicate repeats is there: as a row, or refused as a duplicate itself; or it was taken out for good.
+
+    It is not asked of a source's split that is not read to its end: that clip may be staged somewhere.
+    """
+
+    columns = ("source_id", "reason", "detail")
+
+    def __init__(self, scratch: Path, source_ids: SourceIds, state: State | None, removed: RemovedList) -> None:
+        self.check = Check("duplicates", "every clip that was refused as a duplicate repeats one of the dataset")
+        self._there = source_ids.seen
+        self._named = _Values("detail", scratch / "named")
+        self._refused = _Values("source_id", scratch / "refused")
+        self._removed = removed
+        self._unfinished = tuple(
+            f"{name}/{split}/"
+            for name, source in (state.sources.items() if state else ())
+            for split, books in source.splits.items()
+            if not books.progress.finished
+        )
+        if state is None:
+            self.check.skip("there is no state")
+
+    def take(self, file: FileFacts, batch: pa.RecordBatch, first: int) -> None:
+        if not set(self.columns) <= set(batch.schema.names):
+            return
+        reasons, details = batch["reason"].to_pylist(), as_text(batch["detail"]).to_pylist()
+        named = [self._to_be_found(reason, detail or "") for reason, detail in zip(reasons, details, strict=True)]
+        self.check.checked += self._named.add(file, pa.array(named, pa.string()), first)
+        otherwise = pa.array([reason not in _AS_DUPLICATES for reason in reasons], pa.bool_())
+        self._refused.add(file, pc.if_else(otherwise, as_text(batch["source_id"]), ""), first)
+
+    def finish(self, read: FilesRead) -> None:
+        nowhere = self._named.index.held_against(self._there.index, is_there=False)
+        otherwise = self._named.index.held_against(self._refused.index, is_there=True)
+        for place in chain(nowhere, otherwise):
+            told = ""
+            if len(self.check.offenders) < SHOWN:
+                told = (
+                    f"{read.value('source_id', place)} is refused as {read.value('detail', place)}, which is not there"
+                )
+            self.check.offend(told)
+
+    def _to_be_found(self, reason: str, detail: str) -> str:
+        """The source id of the clip that a reject repeats; "" where there is none, or it need not be there."""
+        name = repeated_clip(detail) if reason == RejectReason.DUPLICATE else ""
+        if not name or name.startswith(self._unfinished):
+            return ""
+        is_gone = self._removed.has_source(name.partition("/")[0]) or self._removed.means(name, None)
+        return "" if is_gone else name
+
+
+_AS_DUPLICATES = (RejectReason.DUPLICATE, RejectReason.REMOVED, RejectReason.REPEATED_SOURCE_ID)
 
 
 class SameAudio(RowCheck):
@@ -199,17 +258,17 @@ class _Values:
     """The values of a column, but for empty ones, and the places where they stand."""
 
     def __init__(self, column: str, folder: Path) -> None:
-        self._column, self._index = column, HashIndex(folder)
+        self._column, self.index = column, HashIndex(folder)
 
     @property
     def count(self) -> int:
-        return self._index.count
+        return self.index.count
 
     def add(self, file: FileFacts, column: pa.Array, first: int) -> int:
         """Enter those of the next rows of a file; returns how many there are."""
         values = as_text(column).cast(pa.binary()).to_pylist()
         rows = np.array([row for row, value in enumerate(values, start=first) if value], np.uint64)
-        self._index.add([value for value in values if value], file.number, rows)
+        self.index.add([value for value in values if value], file.number, rows)
         return len(rows)
 
     def skip_without(self, *checks: Check) -> None:
@@ -219,14 +278,14 @@ class _Values:
 
     def find_repeats(self, check: Check, read: FilesRead) -> int:
         """Values that come twice break the promise; returns how often that is."""
-        count, first = self._index.first_repeats(SHOWN)
+        count, first = self.index.first_repeats(SHOWN)
         check.found += count
         check.offenders += [read.told(self._column, places) for places in first]
         return count
 
     def find_in_two_splits(self, check: Check, read: FilesRead, told_by: str) -> None:
         """So do values in two splits, told by another column of the first row that has each."""
-        for places in self._index.repeats():
+        for places in self.index.repeats():
             if read.are_in_two_splits(places):
                 check.offend(read.told(told_by, places) if len(check.offenders) < SHOWN else "")
 

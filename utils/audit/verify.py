@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.audit.files_read import FileFacts
 from utils.audit.findings import Totals, Verdict
-from utils.audit.row_checks import Clips, Ids, Lengths, RemovedRows, SameAudio, SourceIds
+from utils.audit.row_checks import Clips, Duplicates, Ids, Lengths, RemovedRows, SameAudio, SourceIds
 from utils.audit.verify_rows import RowReader
 from utils.audit.verify_state import StateChecks
 from utils.dataset.layout import REJECTED_FOLDER, STATE_FOLDER
@@ -41,14 +41,16 @@ def verify(
     ids, source_ids, same_audio = Ids(scratch), SourceIds(scratch), SameAudio(scratch)
     clips = Clips(deep, state.sample_rate_hz if state else None)
     removed = RemovedRows(of_state.removed, of_state.removed_check)
+    duplicates = Duplicates(scratch, source_ids, state, of_state.removed)
     of_shards = (ids, source_ids, same_audio, removed, Lengths(), clips)
+    of_rejects = (source_ids.of_rejects, duplicates)
 
     reader = RowReader(target, snapshot, state is not None, stop_requested)
     shards, rejects = data_files(stored, of_state)
     for number, path in enumerate((*shards, *rejects)):
         on_file(path, number, len(shards) + len(rejects))
-        reader.read_file(path, of_shards if number < len(shards) else [source_ids.of_rejects])
-    for check in of_shards:
+        reader.read_file(path, of_shards if number < len(shards) else of_rejects)
+    for check in (*of_shards, duplicates):
         check.finish(reader.read)
     files, files_of_rejects = reader.read.files[: len(shards)], reader.read.files[len(shards) :]
 
@@ -61,6 +63,7 @@ def verify(
     checks = (
         *(of_state.state_check, of_state.ledger_check, of_state.files, of_state.contents, reader.readable),
         *(of_state.counts, of_state.books, ids.check, of_state.order, source_ids.check, source_ids.splits),
+        *([duplicates.check] if state else []),
         *([of_state.removed_check] if state and state.list_of_removed else []),
         *(of_state.card, same_audio.check, clips.check),
     )

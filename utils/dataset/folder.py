@@ -46,7 +46,7 @@ from utils.disk.durable import (
 )
 from utils.disk.file_names import file_name_of
 from utils.disk.lock import hold_lock
-from utils.errors import TargetMoved, TargetRefused
+from utils.errors import Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
 
 log = logging.getLogger(__name__)
@@ -171,11 +171,20 @@ class LocalTarget:
         return self._take_the_name_of_the_old(label)
 
     def _write(self, files: Mapping[str, Path | bytes]) -> None:
+        """Stopped where a file is not there as it was written: nothing is forgotten for it, then (law 12)."""
+        sizes = {path: len(one) if isinstance(one, bytes) else one.stat().st_size for path, one in files.items()}
         for path, content in files.items():
             if isinstance(content, bytes):
                 write_atomically(self.folder / path, content)
             else:
                 _move_durably(content, self.folder / path)
+        for path, size in sizes.items():
+            if not (self.folder / path).exists() or (self.folder / path).stat().st_size != size:
+                raise Stopped(
+                    f"{self.folder / path} is not as it was just written: its disk does not keep what it is given. "
+                    "What was committed before is safe, what is staged is kept. Publish to another disk, or repeat "
+                    "this command with --resume once it is mended."
+                )
 
     def _take_the_name_of_the_old(self, label: str) -> Path:
         """The whole draft becomes the dataset; returns where the old one is kept."""

@@ -6,14 +6,16 @@ the commit. So after a commit without a clear yes we look at what is there (law 
     our planned state   it landed, perhaps sent by a run that died before us: go on
     the state before    it did not: send again, with fresh operation objects, on the head that is there
     anything else       somebody else writes: stop, nothing overwritten
+
+A yes is not believed either (law 12): the paths that a commit wrote or deleted are asked for at the commit that it
+made. What is not as planned is sent again.
 """
 
 import hashlib
-import json
 import logging
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,12 +27,13 @@ import pyarrow.parquet as pq
 
 from utils.dataset.card import render_card
 from utils.dataset.card_text import one_line
-from utils.dataset.layout import CARD_PATH, REMOVED_PATH, STATE_PATH
+from utils.dataset.layout import CARD_PATH, DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH
 from utils.dataset.state import State
 from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows
 from utils.disk.lock import hold_lock
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
+from utils.rows.printable import shown
 from utils.sources import hub
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,12 @@ Result = TypeVar("Result")
 
 KEPT_BY_FRESH = (".gitattributes", CARD_PATH, "LICENSE", "LICENSE.md", REMOVED_PATH)
 """Files of an old generation that its successor does not remove."""
+
+SHOWN = 3
+"""Of a list of paths, in a message."""
+
+PATHS_AT_ONCE = 500
+"""In a question about paths; a run's commits have fewer."""
 
 REFUSALS = (400, 413, 422)
 """Statuses that say what is wrong with the request itself."""
@@ -154,26 +163,99 @@ class HubTarget:
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         base = since
+        wrong: list[str] = []
         for pause_s in self._pauses():
-            try:
-                return Snapshot(self._send(change, base), change.planned, holds_data=True)
-            except hub.COMMIT_ERRORS as error:
-                self._stop_if_forbidden(error)
-                self._stop_if_refused(error)
-                # A gateway's error page in place of JSON is no clear answer either.
-                if hub.network_error_behind(error) is None and not isinstance(error, json.JSONDecodeError):
-                    raise
-                log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
-                self._wait(max(pause_s, hub.retry_after_s(error)))
+            operations = list(self._operations(change, base, since))
+            head = self._sent(operations, change, base, pause_s)
+            if head is not None:
+                wrong = self._not_as_planned(head, operations, change, since)
+                if not wrong:
+                    return Snapshot(head, change.planned, holds_data=True)
+                log.warning("Commit %.7s on %s is not as it was sent: %s", head, self.name, "; ".join(wrong[:SHOWN]))
+                self._wait(pause_s)
             now = self.snapshot()
             if change.planned.same_dataset(now.state):
-                log.info("The commit had landed: head %.7s", now.head)
-                return now
+                wrong = self._not_as_planned(now.head, operations, change, since, now.state)
+                if not wrong:
+                    log.info("The commit had landed: head %.7s", now.head)
+                    return now
             # What a repair writes again, it has read at `since`: nothing else may have come in between.
-            if now.state != since.state or (change.only_since and now.head != since.head):
+            elif now.state != since.state or (change.only_since and now.head != since.head):
                 raise self._moved(since, now)
             base = now
-        raise self._gave_up("commit")
+        raise self._incomplete(since, wrong) if wrong else self._gave_up("commit")
+
+    def _sent(self, operations: Sequence[Any], change: Change, base: Snapshot, pause_s: float) -> str | None:
+        """The commit that the Hub says it made; None, after a pause, where it gave no clear answer."""
+        try:
+            self._refuse_ignored([one.path_in_repo for one in operations if hub.adds(one)], base)
+            commit = self._api.create_commit(
+                self.name,
+                list(operations),
+                commit_message=change.message,
+                repo_type="dataset",
+                parent_commit=base.head,
+            )
+            return str(commit.oid)
+        except hub.COMMIT_ERRORS as error:
+            self._stop_if_forbidden(error)
+            self._stop_if_refused(error)
+            # Nor is an answer a clear one that is no JSON (a gateway's error page), or says nothing of a commit.
+            if hub.network_error_behind(error) is None and not hub.is_unclear_answer(error):
+                raise
+            log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
+            self._wait(max(pause_s, hub.retry_after_s(error)))
+            return None
+
+    def _refuse_ignored(self, paths: Sequence[str], base: Snapshot) -> None:
+        """TargetRefused where the Hub would commit without some of these: a `.gitignore` in the repo can say so."""
+        ignored = hub.ignored_paths(self._api, self.name, paths)
+        if not ignored:
+            return
+        listed = self._ask("list the repo", partial(self._paths, base.head))
+        files = [path for path in listed if path.rpartition("/")[2] == ".gitignore"] or [".gitignore"]
+        raise TargetRefused(
+            f"{self.name} has a file {', '.join(map(shown, files))} by which the Hub would leave out "
+            f"{_counted(ignored)}. Nothing was uploaded. What was committed is safe, what is staged here is kept. Take "
+            "those lines out of it, then repeat this command (a run with --resume)."
+        )
+
+    def _not_as_planned(
+        self, head: str, operations: Sequence[Any], change: Change, since: Snapshot, found: State | None = None
+    ) -> list[str]:
+        """What a commit has not done of what it was to do, in words; nothing where it is as planned.
+
+        `found`: the state that was read there. A run that died before us may have sent it: then only what the state
+        signs is compared, as the rest may have been put in other words.
+        """
+        added = {one.path_in_repo: one for one in operations if hub.adds(one)}
+        gone = [one.path_in_repo for one in operations if not hub.adds(one)]
+        if found is not None and found.run_id != change.planned.run_id:
+            added = {path: one for path, one in added.items() if _is_signed(path)}
+        stored = self._ask("look at what was committed", partial(self._stored_at, head, [*added, *gone]))
+        if stored is None:
+            return [f"there is no commit {head:.7}"]
+        wrong = [f"{path} is not there" for path in added if path not in stored]
+        there = {path: one for path, one in added.items() if path in stored}
+        wrong += [f"{path} is not what was sent" for path, one in there.items() if not hub.is_sent(one, stored[path])]
+        wrong += [f"{path} is still there" for path in gone if path in stored]
+        if self._replaces_all(change, since):
+            kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files, *gone}
+            listed = self._ask("list the repo", partial(self._paths, head))
+            wrong += [f"{path} is still there" for path in listed if path not in kept]
+        return wrong
+
+    def _stored_at(self, head: str, paths: Sequence[str]) -> dict[str, Any] | None:
+        """What a commit has at these paths; None where there is no such commit (yet)."""
+        found: dict[str, Any] = {}
+        for first in range(0, len(paths), PATHS_AT_ONCE):
+            some = list(paths[first : first + PATHS_AT_ONCE])
+            try:
+                infos = self._api.get_paths_info(self.name, some, revision=head, repo_type="dataset")
+            except hub.hf_errors().RevisionNotFoundError:
+                return None
+            found.update({info.path: info for info in infos})
+        return found
 
     def read_file(self, path: str, snapshot: Snapshot) -> bytes | None:
         return self._ask(f"read {path}", partial(self._read, path, snapshot.head))
@@ -281,36 +363,36 @@ class HubTarget:
                 raise cause from None
             return Path(local).read_bytes()
 
-    def _send(self, change: Change, base: Snapshot) -> str:
-        # Fresh operation objects at every try: used ones skip the upload, and can make a second commit.
-        commit = self._api.create_commit(
-            self.name,
-            list(self._operations(change, base)),
-            commit_message=change.message,
-            repo_type="dataset",
-            parent_commit=base.head,
-        )
-        return str(commit.oid)
+    def _operations(self, change: Change, base: Snapshot, since: Snapshot) -> Iterator[Any]:
+        """Fresh operation objects for every try: used ones skip the upload, and can make a second commit.
 
-    def _operations(self, change: Change, base: Snapshot) -> Iterator[Any]:
+        `base` is what the commit goes onto, `since` what the change was planned on: of a try that was carried out in
+        part, what is deleted already is not deleted again (the Hub refuses that).
+        """
         add, delete = hub.operations()
         for path, content in change.files.items():
             yield add(path, content)
         yield add(STATE_PATH, change.planned.to_json())
-        replaces = base.state is not None and base.state.replaces_old_data and not change.planned.replaces_old_data
         goes_on = base.state is not None and base.state.generation == change.planned.generation
         if change.files or goes_on:
             yield add(CARD_PATH, self._card(change.planned, base).encode())
-        for path in change.removed:
-            yield delete(path)
-        if replaces:
-            kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
-            for path in self._paths(base.head):
-                if path not in kept:
-                    yield delete(path)
+        replaces = self._replaces_all(change, since)
+        if not (change.removed or replaces):
+            return
+        listed = partial(self._paths, base.head)
+        there = self._ask("list the repo", listed) if replaces or base is not since else change.removed
+        kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
+        for path in there:
+            if path in change.removed or (replaces and path not in kept):
+                yield delete(path)
+
+    @staticmethod
+    def _replaces_all(change: Change, since: Snapshot) -> bool:
+        """Whether this is the commit of a new generation that takes the place of the old data."""
+        return since.state is not None and since.state.replaces_old_data and not change.planned.replaces_old_data
 
     def _card(self, planned: State, base: Snapshot) -> str:
-        existing = self._read(CARD_PATH, base.head)
+        existing = self._ask(f"read {CARD_PATH}", partial(self._read, CARD_PATH, base.head))
         # Not byte for byte where it is no UTF-8: the client refuses to send such a card.
         return render_card(planned, existing.decode(errors="replace") if existing is not None else None, self.name)
 
@@ -380,11 +462,29 @@ class HubTarget:
             ) from error
         raise self._refused("commit", error) from error
 
+    def _incomplete(self, since: Snapshot, wrong: Sequence[str]) -> TargetRefused:
+        return TargetRefused(
+            f"The Hub committed to {self.name}, but not all of it: {'; '.join(wrong[:SHOWN])}"
+            f"{f' and {len(wrong) - SHOWN} more' if len(wrong) > SHOWN else ''}. It was sent again, without success. "
+            f"What is staged here is kept. Go back to revision {since.head} of the repo, then repeat this command with "
+            "--resume."
+        )
+
     def _gave_up(self, what: str) -> Stopped:
         return Stopped(
             f"The Hub could not {what} for {self.name} after {self._patience_s / 60:.0f} minutes of trying. Nothing "
             "is lost: what was committed is safe, the rest is staged here. Repeat this command with --resume."
         )
+
+
+def _counted(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - SHOWN} more files" if len(paths) > SHOWN else ""
+    return ", ".join(map(shown, paths[:SHOWN])) + more
+
+
+def _is_signed(path: str) -> bool:
+    """Whether the state says what a file's bytes are."""
+    return path.split("/")[0] in DATA_FOLDERS or path in (LEDGER_PATH, REMOVED_PATH)
 
 
 def _why(error: BaseException) -> str:

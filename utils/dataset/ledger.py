@@ -59,6 +59,17 @@ class Ledger:
             )
         return known
 
+    @property
+    def mark(self) -> str:
+        """What a cache that was made from this ledger remembers of it (`extends`)."""
+        return _mark(self.raw)
+
+    def extends(self, mark: str) -> bool:
+        """Whether it is the ledger with that mark, or what later commits have made of it: not so after a backup was
+        put back, or a repair."""
+        size = mark.partition("/")[0]
+        return size.isdigit() and int(size) <= len(self.raw) and _mark(self.raw[: int(size)]) == mark
+
     def with_files(self, files: Mapping[str, Path], sha256: Mapping[str, str] = MappingProxyType({})) -> "Ledger":
         """The ledger once `files` (path in the target -> local file) are published, whose `sha256` may be known."""
         records = (FileRecord.of(path, local, sha256.get(path)) for path, local in files.items())
@@ -89,3 +100,7 @@ class Ledger:
                     "changed. Restore it from the target's previous revision, then repeat this command."
                 ) from error
             yield record
+
+
+def _mark(raw: bytes) -> str:
+    return f"{len(raw)}/{hashlib.sha256(raw).hexdigest()}"

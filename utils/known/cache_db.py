@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.dataset.ledger import Ledger
 from utils.disk.durable import remove
 
 
@@ -28,6 +29,19 @@ def remove_cache(path: Path) -> None:
 def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is damaged; a full disk and the like are not its fault."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_made_from(db: sqlite3.Connection, ledger: Ledger) -> bool:
+    """Whether all published clips in it were published in this dataset: it was made from what has become this ledger.
+
+    Not so where a backup of the dataset was put back: then it may know clips that are published nowhere.
+    """
+    found = db.execute("SELECT value FROM meta WHERE name = 'ledger'").fetchone()
+    return bool(found and ledger.extends(str(found[0])))
+
+
+def note_made_from(db: sqlite3.Connection, ledger: Ledger) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('ledger', ?)", (ledger.mark,))
 
 
 def _connect(path: Path, tables: Sequence[str]) -> sqlite3.Connection:

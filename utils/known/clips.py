@@ -10,15 +10,16 @@ are taken away when it is opened. Nothing is ever found that was not read before
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.dataset.ledger import Ledger
 from utils.disk.durable import make_folder, step
 from utils.errors import Stopped
-from utils.known.cache_db import is_damage, open_cache, remove_cache
+from utils.known.cache_db import is_damage, is_made_from, note_made_from, open_cache, remove_cache
 from utils.rows.progress import SplitOfSource
 
 
@@ -52,6 +53,9 @@ class Reached:
     """With the number of the pass: places in another revision mean nothing in this one."""
     read: int
 
+
+_NOTHING = Reached("", -1)
+"""Not even the clips that were published before it was made, which all have the ordinal 0."""
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS place "
@@ -95,6 +99,37 @@ class ClipIndex:
         self._db = open_cache(self._path, _TABLES)
         self._numbers = {}
 
+    def note_made_from(self, ledger: Ledger) -> None:
+        """All published clips that are entered are named by this ledger."""
+        with self._explained(), step("index", self._path), self._db:
+            note_made_from(self._db, ledger)
+
+    def missing(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these clips that it does not have. Looks through all of it."""
+        if not source_ids:
+            return set()
+        with self._explained():
+            self._db.execute("CREATE TEMP TABLE wanted (key TEXT, place INTEGER, name TEXT)")
+            try:
+                wanted = (one for name in source_ids for one in self._ways_to_keep(name))
+                self._db.executemany("INSERT INTO wanted VALUES (?, ?, ?)", wanted)
+                self._db.execute("CREATE INDEX temp.by_key ON wanted (key)")
+                found = self._db.execute(
+                    "SELECT DISTINCT name FROM clip JOIN wanted ON wanted.key = clip.key AND "
+                    "(wanted.place IS NULL OR wanted.place = clip.place)"
+                ).fetchall()
+            finally:
+                self._db.execute("DROP TABLE temp.wanted")
+        return set(source_ids) - {name for (name,) in found}
+
+    def _ways_to_keep(self, source_id: str) -> Iterator[tuple[str, int | None, str]]:
+        """(key, number of the place or None for any, source id): how a clip of that name may be entered."""
+        source, _, rest = source_id.partition("/")
+        split, _, key = rest.partition("/")
+        if (source, split) in self._numbers:
+            yield key, self._numbers[source, split], source_id
+        yield _WHOLE + source_id, None, source_id
+
     def finish(self) -> None:
         """All that is published is entered."""
         with self._explained(), step("index", self._path), self._db:
@@ -107,13 +142,14 @@ class ClipIndex:
         with self._explained(), step("index", self._path):
             self._db.commit()
 
-    def holds(self, reached: Mapping[SplitOfSource, Reached]) -> bool:
-        """Whether it has all clips up to there; those ahead of them are taken away.
-
-        Of places that are not named it may have any.
-        """
-        if not self._is_ours():
+    def holds(self, reached: Mapping[SplitOfSource, Reached], ledger: Ledger) -> bool:
+        """Whether it has all clips up to there, and no others: those ahead of them, and of places that are not named,
+        are taken away. `ledger`: of what is published."""
+        if not self._is_ours() or not self._is_made_from(ledger):
             return False
+        for place in set(self._numbers) - set(reached):
+            if self.reached(place) != _NOTHING:
+                self.forget_behind(place, _NOTHING)
         for place, wanted in reached.items():
             known = self.reached(place)
             if known is None and wanted.read == 0:
@@ -121,7 +157,8 @@ class ClipIndex:
             if known is None or known.revision != wanted.revision or known.read < wanted.read:
                 return False
             if known.read > wanted.read:
-                self._cut(place, wanted)
+                self.forget_behind(place, wanted)
+        self.note_made_from(ledger)
         return True
 
     def reached(self, place: SplitOfSource) -> Reached | None:
@@ -160,7 +197,8 @@ class ClipIndex:
         found = self._ask(f"SELECT {columns} WHERE {condition}", *values)  # noqa: S608 - one of the two above
         return (Known((row[0], row[1]), _source_id(row[2], (row[0], row[1])), row[3] or b"") for row in found)
 
-    def _cut(self, place: SplitOfSource, wanted: Reached) -> None:
+    def forget_behind(self, place: SplitOfSource, wanted: Reached) -> None:
+        """Take the clips behind that one away."""
         number = self._number(place)
         with self._explained(), step("index", self._path), self._db:
             self._db.execute("DELETE FROM clip WHERE place = ? AND ordinal > ?", (number, wanted.read))
@@ -173,6 +211,10 @@ class ClipIndex:
                 self._db.execute("INSERT INTO place (number, source, split) VALUES (?, ?, ?)", (number, *place))
             self._numbers[place] = number
         return self._numbers[place]
+
+    def _is_made_from(self, ledger: Ledger) -> bool:
+        with self._explained():
+            return is_made_from(self._db, ledger)
 
     def _is_ours(self) -> bool:
         """Whether it was finished for this dataset and mode; a damaged one was not."""

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import xxhash
 
+from utils.dataset.ledger import Ledger
 from utils.disk.durable import make_folder, step
-from utils.known.cache_db import is_damage, open_cache, remove_cache
+from utils.known.cache_db import is_damage, is_made_from, note_made_from, open_cache, remove_cache
 from utils.rows.schema import Reject, RejectReason, Skip
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,14 @@ class SeenIds:
         self._db = open_cache(self._path, _TABLES)
         with step("index", self._path), self._db:
             self._db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
+
+    def is_made_from(self, ledger: Ledger) -> bool:
+        """Whether the ids that are entered as published are published in this dataset."""
+        return is_made_from(self._db, ledger)
+
+    def note_made_from(self, ledger: Ledger) -> None:
+        with step("index", self._path), self._db:
+            note_made_from(self._db, ledger)
 
     def covers(self, split: str, ordinal: int, revision_number: int) -> bool:
         """Whether the index holds all clips of a split up to `ordinal` of that revision."""

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from utils.disk.durable import AppendedFile, make_folder, publish_file, remove, remove_folder, step
 from utils.errors import Interrupted, SourceError, Stopped
 from utils.sources.byte_meter import ByteMeter, open_metered
-from utils.sources.remote_file import RemoteFile
+from utils.sources.remote_file import Check, RemoteFile
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class FileCache:
         path = self._path(file)
         with self._disk_errors(file):
             while True:
-                opened = _open_shared(path, file.size_bytes, self.meter)
+                opened = _open_shared(path, file, self.meter)
                 if opened is not None:
                     now = time.time_ns()  # finer than the file system's own clock
                     os.utime(path, ns=(now, now))
@@ -125,19 +125,16 @@ class FileCache:
                 out.truncate(begin_at)
             self._make_room(file, file.size_bytes - begin_at, spared)
             log.info("downloading %s/%s from byte %d of %d", file.repo_id, file.name, begin_at, file.size_bytes)
-            check = _Check(file.checksum, partial)
+            check = _checked_so_far(file, partial)
             for piece in file.stream(begin_at, file.size_bytes):
                 out.write(piece)
-                check.take(piece)
+                check.digest.update(piece)
                 if file.stop_requested():
                     raise Interrupted(f"Stopped on request, while downloading {file.name}; what is here is kept.")
             if check.is_passed:
                 return
         remove(partial)
-        raise SourceError(
-            f"{file.name} of {file.repo_id} came damaged twice (its checksum differs), so it was not used. "
-            "Run again with --resume; if it stays so, report it on the dataset's page."
-        )
+        raise file.damaged()
 
     def _make_room(self, file: RemoteFile, needed_bytes: int, spared: Container[Path]) -> None:
         """Delete files that were not used for longest, until `needed_bytes` more fit the bound and the disk."""
@@ -159,28 +156,12 @@ class FileCache:
         return shutil.disk_usage(self.folder).free >= needed_bytes + SPARE_DISK_BYTES
 
 
-class _Check:
-    """Whether a download is what the source says it is, told while it comes: its checksum, where that is known.
-
-    (Its length is: `RemoteFile.stream` ends with the last byte.)
-    """
-
-    def __init__(self, checksum: tuple[str, str] | None, begun: Path) -> None:
-        """`begun`: what is here already."""
-        self._wanted = checksum[1] if checksum else None
-        self._digest = None
-        if checksum:
-            digest = self._digest = hashlib.new(checksum[0], usedforsecurity=False)
-            with begun.open("rb") as content:
-                hashlib.file_digest(content, lambda: digest)
-
-    def take(self, piece: bytes) -> None:
-        if self._digest:
-            self._digest.update(piece)
-
-    @property
-    def is_passed(self) -> bool:
-        return self._digest is None or self._digest.hexdigest() == self._wanted
+def _checked_so_far(file: RemoteFile, path: Path) -> Check:
+    """What is here of a file, given to its check."""
+    check = file.new_check()
+    with path.open("rb") as content:
+        hashlib.file_digest(content, lambda: check.digest)
+    return check
 
 
 def clear_cache(folder: Path) -> int:
@@ -215,17 +196,21 @@ def _still_named(opened: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _open_shared(path: Path, size_bytes: int, meter: ByteMeter) -> BinaryIO | None:
-    """The file under a shared lock; None where there is none of that size."""
+def _open_shared(path: Path, file: RemoteFile, meter: ByteMeter) -> BinaryIO | None:
+    """The file under a shared lock; None where there is none, or one that is not it: that one is deleted.
+
+    A large file was held against its checksum when it came, a small one is whenever it is opened.
+    """
     try:
         opened = open_metered(path, meter)
     except FileNotFoundError:
         return None
     fcntl.flock(opened, fcntl.LOCK_SH)
     status = os.fstat(opened.fileno())
-    if status.st_nlink and status.st_size == size_bytes:
+    is_whole = status.st_nlink and status.st_size == file.size_bytes
+    if is_whole and (not file.is_small or _checked_so_far(file, path).is_passed):
         return opened
-    opened.close()  # deleted before we had the lock, or cut short by something that is not us
+    opened.close()  # deleted before we had the lock, or changed by something that is not us
     remove(path)
     return None
 

@@ -8,10 +8,12 @@ environment, import, timeouts, loggers.
 Whoever calls the Hub catches `NETWORK_ERRORS` and asks the functions below what an error means.
 """
 
+import hashlib
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     """
     COMMIT_ERRORS: tuple[type[Exception], ...]
     """What a commit may raise: those, a RuntimeError raised from one of them where a large file's upload
-    failed, and a ValueError raised from one of them where the card was refused, or for an answer that is no
-    JSON (the functions below see through them). The commit may have landed all the same."""
+    failed, a ValueError raised from one of them where the card was refused, and what the client makes of an
+    answer that is no JSON, or JSON of another shape (the functions below see through them). The commit may have
+    landed all the same."""
 else:
 
     def __getattr__(name: str) -> Any:
@@ -41,7 +44,7 @@ else:
         if name == "NETWORK_ERRORS":
             return _network_errors()
         if name == "COMMIT_ERRORS":
-            return (*_network_errors(), RuntimeError, ValueError)
+            return (*_network_errors(), RuntimeError, ValueError, *_OF_ANOTHER_SHAPE)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -53,6 +56,7 @@ CONNECT_TIMEOUT_S = 10.0
 MAX_RETRY_AFTER_S = 600.0
 """The Hub counts requests in windows of five minutes; a server that asks for more than two is not waited for."""
 
+_OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError)
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OWN_HOSTS = frozenset({"huggingface.co", "hf.co"})
 _NOISY_LOGGERS = ("huggingface_hub", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3")
@@ -126,6 +130,39 @@ def operations() -> tuple[Callable[[str, Path | bytes], Any], Callable[[str], An
         return CommitOperationDelete(path_in_repo=path)
 
     return add, delete
+
+
+def adds(operation: Any) -> bool:
+    """Whether it writes a file; else it deletes one."""
+    return hasattr(operation, "upload_info")
+
+
+def ignored_paths(api: "HfApi", repo_id: str, paths: Sequence[str]) -> list[str]:
+    """Those of the paths that a commit would leave out without a word, as a `.gitignore` in the repo names them."""
+    from huggingface_hub import CommitOperationAdd
+
+    asked = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=b"") for path in paths]
+    # Of empty files nothing is uploaded: the Hub is asked, and that is all.
+    api.preupload_lfs_files(repo_id, asked, repo_type="dataset")
+    return [one.path_in_repo for one in asked if one._should_ignore]
+
+
+def is_sent(operation: Any, stored: Any) -> bool:
+    """Whether a file that the Hub lists (a RepoFile) has the bytes of an operation."""
+    if getattr(stored, "size", None) != operation.upload_info.size:
+        return False
+    if stored.lfs is not None:
+        return bool(stored.lfs.sha256 == operation.upload_info.sha256.hex())
+    digest = git_blob_digest(operation.upload_info.size)
+    with operation.as_file() as file:
+        digest.update(file.read())
+    return bool(stored.blob_id == digest.hexdigest())
+
+
+def git_blob_digest(size_bytes: int) -> Any:
+    """What makes the name that git has for a file of so many bytes, once it is given them: the Hub says it of all
+    files but large ones."""
+    return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
 
 
 def endpoint() -> str:
@@ -273,6 +310,12 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(cause, httpx2.TransportError):
         return not isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
     return status_of(error) in _TRANSIENT_STATUSES
+
+
+def is_unclear_answer(error: BaseException) -> bool:
+    """Whether it is what the client makes of an answer to a commit that says nothing of one."""
+    of_no_hub = getattr(hf_errors(), "HfUriError", json.JSONDecodeError)  # its `commitUrl` is none of the endpoint's
+    return isinstance(error, (json.JSONDecodeError, of_no_hub, *_OF_ANOTHER_SHAPE))
 
 
 def in_short(error: BaseException) -> str:

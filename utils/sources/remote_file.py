@@ -6,12 +6,13 @@ is asked for twice. Both ways to read a source on the Hub stand on it: the cache
 disk, `RangeReader` makes a seekable file of them.
 """
 
+import hashlib
 import io
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from utils.errors import SourceError
 from utils.sources import hub
@@ -28,6 +29,8 @@ FIRST_WINDOW_BYTES = 2**20
 PASSED_OVER_BYTES = 2 * 2**20
 """Who jumps no further ahead has what is between read and dropped: a new request takes as long."""
 WINDOW_GROWTH = 8
+MAX_SMALL_BYTES = 16 * 2**20
+"""The Hub keeps files of up to 10 MB in git; larger ones have a sha256."""
 MAX_WINDOW_BYTES = 256 * 2**20
 """Reading on has the next request ask for more, so a jump costs little, and a large file few requests: until the first
 byte of each has come the line is idle.
@@ -43,6 +46,20 @@ class SourceChanged(SourceError):
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a file's content, which `digest` is given piece by piece, is what its source says of it."""
+
+    digest: Any
+    """As those of `hashlib`."""
+    wanted: str | None
+    """Hex; None where the source says nothing."""
+
+    @property
+    def is_passed(self) -> bool:
+        return self.wanted is None or self.digest.hexdigest() == self.wanted
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file of a dataset repo at a pinned revision."""
 
@@ -52,13 +69,34 @@ class RemoteFile:
     size_bytes: int
     sha256: str | None = None
     """Known for large files."""
+    git_id: str | None = None
+    """Git's name for its bytes; known for the others."""
     token: str | None = field(default=None, repr=False)
     patience: hub.Patience = field(default_factory=hub.Patience)
     stop_requested: Callable[[], bool] = hub.never
 
-    def open(self, meter: ByteMeter | None = None) -> "RemoteStream":
-        """A seekable file whose bytes come from the network as they are read; a few MB of memory at most."""
-        return RemoteStream(self, meter or ByteMeter())
+    def open(self, meter: ByteMeter | None = None) -> BinaryIO:
+        """A seekable file whose bytes come from the network as they are read; a few MB of memory at most.
+
+        A small file comes whole, and is held against its checksum: SourceError where it is another one.
+        """
+        meter = meter or ByteMeter()
+        return self._whole(meter) if self.is_small else RemoteStream(self, meter)
+
+    @property
+    def is_small(self) -> bool:
+        """A table of texts, mostly: quick to check whenever it is opened."""
+        return self.git_id is not None and self.size_bytes <= MAX_SMALL_BYTES
+
+    def _whole(self, meter: ByteMeter) -> BinaryIO:
+        for _ in range(2):
+            content = b"".join(self.stream(0, self.size_bytes))
+            meter.bytes_read += len(content)
+            check = self.new_check()
+            check.digest.update(content)
+            if check.is_passed:
+                return io.BytesIO(content)
+        raise self.damaged()
 
     def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
         """The bytes of [start, end), in pieces as they come.
@@ -79,10 +117,18 @@ class RemoteFile:
                 if not hub.wait_before_retry(error, waits, self.stop_requested):
                     raise self.explained(error) from error
 
-    @property
-    def checksum(self) -> tuple[str, str] | None:
-        """An algorithm's name and what it says of the content, hex; None where that is not known."""
-        return ("sha256", self.sha256) if self.sha256 else None
+    def new_check(self) -> "Check":
+        """What its content is held against."""
+        if self.sha256:
+            return Check(hashlib.sha256(), self.sha256)
+        return Check(hub.git_blob_digest(self.size_bytes), self.git_id)
+
+    def damaged(self) -> SourceError:
+        """The error of a file whose content is another one, and stays so."""
+        return SourceError(
+            f"{self.name} of {self.repo_id} came damaged twice (its checksum differs), so it was not used. "
+            "Run again with --resume; if it stays so, report it on the dataset's page."
+        )
 
     def explained(self, error: Exception) -> SourceError:
         """What a network error means to a person."""

@@ -237,6 +237,7 @@ class HubFiles:
             name=entry.path,
             size_bytes=entry.size,
             sha256=entry.lfs.sha256 if entry.lfs is not None else None,
+            git_id=entry.blob_id if entry.lfs is None else None,
             token=self._access.token,
             patience=self._access.patience,
             stop_requested=self._access.stop_requested,

@@ -107,13 +107,21 @@ class UrlFiles(_Files):
         self._is_folder = not self._fs.isfile(self._root)
         if not self._is_folder:
             return {PurePosixPath(self._root).name: self._size(self._fs.info(self._root))}
-        found = self._fs.find(self._root, detail=True)
-        names = {str(path)[len(self._root) :].strip("/"): about for path, about in found.items()}
+        names = {path[len(self._root) :].strip("/"): about for path, about in self._below(self._root)}
         return {
             name: self._size(about)
             for name, about in names.items()
             if name and not any(part.startswith(".") for part in name.split("/"))
         }
+
+    def _below(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """All files. Not `find` or `walk`, which pass silently over folders that can't be listed (law 8)."""
+        for about in self._fs.ls(folder, detail=True):
+            path = str(about["name"]).rstrip("/")
+            if about["type"] == "directory" and path != folder:
+                yield from self._below(path)
+            elif about["type"] != "directory":
+                yield path, about
 
     def _size(self, about: Mapping[str, Any]) -> int:
         size = about.get("size")

@@ -33,7 +33,8 @@ class Publisher:
         self._run_id = uuid.uuid4().hex
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
-        self._ledger = self._read_ledger()
+        self.ledger = self._read_ledger()
+        """Of what is committed."""
         self.removed = self._read_removed()
         """What is never collected again."""
         self._hints: dict[str, bytes | None] = {}
@@ -63,19 +64,19 @@ class Publisher:
 
     def shards(self, rows: RowSchema) -> Iterator[FileRecord]:
         """What the ledger says of each published shard with such rows, in the order of publishing."""
-        return (record for record in self._ledger.records() if record.path.startswith(f"{rows.folder}/"))
+        return (record for record in self.ledger.records() if record.path.startswith(f"{rows.folder}/"))
 
     def published_records(self, folder: str, source: str, split: str) -> list[tuple[int, FileRecord]]:
         """The same with what the ledger says of each file."""
         named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
-        return [(int(match[1]), record) for record in self._ledger.records() if (match := named.fullmatch(record.path))]
+        return [(int(match[1]), record) for record in self.ledger.records() if (match := named.fullmatch(record.path))]
 
     def refuse_missing_files(self) -> None:
         """TargetRefused where files are gone that were published; a warning where others lie among them."""
         listed = [file.path for file in self.target.stored_files(self.snapshot)]
         self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
         there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
-        named = {record.path for record in self._ledger.records()}
+        named = {record.path for record in self.ledger.records()}
         if missing := sorted(named - there):
             shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             raise TargetRefused(
@@ -101,7 +102,7 @@ class Publisher:
         When this returns, the target has them, and `state` says so.
         """
         files: dict[str, Path | bytes] = {path: local for one in built for path, local in one.files.items()}
-        ledger, state = self._ledger, self.state
+        ledger, state = self.ledger, self.state
         for one in built:
             ledger = ledger.with_files(one.files, one.sha256)
             state = state.after(one.part)
@@ -113,7 +114,7 @@ class Publisher:
         files.update(hints or {})
         parts = [one.part for one in built]
         self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)
-        self._ledger = ledger
+        self.ledger = ledger
         self._hints.update(hints or {})
         for part in parts:
             self._declared.pop(part.source, None)

@@ -75,6 +75,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
     """The kind of its rows. For another one than speech, override `convert_to_standard_format`."""
     is_open_ended: bool = False
     """Whether a later run may find more in a split that was read to its end: then no split is ever finished."""
+    newest_naming: int = 1
+    """The newest of its rules for how clips get their source ids. What was begun by an older one goes on with that."""
     options: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012
     """Its own options (`--source-option`), with the values that each may have."""
 
@@ -85,6 +87,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """What the run knows before a clip is read."""
         self.merge = OrderedMerge()
         """What the run decides, in the order of reading."""
+        self.naming = self.newest_naming
+        """The rule of those that this source was begun with."""
         self.progress: dict[str, Progress] = {}
         """How far each split is, as of the last step yielded."""
         self.revision: str | None = None

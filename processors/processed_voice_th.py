@@ -20,4 +20,5 @@ class ProcessedVoiceTHProcessor(ParquetSource):
             "validation": ("data/dev-*.parquet", "data/validation-*.parquet"),
             "test": ("data/test-*.parquet",),
         },
+        paths_are_unique=True,
     )

@@ -51,13 +51,9 @@ def _parquet(
             parts = [rows[:7] + broken[1:2], rows[7:] + broken[2:] + broken[:1]]
             for part, of_part in enumerate(parts):
                 _write_parquet(folder / pattern.format(part), of_part)
-            names_repeat = id_column is not None or path != "audio.wav"
-            repeated = (2 if id_column else 1) if names_repeat else 0
             missing = 0 if id_column else 1
-            rejected = {UNDECODABLE: 1, REPEATED: repeated, MISSING: missing}
-            counts[split] = DemoCounts(
-                kept=GOOD + (0 if names_repeat else 1), rejected={why: n for why, n in rejected.items() if n}
-            )
+            rejected = {UNDECODABLE: 1, REPEATED: 2 - missing, MISSING: missing}
+            counts[split] = DemoCounts(kept=GOOD, rejected={why: n for why, n in rejected.items() if n})
         return counts
 
     return write

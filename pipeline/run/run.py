@@ -25,7 +25,7 @@ from pipeline.run.preflight import (
     refuse_to_mix,
     refuse_unreadable_sources,
 )
-from pipeline.run.source_run import SourceRun, fingerprint, has_clips, newer_begun
+from pipeline.run.source_run import SourceRun, fingerprint, has_clips, naming_of, newer_begun
 from pipeline.terminal.progress_bar import SplitBar
 from processors import OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, SourceInfo
@@ -301,7 +301,7 @@ class _Run:
         staged = staged_key(self._options.staging_dir, name, self._publisher.state.generation)
         if not (self._options.resume and published.finished) or newer_begun(staged, published):
             return False
-        ours = fingerprint(self._options, name, published.row_schema)
+        ours = fingerprint(self._options, name, published.row_schema, naming_of(published.fingerprint))
         if ours != published.fingerprint and not has_clips(published):
             return False  # no clip was found: perhaps its definition was wrong, and is mended now
         refuse_other_fingerprint(name, ours, published.fingerprint)

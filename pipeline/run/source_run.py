@@ -31,7 +31,16 @@ from utils.upload.upload_checkpoint import upload_checkpoint_path
 log = logging.getLogger(__name__)
 
 
-def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict[str, Any]:
+_NAMING_KEY = "source_ids"
+
+
+def naming_of(begun: Mapping[str, Any]) -> int:
+    """The rule for source ids that a source was begun with, from its fingerprint."""
+    rule = begun.get(_NAMING_KEY, 1)
+    return rule if isinstance(rule, int) else 0
+
+
+def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH, naming: int = 1) -> dict[str, Any]:
     """The options that change what is published of a source. A resume with others is refused."""
     audio = {f"audio.{name}": value for name, value in asdict(options.audio).items()}
     text = {f"text.{name}": value for name, value in options.text.changed().items()}
@@ -43,6 +52,7 @@ def fingerprint(options: Options, source: str, rows: RowSchema = SPEECH) -> dict
         **(in_fingerprint(options.dedup or DEFAULT_DEDUP) if rows.has_audio else {}),
         **{f"option.{name}": value for name, value in sorted(options.source_options.get(source, {}).items())},
         **(own.definition() if own else {}),
+        **({_NAMING_KEY: naming} if naming != 1 else {}),
         "text_version": TEXT_VERSION,
         "upload_batch_size": options.upload_batch_size,
         "max_shard_mb": options.max_shard_mb,
@@ -100,7 +110,10 @@ class SourceRun(OrderedMerge):
         """Who knows a clip that the dataset has already; set before a split is read."""
         processor.merge = self
         processor.facts = RunFacts(
-            publisher.removed, in_flight, {split: uploader.seek_points for split, uploader in self.uploaders.items()}
+            removed=publisher.removed,
+            in_flight=in_flight,
+            is_newer_revision=self._revision_number > 0,
+            seek_points={split: uploader.seek_points for split, uploader in self.uploaders.items()},
         )
         try:
             self._fill_seen()
@@ -175,11 +188,14 @@ class SourceRun(OrderedMerge):
     def _declare(self) -> None:
         """Pin the revision: the state's, else the staged segments', else the newest; refuse other options."""
         rows = self.processor.row_schema
-        state, ours = self._publisher.state, fingerprint(self._options, self.name, rows)
+        state = self._publisher.state
         published = state.sources.get(self.name)
         staged = staged_key(self._options.staging_dir, self.name, state.generation)
         self._has_nothing = staged is None and (published is None or not has_clips(published))
         begun = published or staged
+        if begun and not self._has_nothing:
+            self.processor.naming = min(naming_of(begun.fingerprint), self.processor.newest_naming)
+        ours = fingerprint(self._options, self.name, rows, self.processor.naming)
         pinned = begun.revision if begun else None
         if published and self._has_nothing and published.fingerprint != ours and published.row_schema is rows:
             published = None  # declared anew: what kept it from being read may have been its definition

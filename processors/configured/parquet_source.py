@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from processors.configured.base import ConfiguredSource
-from processors.readers.parquet import count_rows, read_parquet
+from processors.readers.parquet import RowNaming, count_rows, read_parquet
 from processors.readers.spec import ParquetSpec, matches, split_of_path
 from utils.errors import SourceError
 from utils.rows.printable import shown
@@ -21,8 +21,15 @@ class ParquetSource(ConfiguredSource):
 
     spec: ParquetSpec
 
+    @property
+    def newest_naming(self) -> int:  # type: ignore[override]
+        """1: rows without an id of their own are called by their audio's path or, without one, by where they stand.
+        2: by the path and their content."""
+        return 1 if self.spec.paths_are_unique else 2
+
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
-        return read_parquet(self.files, self.names_of(split), self.spec.columns, position)
+        naming = RowNaming(by_content=self.naming == 2, may_have_moved=self.facts.is_newer_revision)
+        return read_parquet(self.files, self.names_of(split), self.spec.columns, position, naming)
 
     def expected_clips(self, split: str) -> int | None:
         if self.keeps_revisions and not self.config.access.streaming:  # would download all files before the first

@@ -31,6 +31,8 @@ class RunFacts:
     removed: RemovedClips | None = None
     in_flight: InFlight = field(default_factory=InFlight)
     """Knows the clips that crashed an earlier run, and is told of those that are converted."""
+    is_newer_revision: bool = False
+    """Whether an older revision of the source was read before this one: what is published of it is passed over."""
     seek_points: Mapping[str, SeekPoints] = field(default_factory=dict)
     """By split: where a reader of packed archives leaves and finds the places to enter them at."""
 

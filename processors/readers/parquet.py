@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from processors.engine.positions import (
     MAX_CLIP_BYTES,
@@ -33,7 +34,7 @@ from utils.errors import SourceError
 from utils.formats.parquet_file import ParquetFile, TooMuchAtOnce
 from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
-from utils.sources.source_files import SourceFiles, one_by_one
+from utils.sources.source_files import SourceChanged, SourceFiles, one_by_one
 
 _DAMAGE = (pa.ArrowException, ValueError, OverflowError)
 """The last two: values that Arrow can hold and Python can't (text that is not UTF-8 within lists, dates)."""
@@ -57,11 +58,28 @@ def count_rows(files: SourceFiles, names: Sequence[str]) -> int:
     return total * sum(sizes) // max(1, sum(sizes[:_FOOTERS_READ]))
 
 
-def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, position: Position) -> Iterator[RawClip]:
+@dataclass(frozen=True)
+class RowNaming:
+    """How rows are called that have no id of their own."""
+
+    by_content: bool = False
+    """By a digest of their audio, behind the stem of its path where it has one: the name stays when rows move. Else, as
+    of old, by that stem, or (there is none, or the file's first rows have all the same one, `audio.wav`) by the place
+    where they stand, `{file's stem}-{row in the file}`. So is a row whose audio is missing or not loaded."""
+    may_have_moved: bool = False
+    """Whether rows were read before in other files: then a place names none of them."""
+
+
+def read_parquet(
+    files: SourceFiles,
+    names: Sequence[str],
+    columns: Columns,
+    position: Position,
+    naming: RowNaming = RowNaming(),  # noqa: B008 - a constant
+) -> Iterator[RawClip]:
     """The rows of the files `names`, in that order, from a position `{index, file, row_group, row}` on.
 
-    A clip's key is what its column of ids says, where there is one, or the stem of its audio's path. Where it has none,
-    or the file's first rows have all the same one (`audio.wav`), it is `{file's stem}-{row in the file}`.
+    A clip's key is what its column of ids says, where there is one; else `naming` says. SourceChanged where it can't.
     """
     read = number_in(position, "index")
     seeking = "file" in position
@@ -71,7 +89,7 @@ def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, pos
     label_of = _labels(names)
     for name in one_by_one(files, names[first_file:]):
         with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
-            shard = _Shard(file, name, columns)
+            shard = _Shard(file, name, columns, naming.by_content)
             if seeking and not shard.has(first_group, to_pass):
                 raise behind_the_end(name, position)
             for group in range(first_group, shard.groups):
@@ -79,6 +97,8 @@ def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, pos
                 to_pass -= passed
                 place = shard.first_row(group)
                 for row, cells in enumerate(shard.rows(group, passed), start=passed):
+                    if naming.may_have_moved and not (cells.key or cells.too_large):
+                        raise _nameless(name)
                     read += 1
                     after: Position = {"index": read, "file": name, "row_group": group, "row": row + 1}
                     yield _clip(cells, f"{label_of[name]}-{place + row}", after)
@@ -125,8 +145,9 @@ def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
 class _Shard:
     """One Parquet file. Raises SourceError where it lacks a column that is needed."""
 
-    def __init__(self, file: ParquetFile, name: str, columns: Columns) -> None:
+    def __init__(self, file: ParquetFile, name: str, columns: Columns, by_content: bool) -> None:
         self._file = file
+        self._by_content = by_content
         found = columns.found_in(file.schema.names, name)
         self._audio = found.audio or ""
         self._transcript, self._speaker, self._id = found.transcript, found.speaker, found.id
@@ -203,7 +224,7 @@ class _Shard:
         return [
             _Cells(
                 audio=clip,
-                key=self._key(_as_text(row[self._id]) if self._id else "", name),
+                key=self._key(_as_text(row[self._id]) if self._id else "", name, clip),
                 path=name,
                 transcript=_as_text(row[self._transcript]) if self._transcript else "",
                 speaker=_as_text(row[self._speaker]) or None if self._speaker else None,
@@ -220,14 +241,19 @@ class _Shard:
         parts = _parts_of(audio)
         return parts["bytes"], _readable(parts["path"]) if "path" in parts else None
 
-    def _key(self, own: str, path: str) -> str:
+    def _key(self, own: str, path: str, audio: bytes | None) -> str:
         if own:
             return short_key(own)
-        return key_of(path) if self._paths_are_names else ""
+        if not self._by_content:
+            return key_of(path) if self._paths_are_names else ""
+        if not audio:
+            return ""
+        digest = xxhash.xxh3_128_hexdigest(audio)
+        return f"{key_of(path)}-{digest}" if path else digest
 
     def _do_paths_name_clips(self) -> bool:
         """False where the first rows, two at least, have all the same path."""
-        if self._id or "path" not in self._audio_parts:
+        if self._id or self._by_content or "path" not in self._audio_parts:
             return True
         group = next((number for number in range(self.groups) if self.rows_in(number)), None)
         if group is None:
@@ -254,6 +280,15 @@ class _Shard:
                 "(struct<bytes, path>): nothing was read from it."
             )
         return parts
+
+
+def _nameless(name: str) -> SourceChanged:
+    return SourceChanged(
+        f"The rows of {shown(name)} have no names (neither a column of ids nor a path each). Those that are published "
+        "are known by their places, and in this newer revision they may have moved: nobody can tell which are new. "
+        "What is published is safe. Leave this source out, or begin anew with --fresh: then rows are known by their "
+        "content."
+    )
 
 
 def _reason_not_to_load(audio: pa.Array, texts: Mapping[str, pa.Array]) -> str:

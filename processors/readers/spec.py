@@ -88,6 +88,8 @@ class ParquetSpec:
     """Split -> patterns of its files. Empty: by the words (`train`, `dev`, ...) in the files' paths."""
     within: str = "*"
     """Pattern of the files to look at."""
+    paths_are_unique: bool = False
+    """Whether the paths of its audio are known to name its clips, no two the same: then they are the source ids."""
 
 
 @dataclass(frozen=True)

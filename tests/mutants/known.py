@@ -1,4 +1,4 @@
-"""Law 10: what a clip is refused for is there; and what else needs a look before it is believed (laws 6, 8, 9)."""
+"""Laws 10 and 11: what is known is there, and under a name that stays; and what else needs a look (laws 6, 8, 9)."""
 
 from tests.mutants.mutant import PROTOCOL, Mutant
 
@@ -57,6 +57,35 @@ MUTANTS = (
         "        for place in chain(nowhere, otherwise):\n",
         "        for place in otherwise:\n",
         (f"{_THERE}verify_finds_a_duplicate_of_a_clip_that_is_not_there",),
+    ),
+    # --- 11: names that stay -------------------------------------------------------------------
+    Mutant(
+        "rows-named-by-their-places",
+        11,
+        "A Parquet row without an id is called by where it stands.",
+        "processors/configured/parquet_source.py",
+        "RowNaming(by_content=self.naming == 2,",
+        "RowNaming(by_content=False,",
+        ("tests/readers/test_parquet_names.py::test_a_row_that_is_new_is_read_wherever_it_stands[no paths]",),
+        quick=True,
+    ),
+    Mutant(
+        "rows-that-moved-are-guessed-at",
+        11,
+        "Rows of a newer revision that have no names are passed over by the places of the old ones.",
+        "processors/configured/parquet_source.py",
+        "may_have_moved=self.facts.is_newer_revision)",
+        "may_have_moved=False)",
+        ("tests/readers/test_parquet_names.py::test_rows_that_were_named_by_their_places_are_not_guessed_at",),
+    ),
+    Mutant(
+        "names-change-in-the-middle",
+        11,
+        "A source that was begun by an older rule for its ids goes on by a newer one.",
+        "pipeline/run/source_run.py",
+        "            self.processor.naming = min(naming_of(begun.fingerprint), self.processor.newest_naming)\n",
+        "            begun = replace(begun, fingerprint=fingerprint(self._options, self.name, rows, 2))\n",
+        ("tests/readers/test_parquet_names.py::test_a_source_that_was_begun_by_the_old_rule_goes_on_with_it",),
     ),
     # --- 6, 8, 9: looked at, then believed ---------------------------------------------------
     Mutant(

@@ -16,6 +16,7 @@ LAWS = {
     8: "cannot tell is not empty",
     9: "nothing is overwritten",
     10: "no clip twice, none for nothing",
+    11: "never green and wrong",
     12: "seen, then believed",
     PROTOCOL: "the protocol",
 }

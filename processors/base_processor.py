@@ -8,14 +8,16 @@ resume, sample mode. A processor does not know who takes its samples: it can onl
 Order at every checkpoint: the consumer has taken all steps -> `merge.make_durable` -> the JSON files.
 """
 
+import logging
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from processors.engine.conversion import as_raw_clip, convert_clip
+from processors.engine.conversion import as_raw_clip, complete_row, convert_clip
 from processors.engine.isolated import convert_alone
 from processors.engine.read_ahead import in_order
 from processors.engine.run import OrderedMerge, RunFacts
@@ -43,8 +45,13 @@ from utils.rows.schema import (
 )
 from utils.sources.source_files import SourceAccess, SourceFiles, open_source
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 _Result: TypeAlias = tuple[Position, Outcome]
+
+OLD_SPLIT_NAMES: Final = {"val": "validation", "dev": "validation", "valid": "validation"}
+"""What checkpoints of the old system call our splits."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,10 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """Of source files, from where each split was resumed to its first new clip."""
         self._files: SourceFiles | None = None
         self._current_split = "train"
+        self._sample: tuple[bool, int] = (False, 5)
+        """Whether, and how large, a sample was asked for: what `_process_single_split` is told."""
+        self._kept_elsewhere = 0
+        """Of the samples that a checkpoint counts, those that no split's progress has: IDs go on behind them."""
 
     # --- what a source overrides -------------------------------------------------------------
 
@@ -194,9 +205,11 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
     ) -> Iterator[Step]:
         """The steps of one split after `start`, with a checkpoint every `checkpoint_interval` clips read.
 
-        Checkpoints too at the split's end, on a source error, where the source can't go on (Stopped) and
-        when a stop was requested (then raises Interrupted). `sample_size` ends the split after that many samples kept.
+        Checkpoints too at the split's end, on any error, which is then raised, and when a stop was requested (then
+        raises Interrupted). `sample_size` ends the split after that many samples kept.
         """
+        if start.read:
+            log.debug("%s/%s: going on behind clip %d", self.name, split, start.read)
         self.progress[split] = progress = saved = start
         try:
             enough = sample_size is not None and start.kept >= sample_size
@@ -215,6 +228,10 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         except (SourceError, Stopped, Interrupted):
             self._checkpoint(split)
             raise
+        except Exception:
+            with suppress(Exception):  # what went wrong first is what is told
+                self._checkpoint(split)
+            raise
         self._checkpoint(split)
 
     def process_all_splits(
@@ -230,6 +247,9 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """
         loaded = self._loaded(checkpoint)
         starts, to_skip = self._starts(loaded)
+        kept = sum(start.kept for start in starts.values())
+        self._kept_elsewhere = int(loaded["samples_processed"]) - kept if loaded and starts else 0
+        self._sample = sample_mode, sample_size
         splits = self.get_available_splits()
         quotas = sample_quotas(splits, sample_size) if sample_mode else {}
         self.progress = dict(starts)
@@ -324,7 +344,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
         # It always starts at the beginning: what it does with a checkpoint of its own can't be known, and
         # skipping twice would lose clips.
-        for ordinal, outcome in enumerate(self._process_single_split(split), start=1):
+        for ordinal, outcome in enumerate(self._process_single_split(split, None, *self._sample), start=1):
             if ordinal <= start.read:
                 continue
             if not isinstance(outcome, (dict, Reject, Skip)):
@@ -335,6 +355,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """The outcome with a source id (its place in the split where the source gives none), checked for repeats."""
         if isinstance(outcome, Skip):
             return outcome
+        if isinstance(outcome, dict) and self.row_schema is SPEECH and not set(SPEECH.columns) <= outcome.keys():
+            outcome = complete_row(outcome, self.name, split, self.config.audio, self.config.text)
         given = outcome.source_id if isinstance(outcome, Reject) else outcome["source_id"]
         source_id = f"{given}{ordinal - 1}" if given.endswith("/") else given
         speaker = outcome.get("speaker_id") if isinstance(outcome, dict) else None
@@ -384,12 +406,16 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         progress = self.progress[split]
         self.merge.make_durable(split, progress)
         kept = self._samples_kept()
+        newest = range(max(1, kept - checkpoints.MAX_LISTED_IDS + 1), kept + 1)
+        shard, last = self.merge.published(split)
+        provisional = id_of(kept, self.row_schema.id_prefix) if kept else None
         self.save_unified_checkpoint(
             kept,
             current_split=split,
             split_index=progress.read,
-            last_sample_id=id_of(kept, self.row_schema.id_prefix) if kept else None,
-            processed_ids=[],
+            shard_num=shard,
+            last_sample_id=last or provisional,
+            processed_ids=[id_of(number, self.row_schema.id_prefix) for number in newest],
             dataset_specific={
                 **self.checkpoint_details(),
                 "position": progress.position,
@@ -399,7 +425,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         )
 
     def _samples_kept(self) -> int:
-        return sum(progress.kept for progress in self.progress.values())
+        return self._kept_elsewhere + sum(progress.kept for progress in self.progress.values())
 
     def _loaded(self, checkpoint: Mapping[str, Any] | str | Path | None) -> Mapping[str, Any] | None:
         return self.load_unified_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
@@ -412,6 +438,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         if exact:
             return exact, 0
         current = checkpoint.get("current_split")
+        current = OLD_SPLIT_NAMES.get(str(current), current)
         splits = self.get_available_splits()
         if current is None:  # only a count is known: pass over that many samples
             return {}, int(checkpoint["samples_processed"])
@@ -419,9 +446,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
             raise checkpoints.DamagedCheckpoint(
                 f"The checkpoint is in split {shown(current)!r}; {self.name} has {', '.join(splits)}."
             )
-        index = int(checkpoint["split_index"])
-        starts = {split: Progress(finished=True) for split in splits[: splits.index(current)]}
-        return {**starts, current: counted_progress(index)}, 0
+        # The file says how far that split was read, and nothing of the others: they are read from their start.
+        return {current: counted_progress(int(checkpoint["split_index"]))}, 0
 
 
 def _audio_bytes(numbered: tuple[int, RawClip]) -> int:

@@ -19,7 +19,7 @@ from utils.disk.durable import remove, write_atomically
 from utils.disk.retention import superseded
 from utils.errors import UsageError
 from utils.rows.checked_types import check_types
-from utils.rows.ids import IdSet
+from utils.rows.ids import id_of, number_of
 from utils.rows.printable import shown
 from utils.rows.progress import Progress, check_progress
 from utils.rows.sealed_json import checked_json, json_with_checksum
@@ -27,6 +27,9 @@ from utils.rows.sealed_json import checked_json, json_with_checksum
 log = logging.getLogger(__name__)
 
 CHECKPOINT_VERSION = "2.0"
+
+MAX_LISTED_IDS = 100
+"""Of the newest samples, in `processed_ids`; the newest is the last."""
 
 _HISTORY_NAME = re.compile(r"(.+?)_([0-9]+)(?:_([0-9]{1,9}))?")
 """Source, seconds since 1970, and a number that tells apart and puts in order what would have one name."""
@@ -50,6 +53,7 @@ def save_checkpoint(folder: Path, source: str, content: Mapping[str, Any]) -> Pa
     write_atomically(_next_history_path(folder, source, timestamp), raw)
     latest = latest_path(folder, source)
     write_atomically(latest, raw)
+    log.debug("checkpoint saved: %s, %d samples", latest, content["samples_processed"])
     for path in _superseded(_histories(folder).get(source, []), timestamp):
         remove(path)
     return latest
@@ -73,7 +77,7 @@ def unified(
         "split_index": split_index,
         "shard_num": shard_num,
         "last_sample_id": last_sample_id,
-        "processed_ids": IdSet(processed_ids).to_json(),
+        "processed_ids": list(processed_ids)[-MAX_LISTED_IDS:],
         "dataset_specific": dict(dataset_specific or {}),
         "timestamp": int(time.time()),
         "processor": processor,
@@ -87,7 +91,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedCheckpoint(f"Checkpoint {path} can't be read: {error.strerror}. Nothing was changed.") from error
     try:
-        return _as_unified(raw)
+        loaded = _as_unified(raw)
+        log.debug("checkpoint read: %s, %d samples", path, loaded["samples_processed"])
+        return loaded
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(
             f"Checkpoint {path} is damaged or of an unknown format ({shown(error)}). Nothing was changed. "
@@ -115,6 +121,14 @@ def load_latest(folder: Path, source: str) -> dict[str, Any] | None:
     if damage:
         raise damage
     return None
+
+
+def is_of_this_version(path: Path) -> bool:
+    """Whether we have written a checkpoint file: ours have a checksum."""
+    try:
+        return "checksum" in json.loads(path.read_bytes())
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def progress_by_split(checkpoint: Mapping[str, Any]) -> dict[str, Progress]:
@@ -180,9 +194,9 @@ def _as_unified(raw: bytes) -> dict[str, Any]:
         content = checked_json(raw)
     if content.get("mode") == "unified":
         return _complete(content)
-    if content.get("mode") == "streaming" or "samples_processed" in content:
-        return _complete(_from_streaming(content))
-    return _complete(_from_regular(content))
+    is_streaming = content.get("mode") == "streaming" or "samples_processed" in content
+    log.debug("the checkpoint is in an older format (%s): converted", "streaming" if is_streaming else "regular")
+    return _complete(_from_streaming(content) if is_streaming else _from_regular(content))
 
 
 def _complete(content: dict[str, Any]) -> dict[str, Any]:
@@ -191,12 +205,26 @@ def _complete(content: dict[str, Any]) -> dict[str, Any]:
     if min(count, index) < 0:
         raise ValueError("a negative count")
     check_types(content.get("current_split"), str | None, "current_split")
+    if isinstance(content.get("processed_ids"), list):
+        content = {**content, "processed_ids": _newest_ids(content["processed_ids"])}
     defaults = unified(str(content.get("processor", "")), count, None, 0)
     complete = {**defaults, **{key: value for key, value in content.items() if value is not None}}
     complete["timestamp"] = content.get("timestamp", 0)
     complete["samples_processed"], complete["processor"] = count, str(complete["processor"])
     complete["split_index"] = index
     return {**complete, "mode": "unified", "version": CHECKPOINT_VERSION}
+
+
+def _newest_ids(listed: list[Any]) -> list[str]:
+    """The last IDs of a list, which may have ranges of them (`["S1", "S5000"]`), as earlier versions wrote."""
+    ids: list[str] = []
+    for one in listed[-MAX_LISTED_IDS:]:
+        if isinstance(one, list):
+            first, last = (number_of(str(end)) or 0 for end in one)
+            ids += [id_of(number) for number in range(max(first, last - MAX_LISTED_IDS + 1), last + 1)]
+        else:
+            ids.append(str(one))
+    return ids[-MAX_LISTED_IDS:]
 
 
 def _from_streaming(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,7 +245,7 @@ def _from_regular(old: Mapping[str, Any]) -> dict[str, Any]:
     metadata = old.get("metadata") or {}
     return {
         "samples_processed": count,
-        "processed_ids": IdSet(map(str, ids)).to_json(),
+        "processed_ids": _newest_ids(ids),
         "last_sample_id": str(ids[-1]) if ids else None,
         "timestamp": old.get("timestamp", 0),
         "processor": metadata.get("processor", ""),

@@ -29,7 +29,7 @@ from pipeline.run.source_run import SourceRun, fingerprint, has_clips, naming_of
 from pipeline.terminal.progress_bar import SplitBar
 from processors import OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, SourceInfo
-from utils.checkpoint import history, latest_path, load_checkpoint, progress_by_split
+from utils.checkpoint import history, is_of_this_version, latest_path, load_checkpoint, progress_by_split
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import SourceState, State
 from utils.dataset.target import Target
@@ -318,6 +318,7 @@ class _Run:
             Staging(self._options.staging_dir, key).recover(known.progress)
 
     def _open_into(self, sources: dict[str, SourceRun], name: str, opened: ExitStack) -> None:
+        _keep_older_checkpoint(latest_path(self._options.checkpoint_dir, name))
         config = processor_config(self._options, name, self._token, self._stop, self._is_newly_begun)
         processor = create(name, config, self._options.own_sources)
         try:
@@ -376,6 +377,13 @@ class _Run:
                 result.reasons[source.name, split] = uploader.reject_reasons
         unchanged = self._publisher.committed.sequence == self._sequence_before
         result.nothing_to_do = unchanged and not result.failures and not result.interrupted
+
+
+def _keep_older_checkpoint(path: Path) -> None:
+    """Put a checkpoint of an older program away, which ours would overwrite: it may be all that is left of its run."""
+    if path.exists() and not is_of_this_version(path):
+        kept = rename_aside(path, path.parent / "archive" / "of-an-older-version" / path.name)
+        log.warning("%s was not written by this program: it is kept as %s. Nothing is read from it.", path, kept)
 
 
 def _expected_clips(processor: BaseProcessor, split: str) -> int | None:

@@ -16,6 +16,7 @@ from utils.known.clips import Reached
 from utils.known.judge import Judge, is_removed_recording
 from utils.known.source_ids import SeenIds
 from utils.process.in_flight import InFlight
+from utils.rows.ids import id_of
 from utils.rows.progress import Progress
 from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
 from utils.sources.source_files import SourceChanged, is_mirror_revision
@@ -173,6 +174,11 @@ class SourceRun(OrderedMerge):
             known = self.seen.admit(name, split, ordinal, self._revision_number)
             return known if known is not None else Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return self.clip_judge.judged((self.name, split), ordinal, row) if self.clip_judge else row
+
+    def published(self, split: str) -> tuple[int, str | None]:
+        books = self._publisher.committed.split(self.name, split)
+        last = id_of(books.ids[-1][1], self.processor.row_schema.id_prefix) if books.ids else None
+        return max(0, books.parts - 1), last
 
     def make_durable(self, split: str, progress: Progress) -> None:
         # The indexes first: entries ahead of the durable clips are harmless, missing ones would let a repeat through.

@@ -48,5 +48,9 @@ class OrderedMerge:
         """The row, or its reject where the dataset has or had that clip."""
         return row
 
+    def published(self, split: str) -> tuple[int, str | None]:
+        """The number of the split's last shard that is committed (0: none yet, or the first), and its last ID."""
+        return 0, None
+
     def make_durable(self, split: str, progress: Progress) -> None:
         """Called before each checkpoint is written, with the progress after the last step yielded."""

@@ -306,3 +306,36 @@ def test_fresh_start_archives_what_the_old_generation_left_here(machine: Path) -
     assert all(content in archived for content in (*staged, latest))
     assert not list(options.staging_dir.glob("set-aside/*"))
     assert len(published_ids(machine / "out")) == KEPT
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"mode": "unified", "samples_processed": 7, "current_split": "train"}', b"not JSON"]
+)
+def test_a_checkpoint_of_an_older_program_is_kept(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ours would overwrite the only trace of its run: it is put away, and said."""
+    write_mirror(tmp_path / "mirrors")
+    latest = tmp_path / "checkpoints" / f"{SOURCE}_unified_checkpoint.json"
+    latest.parent.mkdir()
+    latest.write_bytes(content)
+
+    small_run(tmp_path, resume=True)
+
+    (kept,) = (tmp_path / "checkpoints/archive").rglob("*_unified_checkpoint.json*")
+    assert kept.read_bytes() == content
+    assert "was not written by this program: it is kept as" in caplog.text
+    assert json.loads(latest.read_text())["samples_processed"] == KEPT
+
+
+def test_a_checkpoint_names_the_last_shard_and_the_last_published_id(tmp_path: Path) -> None:
+    """`shard_num` and `last_sample_id`, as the dataset has them."""
+    write_mirror(tmp_path / "mirrors")
+    small_run(tmp_path)
+
+    saved = json.loads((tmp_path / f"checkpoints/{SOURCE}_unified_checkpoint.json").read_text())
+    shards = sorted((tmp_path / "out/data/train").glob("*.parquet"))
+
+    assert saved["current_split"] == "train"
+    assert saved["shard_num"] == len(shards) - 2, "the last one is committed behind the last checkpoint"
+    assert saved["last_sample_id"] == f"S{ids_of(tmp_path / 'out', 'train')[saved['shard_num'] * 3 + 2]}"

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from processors.base_processor import BaseProcessor
 from tests.support import TonesProcessor, tone
 from utils.checkpoint import DamagedCheckpoint, history, load_checkpoint
+from utils.rows.schema import Position, RawClip
 
 
 class MyProcessor(BaseProcessor):
@@ -167,16 +168,128 @@ def test_older_formats_resume_after_their_count(tmp_path: Path, old: dict[str, A
     assert source_ids(list(resumed.process_all_splits(checkpoint=str(path)))) == whole[10:]
 
 
+SEED = {"mode": "unified", "samples_processed": 12, "current_split": "train", "split_index": 5, "shard_num": 0,
+        "last_sample_id": "S12", "processed_ids": ["S11", "S12"], "dataset_specific": {}, "timestamp": 1,
+        "processor": "TonesProcessor"}  # fmt: skip
+"""A unified checkpoint as the seed writes it: no exact positions."""
+
+
 def test_seed_format_resumes_at_its_split_and_index(tmp_path: Path) -> None:
-    """A unified checkpoint as the seed writes it (no exact positions) goes on in its split, after its index."""
-    seed = {"mode": "unified", "samples_processed": 12, "current_split": "train", "split_index": 5, "shard_num": 0,
-            "last_sample_id": "S12", "processed_ids": ["S11", "S12"], "dataset_specific": {}, "timestamp": 1,
-            "processor": "TonesProcessor"}  # fmt: skip
+    """It goes on in its split, after its index, and its IDs after its count. Whether other splits were read the file
+    does not say: so they are, and no clip is left out."""
+    samples = list(TonesProcessor(checkpoint_dir=tmp_path).process_all_splits(checkpoint=SEED))
 
-    rest = source_ids(list(TonesProcessor(checkpoint_dir=tmp_path).process_all_splits(checkpoint=seed)))
+    rest = source_ids(samples)
+    assert [name for name in rest if "/train/" in name][0] == "Tones/train/train-5"
+    assert len([name for name in rest if "/test/" in name]) == 7
+    assert [sample["ID"] for sample in samples] == [f"S{number}" for number in range(13, 13 + len(samples))]
 
-    assert rest[0] == "Tones/train/train-5"
-    assert not any("/test/" in source_id for source_id in rest)
+
+@pytest.mark.parametrize("old", ["val", "dev", "valid", "validation"])
+def test_splits_under_their_old_names(tmp_path: Path, old: str) -> None:
+    """`val` and `dev` are our `validation`."""
+
+    class WithValidation(TonesProcessor):
+        sizes = {"validation": 5, "train": 3}
+
+    rest = WithValidation(checkpoint_dir=tmp_path).process_all_splits(checkpoint={**SEED, "current_split": old})
+
+    assert source_ids(list(rest)) == [f"Tones/train/train-{index}" for index in range(3)]
+
+
+def test_a_resumed_checkpoint_of_the_seed_counts_on(tmp_path: Path) -> None:
+    """What is saved then has the samples of before in its count, and the newest IDs as plain strings."""
+    processor = TonesProcessor(checkpoint_dir=tmp_path)
+    samples = list(processor.process_all_splits(checkpoint=SEED))
+
+    saved = json.loads((tmp_path / "Tones_unified_checkpoint.json").read_text())
+
+    assert saved["samples_processed"] == 12 + len(samples)
+    assert saved["last_sample_id"] == samples[-1]["ID"] == saved["processed_ids"][-1]
+    again = TonesProcessor(checkpoint_dir=tmp_path)
+    assert list(again.process_all_splits(checkpoint=again.load_unified_checkpoint())) == []
+
+
+def test_processed_ids_are_the_newest_as_plain_strings(tmp_path: Path) -> None:
+    """A bounded number, newest last; ranges of earlier versions load as strings, too."""
+    processor = TonesProcessor(checkpoint_dir=tmp_path)
+    path = Path(processor.save_unified_checkpoint(5000, "train", processed_ids=[f"S{n}" for n in range(1, 5001)]))
+    assert json.loads(path.read_text())["processed_ids"] == [f"S{n}" for n in range(4901, 5001)]
+
+    path.write_text(json.dumps({**SEED, "processed_ids": [["S1", "S5000"], "mine"]}))
+    assert load_checkpoint(path)["processed_ids"] == [*(f"S{n}" for n in range(4902, 5001)), "mine"]
+
+
+def test_a_processor_that_takes_all_four_arguments(tmp_path: Path) -> None:
+    """As the seed's own signature has them, without defaults."""
+    told: list[tuple[Any, ...]] = []
+
+    class Strict(MyProcessor):
+        def _process_single_split(self, split, checkpoint, sample_mode, sample_size):  # type: ignore[no-untyped-def]
+            told.append((split, checkpoint, sample_mode, sample_size))
+            yield from super()._process_single_split(split)
+
+    list(Strict(checkpoint_dir=tmp_path).process_all_splits(sample_mode=True, sample_size=4))
+
+    assert told == [("train", None, True, 4), ("test", None, True, 4)]
+
+
+def test_rows_of_the_old_eight_columns(tmp_path: Path) -> None:
+    """Made by hand, without `source_id` and what came later: taken, and named by split and ID."""
+
+    class ByHand(MyProcessor):
+        def _process_single_split(self, split, checkpoint=None, sample_mode=False, sample_size=5):  # type: ignore[no-untyped-def]
+            for number in range(3):
+                yield {"ID": f"S{number + 1}", "Language": "th", "audio": {"bytes": tone(number), "path": "a.wav"},
+                       "transcript": "สวัสดี", "length": 9.9, "dataset_name": "ByHand", "speaker_id": "SPK_00001",
+                       "confidence_score": 0.5}  # fmt: skip
+            yield {"ID": "S4", "audio": {"bytes": b"no audio", "path": "a.wav"}, "transcript": ""}
+
+    processor = ByHand(checkpoint_dir=tmp_path)
+    samples = list(processor.process_all_splits())
+
+    assert source_ids(samples) == [f"ByHand/{split}/S{n}" for split in ("train", "test") for n in (1, 2, 3)]
+    assert {(row["speaker_id"], row["confidence_score"], row["transcript_raw"]) for row in samples} == {
+        ("SPK_00001", 0.5, "สวัสดี")
+    }
+    assert all(row["audio_hash"] and row["length"] < 9 for row in samples)
+    assert {split: books.rejected for split, books in processor.progress.items()} == {"train": 1, "test": 1}
+
+
+def test_any_error_is_raised_after_a_checkpoint(tmp_path: Path) -> None:
+    """Also one of a processor's own code: what it has yielded is not read again."""
+
+    class Broken(TonesProcessor):
+        def read(self, split: str, position: Position) -> Iterator[RawClip]:
+            for clip in super().read(split, position):
+                if clip.key == "train-5":
+                    raise ZeroDivisionError
+                yield clip
+
+    with pytest.raises(ZeroDivisionError):
+        list(Broken(checkpoint_dir=tmp_path).process_all_splits(checkpoint_interval=1000))
+
+    saved = load_checkpoint(tmp_path / "Tones_unified_checkpoint.json")
+    assert (saved["current_split"], saved["split_index"], saved["samples_processed"]) == ("train", 5, 12)
+
+
+def test_verbose_tells_each_checkpoint_and_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Saved, read, converted, resumed: a line each."""
+    (tmp_path / "old.json").write_text(json.dumps(STREAMING))
+    with caplog.at_level("DEBUG"):
+        take(TonesProcessor(checkpoint_dir=tmp_path), 14, checkpoint_interval=5)
+        resumed = TonesProcessor(checkpoint_dir=tmp_path)
+        list(resumed.process_all_splits(checkpoint=resumed.load_unified_checkpoint()))
+        load_checkpoint(tmp_path / "old.json")
+
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    for line in (
+        "checkpoint saved: ",
+        "checkpoint read: ",
+        "older format (streaming): converted",
+        "going on behind clip ",
+    ):
+        assert line in told
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"mode": "unified"}', b'{"samples_processed": "x"}',

@@ -40,11 +40,11 @@ def test_uploads_each_sample_exactly_once(tmp_path: Path) -> None:
 
 
 def test_checkpoint_tracks_the_uploaded_ids(tmp_path: Path) -> None:
-    """After a batch the checkpoint file names its IDs, as a range."""
+    """After a batch the checkpoint file names its IDs, as the plain list that older programs read."""
     uploader(tmp_path).upload_batch(sample(number) for number in range(1, 6))
 
     content = json.loads((tmp_path / "upload_checkpoint.json").read_text())
-    assert content["uploaded_ids"] == [["S1", "S5"]]
+    assert content["uploaded_ids"] == ["S1", "S2", "S3", "S4", "S5"]
     assert (content["samples_uploaded"], content["split"], content["shard_index"]) == (5, "train", 1)
 
 

@@ -1,9 +1,10 @@
 """The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
 
-`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` lists IDs,
-those of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and
-where they are listed, `{"count": 10000000, "listed_in": "data/train/*.parquet, column ID"}`: so the file stays small,
-and writing it takes the same time, however many samples there are.
+`{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` is a plain
+list of up to 1,000 IDs. Of more, those of the form `S<n>` are ranges (`["S1", "S5000"]`), as long as that takes less
+than 16 KB. Beyond that it says how many there are and where they are listed, `{"count": 10000000, "listed_in":
+"data/train/*.parquet, column ID"}`: so the file stays small, and writing it takes the same time, however many samples
+there are.
 
 Rows of another kind than speech have a file of their own, with another letter than `S`, and `config`, their name.
 """
@@ -25,6 +26,8 @@ from utils.rows.schema import ROW_SCHEMAS, SPEECH, RowSchema
 from utils.rows.sealed_json import checked_json, json_with_checksum
 
 LISTED_BYTES = 16_000
+MAX_PLAIN_IDS = 1000
+"""That are listed one by one: older programs read nothing else."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def load_uploaded(path: Path) -> dict[str, Any] | None:
 def _listed(ids: IdSet, published: int, elsewhere: str) -> object:
     """All published IDs in full where they are known and few; never some of them, which would look like all."""
     if len(ids) == published:
+        if published <= MAX_PLAIN_IDS:
+            return list(ids)
         listed = ids.to_json()
         if len(json_with_checksum({"uploaded_ids": listed})) <= LISTED_BYTES:
             return listed

@@ -51,7 +51,7 @@ _HUB_LICENCES: Final = frozenset(
         *("wtfpl", "unknown"),
     )
 )
-"""What `license` of a card may be, of what data comes under."""
+"""The values of `license` in a card that the Hub takes, as far as data comes under such a licence."""
 _READERS: Final = ("parquet", "table", "kaldi", "audiofolder")
 _KEYS: Final = (
     *("name", "location", "reader", "columns", "splits", "licence", "title", "url", "hours", "terms", "transcripts"),

@@ -1,4 +1,4 @@
-"""The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
+"""The uploaded-IDs checkpoint of a split: a copy of what is published, for people and tools. It decides nothing.
 
 `{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` lists IDs,
 those of the form `S<n>` as ranges, as long as that takes less than 16 KB. Beyond that it says how many there are and

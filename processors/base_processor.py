@@ -250,7 +250,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         self._current_split = split
         overridden = type(self)._process_single_split is not BaseProcessor._process_single_split
         if overridden:
-            return self._noting_what_is_read_again(self._count(split, start), start)
+            return self._noting_what_is_read_again(self._outcomes_by_count(split, start), start)
         return self._read_and_convert(split, start)
 
     def _noting_what_is_read_again(self, read: Iterator[T], start: Progress) -> Iterator[T]:
@@ -316,7 +316,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
             return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return known
 
-    def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
+    def _outcomes_by_count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
         # It always starts at the beginning: what it does with a checkpoint of its own can't be known, and
         # skipping twice would lose clips.

@@ -71,14 +71,14 @@ def read_parquet(files: SourceFiles, names: Sequence[str], columns: Columns, pos
     label_of = _labels(names)
     for name in one_by_one(files, names[first_file:]):
         with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
-            shard = _Shard(file, name, columns)
-            if seeking and not shard.has(first_group, to_pass):
+            source = _SourceFile(file, name, columns)
+            if seeking and not source.has(first_group, to_pass):
                 raise behind_the_end(name, position)
-            for group in range(first_group, shard.groups):
-                passed = min(to_pass, shard.rows_in(group))
+            for group in range(first_group, source.groups):
+                passed = min(to_pass, source.rows_in(group))
                 to_pass -= passed
-                place = shard.first_row(group)
-                for row, cells in enumerate(shard.rows(group, passed), start=passed):
+                place = source.first_row(group)
+                for row, cells in enumerate(source.rows(group, passed), start=passed):
                     read += 1
                     after: Position = {"index": read, "file": name, "row_group": group, "row": row + 1}
                     yield _clip(cells, f"{label_of[name]}-{place + row}", after)
@@ -122,7 +122,7 @@ def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
     )
 
 
-class _Shard:
+class _SourceFile:
     """One Parquet file. Raises SourceError where it lacks a column that is needed."""
 
     def __init__(self, file: ParquetFile, name: str, columns: Columns) -> None:

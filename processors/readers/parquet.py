@@ -16,18 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.engine.positions import (
-    MAX_CLIP_BYTES,
-    MAX_TEXT_BYTES,
-    base_name_of,
-    behind_the_end,
-    damage_explained,
-    file_in,
-    key_of,
-    number_in,
-    short_key,
-    too_large,
-)
+from processors.engine.clip_names import base_name_of, key_of, short_key
+from processors.engine.positions import behind_the_end, file_in, number_in
+from processors.engine.unreadable import MAX_CLIP_BYTES, MAX_TEXT_BYTES, damage_explained, too_large
 from processors.readers.spec import Columns, lacks_column
 from utils.errors import SourceError
 from utils.formats.parquet_file import ParquetFile, TooMuchAtOnce

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
-from processors.engine.positions import MAX_CLIP_BYTES, behind_the_end, damage_explained, key_of, number_in, too_large
+from processors.engine.clip_names import key_of
+from processors.engine.positions import behind_the_end, number_in
+from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown

@@ -542,7 +542,7 @@ def test_a_clip_too_large_is_not_loaded(tmp_path: Path, packing: str, monkeypatc
     """Its reject says how large it is."""
     monkeypatch.setattr(contents, "MAX_CLIP_BYTES", 600)
     monkeypatch.setattr("processors.readers.tar.MAX_CLIP_BYTES", 600)
-    monkeypatch.setattr("processors.engine.positions.MAX_CLIP_BYTES", 600)
+    monkeypatch.setattr("processors.engine.unreadable.MAX_CLIP_BYTES", 600)
     files = {"t.tsv": b"path\ttext\na.wav\tx\n", "a.wav": bytes(5000)}
     packed = {
         "loose": files,

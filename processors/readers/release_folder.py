@@ -1,5 +1,6 @@
-"""Clips with a table: Common Voice, and what is laid out like it. Here its tables, and a release as a folder of files
-(as one tar.gz: `processors/readers/archive.py`), whose rows come in table order; the position seeks by byte offset.
+"""A release of clips with tables: Common Voice, and what is laid out like it. Here its tables, and a release that is a
+folder of files, whose rows come in table order; the position seeks by byte offset. (`archive.py` reads one that
+is a tar.gz.)
 
 A name from a table is only ever compared with names that are there; it never becomes a path of its own.
 """

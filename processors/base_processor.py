@@ -19,7 +19,7 @@ from processors.engine.conversion import as_raw_clip, convert_clip
 from processors.engine.isolated import convert_alone
 from processors.engine.read_ahead import in_order
 from processors.engine.run import OrderedMerge, RunFacts
-from processors.engine.source_info import SourceInfo as SourceInfo
+from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped

@@ -17,9 +17,9 @@ import pytest
 from processors.base_processor import ProcessorConfig
 from processors.configured import contents
 from processors.configured.own_source import OwnSource
-from processors.engine.source_info import Location, SourceInfo
 from processors.readers.spec import Columns, TableSpec, matches, split_of_path
 from processors.readers.table_forms import rows_of
+from processors.source_info import Location, SourceInfo
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.mirrors import clips_of, opener
 from tests.support import tone

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.terminal.layout import (
+from pipeline.terminal.typesetting import (
     WIDTH,
     cut_to,
     display_width,

@@ -15,13 +15,14 @@ from processors import source_name
 from utils.audit.findings import SHOWN
 from utils.audit.removal import Removal, Wishes, plan_removal
 from utils.audit.verify_state import ranges_text
-from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
 from utils.dataset.target import Target
 from utils.disk.durable import remove, remove_tree
 from utils.errors import UsageError
+from utils.rows.printable import one_line
 from utils.rows.schema import ROW_SCHEMAS, speaker_id
 from utils.upload.segments import forget_segment, of_older_version, read_segments
 

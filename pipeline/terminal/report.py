@@ -19,9 +19,10 @@ from pipeline.terminal.typesetting import (
     right_aligned,
     wrapped,
 )
-from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text
 from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND
+from utils.rows.printable import one_line
 from utils.rows.progress import Progress, SplitOfSource
 from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 

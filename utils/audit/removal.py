@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audio.standardize import audio_fingerprint
 from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of

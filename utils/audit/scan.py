@@ -18,7 +18,7 @@ import pyarrow as pa
 import xxhash
 
 from utils.audio.clip import identify
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audit.files_read import split_of
 from utils.audit.findings import heed
 from utils.audit.repeats import HashIndex, RowPlace

@@ -88,7 +88,7 @@ def _is_ours(file: str) -> bool:
 
 
 def collective_key() -> str:
-    """What must not be told, whatever it looks like."""
+    """The key of the Mozilla Data Collective; "" without one. It must not be told, whatever it looks like."""
     return os.environ.get(KEY_VARIABLE, "").strip()
 
 

@@ -16,7 +16,7 @@ from utils.errors import UsageError
 if TYPE_CHECKING:
     from processors.base_processor import BaseProcessor, ProcessorConfig
     from processors.configured.own_source import OwnSource
-    from processors.engine.source_info import SourceInfo
+    from processors.source_info import SourceInfo
 
 _SOURCES = {
     "GigaSpeech2": "processors.gigaspeech2",

@@ -21,7 +21,7 @@ from processors.engine.conversion import as_raw_clip, complete_row, convert_clip
 from processors.engine.isolated import convert_alone
 from processors.engine.read_ahead import in_order
 from processors.engine.run import OrderedMerge, RunFacts
-from processors.engine.source_info import SourceInfo as SourceInfo
+from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions
 from utils.errors import IngestError, Interrupted, SourceError, Stopped
@@ -274,7 +274,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         self._current_split = split
         overridden = type(self)._process_single_split is not BaseProcessor._process_single_split
         if overridden:
-            return self._noting_what_is_read_again(self._count(split, start), start)
+            return self._noting_what_is_read_again(self._outcomes_by_count(split, start), start)
         return self._read_and_convert(split, start)
 
     def _noting_what_is_read_again(self, read: Iterator[T], start: Progress) -> Iterator[T]:
@@ -340,7 +340,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
             return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return known
 
-    def _count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
+    def _outcomes_by_count(self, split: str, start: Progress) -> Iterator[tuple[Position, Outcome]]:
         """Outcomes of a subclass that overrides `_process_single_split`: its position is the count of its outcomes."""
         # It always starts at the beginning: what it does with a checkpoint of its own can't be known, and
         # skipping twice would lose clips.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from processors.engine.source_info import SourceInfo
+from processors.source_info import SourceInfo
 
 CATALOG: Final[dict[str, SourceInfo]] = {
     "GigaSpeech2": SourceInfo(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
-from processors.engine.positions import damage_explained
+from processors.engine.unreadable import damage_explained
 from processors.readers.tar import read_tars
 from utils.errors import SourceError, UsageError
 from utils.formats.tsv import TextLines

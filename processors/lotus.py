@@ -15,7 +15,7 @@ from typing import Final
 from processors.configured.clip_finder import CLIPS, without_ending
 from processors.configured.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
 from processors.configured.contents import ClipPlace, FileEntry, shown_name
-from processors.engine.positions import short_key
+from processors.engine.clip_names import short_key
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
-from processors.engine.positions import damage_explained
+from processors.engine.unreadable import damage_explained
 from processors.readers.archive import CLIPS, Archive
 from processors.readers.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from processors.readers.held_out import HELD_OUT, held_out_entries, without_held_out
-from processors.readers.table_file import (
+from processors.readers.release_folder import (
     DURATIONS,
     TableLayout,
     count_rows,

@@ -1,4 +1,4 @@
-"""Unified checkpoints (version 2): JSON mirrors of a run's progress, for people, tools and older versions.
+"""Unified checkpoints (version 2): copies in JSON of a run's progress, for people, tools and older versions.
 
 They decide nothing in a run of `main.py` (the target's state and the staged segments do); a
 processor that is used by itself resumes from them. Older formats are converted on load; whatever

@@ -1,4 +1,4 @@
-"""`StreamingUploader`: for scripts that bring their own samples with their own IDs.
+"""`StreamingUploader`: for scripts that bring their own samples with their own IDs. (`--streaming` is another thing.)
 
 It has the uploader of a run (utils/upload/split_uploader.py), with one source, `samples`, whose rows keep the IDs that
 they carry. What is uploaded is known from the target (utils/upload/uploaded_ids.py); it holds the lock that a run

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pipeline.options import Options
 from utils.checkpoint import superseded_history
-from utils.dataset.card_text import one_line
 from utils.dataset.layout import DATA_FOLDERS
 from utils.disk.retention import DAY_S, KEPT_DAYS, KEPT_LAST, RetainedEntry, RetainedFolder, delete, expired, measured
+from utils.rows.printable import one_line
 
 log = logging.getLogger(__name__)
 

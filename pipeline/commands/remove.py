@@ -14,14 +14,15 @@ from pipeline.options import Options
 from processors import source_name
 from utils.audit.findings import SHOWN
 from utils.audit.removal import Removal, Wishes, plan_removal
-from utils.audit.verify_state import ranges_text
-from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
 from utils.dataset.target import Target
 from utils.disk.durable import remove, remove_tree
 from utils.errors import UsageError
+from utils.rows.ids import ranges_text
+from utils.rows.printable import one_line
 from utils.rows.schema import ROW_SCHEMAS, speaker_id
 from utils.upload.segments import forget_segment, of_older_version, read_segments
 
@@ -129,7 +130,7 @@ def _plan_lines(removal: Removal, where: str) -> Iterator[str]:
         yield f"Data files that lose all their rows, and go: {_listed(removal.removed)}."
     for kind, holes in removal.holes.items():
         if holes:
-            yield f"IDs that stand for nothing from now on: {ranges_text(holes, ROW_SCHEMAS[kind])}."
+            yield f"IDs that stand for nothing from now on: {ranges_text(holes, ROW_SCHEMAS[kind].id_prefix)}."
     if removal.listed:
         yield f"New on the list of what is never collected again (as hashes): {removal.listed:,}."
     if removal.speakerless:

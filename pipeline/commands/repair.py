@@ -8,10 +8,10 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from utils.audit.findings import SHOWN
 from utils.audit.repair import Repair, plan_repair
-from utils.audit.verify_state import ranges_text
-from utils.dataset.card_text import one_line
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.target import Target
+from utils.rows.ids import ranges_text
+from utils.rows.printable import one_line
 
 
 def run_repair(options: Options, target: Target, stop: StopRequest) -> str:

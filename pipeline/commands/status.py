@@ -10,6 +10,7 @@ from utils.upload.segments import Segment, read_segments
 
 
 def run_status(options: Options, target: Target) -> str:
+    """What to tell of a target, and of what is staged for it. A repo that is not there yet holds nothing."""
     nothing_there = isinstance(target, HubTarget) and target.is_public() is None
     state = None if nothing_there else target.snapshot().state
     segments = _staged_segments(options)

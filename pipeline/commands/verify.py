@@ -12,11 +12,12 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from utils.audit.findings import NOT_CHECKED, NOT_SOUND, Check, Totals, Verdict
 from utils.audit.verify import verify
-from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.target import Target
 from utils.errors import NotSound, TargetMoved, UsageError
+from utils.rows.printable import one_line
 
 log = logging.getLogger(__name__)
 

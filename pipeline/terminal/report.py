@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.terminal.layout import (
+from pipeline.terminal.typesetting import (
     WIDTH,
     cut_to,
     display_width,
@@ -19,9 +19,10 @@ from pipeline.terminal.layout import (
     right_aligned,
     wrapped,
 )
-from utils.dataset.card_text import duration_text, one_line
+from utils.dataset.card_text import duration_text
 from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND
+from utils.rows.printable import one_line
 from utils.rows.progress import Progress, SplitOfSource
 from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
 

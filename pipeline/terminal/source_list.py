@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.terminal.layout import WIDTH, left_aligned, wrapped
-from processors.engine.source_info import SourceInfo
+from pipeline.terminal.typesetting import WIDTH, left_aligned, wrapped
+from processors.source_info import SourceInfo
 
 _LIST_WIDTHS = (22, 14, 22, 36)
 

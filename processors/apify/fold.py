@@ -150,7 +150,7 @@ class Folded:
     pair: dict[str, Any] | None = None
     """Its line in the master."""
     refused: Refused | None = None
-    """Neither: a post that answers nothing."""
+    """Where this and `pair` are None, it is a post that answers nothing."""
 
 
 class Fold:

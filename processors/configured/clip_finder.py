@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from processors.configured.contents import without_archive_ending
-from processors.engine.positions import base_name_of, ending_of
-from processors.readers.tar import AUDIO_SUFFIXES
+from processors.engine.clip_names import AUDIO_SUFFIXES, base_name_of, ending_of
 from utils.sources.table_index import TableIndex
 
 CLIPS: Final = "clips"

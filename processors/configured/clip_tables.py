@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
 from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
-from processors.configured.tables import KEY, VALUE, TableRow, form_of, rows_of
-from processors.engine.positions import base_name_of, short_key
+from processors.engine.clip_names import base_name_of, short_key
 from processors.readers.spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
+from processors.readers.table_forms import KEY, VALUE, TableRow, form_of, rows_of
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.rows.schema import SPLITS

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
-from processors.engine.positions import MAX_CLIP_BYTES, base_name_of, damage_explained, ending_of, too_large
-from processors.readers.tar import AUDIO_SUFFIXES, MAX_HEADER_BYTES, TarGz, is_audio
+from processors.engine.clip_names import base_name_of, is_audio_name
+from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
+from processors.readers.tar import MAX_HEADER_BYTES, TarGz, is_audio
 from utils.formats.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 from utils.rows.printable import as_text, shown
 from utils.sources.source_files import SourceFiles
@@ -69,8 +70,8 @@ class FileEntry:
 
     @property
     def is_clip(self) -> bool:
-        """By name: `._name` is a macOS side file."""
-        return ending_of(self.path).lower() in AUDIO_SUFFIXES and not base_name_of(self.path).startswith("._")
+        """By its name."""
+        return is_audio_name(self.path)
 
 
 def entries_of(files: SourceFiles, raise_if_stopped: Callable[[], None]) -> Iterator[FileEntry]:

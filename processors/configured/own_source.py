@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from processors.engine.source_info import Location, SourceInfo
 from processors.readers.spec import ParquetSpec, SourceSpec
+from processors.source_info import Location, SourceInfo
 
 if TYPE_CHECKING:
-    from processors.configured.base import ConfiguredSource
+    from processors.configured.configured_source import ConfiguredSource
 
 
 @dataclass(frozen=True)

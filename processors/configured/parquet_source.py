@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from processors.configured.base import ConfiguredSource
+from processors.configured.configured_source import ConfiguredSource
 from processors.readers.parquet import RowNaming, count_rows, read_parquet
 from processors.readers.spec import ParquetSpec, matches, split_of_path
 from utils.errors import SourceError

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from processors.configured.own_source import OwnSource
-from processors.engine.source_info import Location, SourceInfo
 from processors.readers.spec import (
     AUDIO,
     SPEAKER,
@@ -32,6 +31,7 @@ from processors.readers.spec import (
     SplitNames,
     TableSpec,
 )
+from processors.source_info import Location, SourceInfo
 from utils.errors import UsageError
 from utils.formats.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text, unknown_key
 from utils.rows.printable import shown
@@ -51,7 +51,7 @@ _HUB_LICENCES: Final = frozenset(
         *("wtfpl", "unknown"),
     )
 )
-"""What `license` of a card may be, of what data comes under."""
+"""The values of `license` in a card that the Hub takes, as far as data comes under such a licence."""
 _READERS: Final = ("parquet", "table", "kaldi", "audiofolder")
 _KEYS: Final = (
     *("name", "location", "reader", "columns", "splits", "licence", "title", "url", "hours", "terms", "transcripts"),

@@ -8,11 +8,12 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from processors.configured.base import ConfiguredSource
 from processors.configured.clip_finder import without_ending
 from processors.configured.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.configured.configured_source import ConfiguredSource
 from processors.configured.contents import ClipAudio, path_of_member
-from processors.engine.positions import behind_the_end, number_in, short_key
+from processors.engine.clip_names import short_key
+from processors.engine.positions import behind_the_end, number_in
 from processors.readers.spec import TableSpec
 from processors.readers.tar import TarGz, entering
 from utils.formats.seek_points import SeekPoint, SeekPoints

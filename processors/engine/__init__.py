@@ -1,1 +1,1 @@
-"""What `BaseProcessor` runs on: reading ahead, conversion, positions. Knows no corpus."""
+"""What `BaseProcessor` runs on: reading ahead, conversion, positions, names of clips. Knows no corpus."""

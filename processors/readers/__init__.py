@@ -1,1 +1,3 @@
-"""What several sources read by: container formats (a position in, raw clips out), held-out clips, a download site."""
+"""What several sources read by: formats of containers (a position in, raw clips out) and of tables, held-out clips, a
+download site.
+"""

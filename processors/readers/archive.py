@@ -1,4 +1,4 @@
-"""Clips and their tables in one tar.gz: Common Voice, and what is laid out like it.
+"""A release of clips with tables that is one tar.gz: Common Voice, and what is laid out like it.
 
 The tables may lie behind the clips. So a first pass puts them, and where each clip lies, into an index on disk, and
 unpacks the clips beside it where there is room (`utils/sources/clip_spool.py`). Then a split's clips come in archive
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processors.engine.positions import behind_the_end, number_in
-from processors.readers.table_file import (
+from processors.readers.release_folder import (
     TableLayout,
     TableRow,
     clip_of,

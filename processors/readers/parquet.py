@@ -17,18 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from processors.engine.positions import (
-    MAX_CLIP_BYTES,
-    MAX_TEXT_BYTES,
-    base_name_of,
-    behind_the_end,
-    damage_explained,
-    file_in,
-    key_of,
-    number_in,
-    short_key,
-    too_large,
-)
+from processors.engine.clip_names import base_name_of, key_of, short_key
+from processors.engine.positions import behind_the_end, file_in, number_in
+from processors.engine.unreadable import MAX_CLIP_BYTES, MAX_TEXT_BYTES, damage_explained, too_large
 from processors.readers.spec import Columns, lacks_column
 from utils.errors import SourceError
 from utils.formats.parquet_file import ParquetFile, TooMuchAtOnce
@@ -89,14 +80,14 @@ def read_parquet(
     label_of = _labels(names)
     for name in one_by_one(files, names[first_file:]):
         with files.open(name) as stream, damage_explained(name, *_DAMAGE), ParquetFile(stream) as file:
-            shard = _Shard(file, name, columns, naming.by_content)
-            if seeking and not shard.has(first_group, to_pass):
+            source = _SourceFile(file, name, columns, naming.by_content)
+            if seeking and not source.has(first_group, to_pass):
                 raise behind_the_end(name, position)
-            for group in range(first_group, shard.groups):
-                passed = min(to_pass, shard.rows_in(group))
+            for group in range(first_group, source.groups):
+                passed = min(to_pass, source.rows_in(group))
                 to_pass -= passed
-                place = shard.first_row(group)
-                for row, cells in enumerate(shard.rows(group, passed), start=passed):
+                place = source.first_row(group)
+                for row, cells in enumerate(source.rows(group, passed), start=passed):
                     if naming.may_have_moved and not (cells.key or cells.too_large):
                         raise _nameless(name)
                     read += 1
@@ -142,7 +133,7 @@ def _clip(cells: _Cells, place: str, after: Position) -> RawClip:
     )
 
 
-class _Shard:
+class _SourceFile:
     """One Parquet file. Raises SourceError where it lacks a column that is needed."""
 
     def __init__(self, file: ParquetFile, name: str, columns: Columns, by_content: bool) -> None:

@@ -44,7 +44,7 @@ class Columns:
     audio: tuple[str, ...] = AUDIO
     """Of Parquet the encoded audio, of a table the name of the clip's file."""
     transcript: tuple[str, ...] = TRANSCRIPT
-    """None: the source has no transcripts."""
+    """Empty: the source has no transcripts."""
     speaker: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
     """The source's own name of a clip; where there is none, its file's name."""

@@ -24,18 +24,9 @@ from typing import BinaryIO, Self, TypeAlias, TypeVar, cast
 
 import xxhash
 
-from processors.engine.positions import (
-    MAX_CLIP_BYTES,
-    base_name_of,
-    behind_the_end,
-    damage_explained,
-    ending_of,
-    file_in,
-    key_of,
-    number_in,
-    stem_of,
-    too_large,
-)
+from processors.engine.clip_names import base_name_of, is_audio_name, key_of, stem_of
+from processors.engine.positions import behind_the_end, file_in, number_in
+from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
 from processors.readers.tar_headers import TarHeader
 from utils.formats.gzip_stream import GzipPlace, GzipStream, NotThere
 from utils.formats.seek_points import SeekPoint, SeekPoints
@@ -44,11 +35,6 @@ from utils.rows.schema import Position, RawClip
 from utils.sources.source_files import SourceFiles, one_by_one
 
 log = logging.getLogger(__name__)
-
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".webm", ".amr")
-    + (".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
-)
 
 MAX_HEADER_BYTES = 2**20
 """Of one member, all its extended headers together: names of 64 KB fit many times."""
@@ -297,9 +283,8 @@ class _DamageExplained:
 
 
 def is_audio(member: tarfile.TarInfo) -> bool:
-    """By name: `._name` is a macOS side file."""
-    name = member.name
-    return ending_of(name).lower() in AUDIO_SUFFIXES and not member.isdir() and not base_name_of(name).startswith("._")
+    """By its name; a folder is none."""
+    return is_audio_name(member.name) and not member.isdir()
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:

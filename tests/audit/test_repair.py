@@ -21,14 +21,13 @@ from tests.runs import environment, run
 from tests.support import published_ids, published_rows, sample, tone, tree
 from utils.audit.repair import plan_repair
 from utils.audit.verify import verify
-from utils.audit.verify_state import subtract
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.layout import CARD_PATH, LEDGER_PATH
 from utils.dataset.ledger import Ledger
 from utils.dataset.state import SplitState
 from utils.errors import TargetMoved, TargetRefused
-from utils.rows.ids import Range
+from utils.rows.ids import Range, subtract
 from utils.rows.schema import AUDIO_TYPE
 from utils.streaming import StreamingUploader
 

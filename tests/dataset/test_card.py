@@ -21,8 +21,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.dataset.card import render_card
-from utils.dataset.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped, one_line
+from utils.dataset.card_text import BEGIN, BEGIN_LINE, END_LINE, duration_text, escaped
 from utils.dataset.state import Part, SourceState, SplitState, State
+from utils.rows.printable import one_line
 from utils.rows.progress import Progress
 from utils.rows.schema import REJECTED_SCHEMA, hf_features, published_schema
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from processors.readers.parquet import read_parquet
+from processors.readers.release_folder import table_rows
 from processors.readers.spec import Columns
-from processors.readers.table_file import table_rows
 from processors.readers.tar import read_tars
 from tests.fuzz.audio import sound
 from tests.fuzz.ending import FINE, REJECTED, Target, check, ending_of_clips

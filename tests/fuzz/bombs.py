@@ -19,8 +19,8 @@ import pyarrow as pa
 import soundfile
 
 from processors.readers.parquet import count_rows, read_parquet
+from processors.readers.release_folder import table_rows
 from processors.readers.spec import Columns
-from processors.readers.table_file import table_rows
 from processors.readers.tar import read_tars
 from tests.fuzz.archives import MemoryFiles, parquet_of, tar_of
 from tests.fuzz.audio import sound

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.terminal.layout import WIDTH, display_width
 from pipeline.terminal.report import status_report, summary
 from pipeline.terminal.source_list import source_list
-from processors.engine.source_info import SourceInfo
+from pipeline.terminal.typesetting import WIDTH, display_width
+from processors.source_info import SourceInfo
 from utils.dataset.state import SourceState, SplitState, State
 from utils.rows.progress import Progress
 

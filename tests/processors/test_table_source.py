@@ -17,9 +17,9 @@ import pytest
 from processors.base_processor import ProcessorConfig
 from processors.configured import contents
 from processors.configured.own_source import OwnSource
-from processors.configured.tables import rows_of
-from processors.engine.source_info import Location, SourceInfo
 from processors.readers.spec import Columns, TableSpec, matches, split_of_path
+from processors.readers.table_forms import rows_of
+from processors.source_info import Location, SourceInfo
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.mirrors import clips_of, opener
 from tests.support import tone
@@ -542,7 +542,7 @@ def test_a_clip_too_large_is_not_loaded(tmp_path: Path, packing: str, monkeypatc
     """Its reject says how large it is."""
     monkeypatch.setattr(contents, "MAX_CLIP_BYTES", 600)
     monkeypatch.setattr("processors.readers.tar.MAX_CLIP_BYTES", 600)
-    monkeypatch.setattr("processors.engine.positions.MAX_CLIP_BYTES", 600)
+    monkeypatch.setattr("processors.engine.unreadable.MAX_CLIP_BYTES", 600)
     files = {"t.tsv": b"path\ttext\na.wav\tx\n", "a.wav": bytes(5000)}
     packed = {
         "loose": files,

@@ -28,7 +28,7 @@ ROOMS = {
         ("audit",),
     ),
     "processors": (
-        ("engine",),
+        ("engine", "source_info"),
         ("readers", "catalog"),
         ("base_processor",),
         ("configured", "apify"),

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from utils.audio.buffers import kept_samples, pass_through
-from utils.audio.containers import AudioRejected, checked_container, describe_foreign, is_known_format
+from utils.audio.containers import checked_container, describe_foreign, is_known_format
 from utils.audio.ffmpeg import (
     HOW_TO_INSTALL,
     ForeignHeader,
@@ -25,6 +25,7 @@ from utils.audio.ffmpeg import (
 )
 from utils.audio.memory_file import MemoryFile, SequentialFile
 from utils.audio.mpeg import find_first_frame, readable_in_full, scan_mpeg
+from utils.audio.rejected import AudioRejected
 from utils.audio.wav import PlainWav, read_plain_wav
 from utils.rows.schema import RejectReason
 

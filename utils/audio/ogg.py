@@ -28,7 +28,7 @@ class _Page(NamedTuple):
 
 
 def check_ogg(data: bytes) -> None:
-    """Walk the pages. Each must be as it was written, none may miss, the last one must be whole and end the stream.
+    """Walk the pages. Each must be as it was written, none missing, the last one whole and the end of its stream.
 
     A stream behind another one (chained, as radio recordings are) is refused as well, rather than published in part.
     """

@@ -27,9 +27,9 @@ import xxhash
 
 from utils.audio.buffers import begin_clip, pass_through
 from utils.audio.clip import FULL_SCALE_INT16, Clip, Decoded, Samples, as_floats, blocks, identify
-from utils.audio.containers import AudioRejected
 from utils.audio.fingerprint import MAX_SECONDS, Fingerprint, fingerprint
 from utils.audio.memory_file import Pcm, audio_from_array, flac_bytes, wav_bytes
+from utils.audio.rejected import AudioRejected
 from utils.choices import AudioOptions
 from utils.rows.schema import RejectReason
 

@@ -20,11 +20,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audio.standardize import audio_fingerprint
 from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
-from utils.audit.verify_state import subtract
 from utils.dataset.layout import (
     LEDGER_PATH,
     REJECTED_FOLDER,
@@ -44,7 +43,7 @@ from utils.errors import TargetRefused
 from utils.known.clips import Entry
 from utils.known.judge import entry_of, repeated_clip
 from utils.known.removals import RemovedList
-from utils.rows.ids import IdSet, Range, merge_ranges, number_of
+from utils.rows.ids import IdSet, Range, merge_ranges, number_of, subtract
 from utils.rows.progress import SplitOfSource
 from utils.rows.schema import ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema
 from utils.upload.publisher import utc_now

@@ -20,7 +20,7 @@ from pathlib import Path
 from utils.audit.files_read import SPLITS_OF_OTHERS, split_of
 from utils.audit.rewrite import Figures, Rewriter, WrittenShard
 from utils.audit.scan import Scan, Scanner
-from utils.audit.verify_state import kept_in_all, split_books, subtract
+from utils.audit.verify_state import kept_in_all, split_books
 from utils.dataset.card import render_card
 from utils.dataset.layout import (
     CARD_PATH,
@@ -40,7 +40,7 @@ from utils.dataset.state import SourceState, SplitState, State
 from utils.dataset.target import Change, Snapshot, StoredFile, Target, published_files
 from utils.errors import TargetRefused
 from utils.known.removals import carried_over
-from utils.rows.ids import Range, merge_ranges
+from utils.rows.ids import Range, merge_ranges, subtract
 from utils.rows.progress import Progress
 from utils.rows.schema import SPEECH, SPLITS
 from utils.streaming import ABOUT_SAMPLES, StreamingUploader

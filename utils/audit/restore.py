@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from itertools import islice
 
-from utils.dataset.card_text import one_line
 from utils.dataset.target import Snapshot, TargetReader
 from utils.errors import TargetRefused
+from utils.rows.printable import one_line
 
 LOOKED_AT = 50
 """Revisions before this one that are looked at."""

@@ -8,7 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audio.standardize import standardize_audio
 from utils.audit.repeats import RowPlace
 from utils.audit.scan import Row, Scan, Scanner, audio_bytes, text_of

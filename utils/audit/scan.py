@@ -18,7 +18,7 @@ import pyarrow as pa
 import xxhash
 
 from utils.audio.clip import identify
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audit.files_read import split_of
 from utils.audit.findings import heed
 from utils.audit.repeats import HashIndex, RowPlace
@@ -123,7 +123,7 @@ class Scanner:
             content = audio_bytes(row)
             self._note_form(found, content)
 
-            def known(
+            def with_audio(
                 names: list[bytes], audio: bytes = xxhash.xxh3_128_digest(content), has_audio: bool = bool(content)
             ) -> list[bytes]:
                 # Where the audio is not in the row, nobody can say that two rows are the same.
@@ -134,13 +134,13 @@ class Scanner:
             if sample_id:
                 found.old_ids[split].add(sample_id)
                 indexes["ids"].add([sample_id.encode()], file, at)
-                indexes["id"].add(known([sample_id.encode()]), file, at)
+                indexes["id"].add(with_audio([sample_id.encode()]), file, at)
             else:
                 found.renamed[file, number] = ""
             if source_id:
                 indexes["source-ids"].add([source_id.encode()], file, at)
-                indexes["source"].add(known([source_id.encode()]), file, at)
-            indexes["audio"].add(known([b""]), file, at)
+                indexes["source"].add(with_audio([source_id.encode()]), file, at)
+            indexes["audio"].add(with_audio([b""]), file, at)
         found.rows.append(count)
 
     def _note_form(self, found: Scan, content: bytes) -> None:

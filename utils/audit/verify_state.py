@@ -27,8 +27,8 @@ from utils.dataset.state import DamagedState, SourceState, SplitState, State
 from utils.dataset.target import Snapshot, StoredFile, TargetReader, published_files
 from utils.errors import TargetRefused
 from utils.known.removals import RemovedList
-from utils.rows.ids import Range, id_of, merge_ranges
-from utils.rows.schema import ROW_SCHEMAS, SPEECH, RowSchema
+from utils.rows.ids import Range, id_of, merge_ranges, ranges_text, subtract
+from utils.rows.schema import ROW_SCHEMAS, RowSchema
 
 _NO_STATE = f"there is no {STATE_PATH}: this program did not make it"
 _DURATION_TOLERANCE_S = 0.001
@@ -212,7 +212,7 @@ class StateChecks:
         books = source.splits[split]
         found = merge_ranges(numbers for facts in shards for numbers in facts.numbers)
         if found != merge_ranges(books.ids) and (books.ids or source.ids_named(split, found)):
-            told, seen = ranges_text(books.ids, source.row_schema), ranges_text(found, source.row_schema)
+            told, seen = (ranges_text(ids, source.row_schema.id_prefix) for ids in (books.ids, found))
             self.order.offend(f"{name}: IDs {told} by the state, {seen} in its files")
 
     # --- IDs -------------------------------------------------------------------------------
@@ -234,10 +234,12 @@ class StateChecks:
         expected = subtract([(1, last)] if last else [], state.holes_of(rows))
         if not any(source.carries_own_ids for source in state.sources_of(rows).values()):
             for missing in subtract(expected, found):
-                self.order.offend(f"{ranges_text([missing], rows)} missing, and not named as a hole", _size(missing))
+                self.order.offend(
+                    f"{ranges_text([missing], rows.id_prefix)} missing, and not named as a hole", _size(missing)
+                )
             self._check_increasing(shards, state)
         for extra in subtract(found, expected):
-            told = f"{ranges_text([extra], rows)} there, but a hole or not given yet by the state"
+            told = f"{ranges_text([extra], rows.id_prefix)} there, but a hole or not given yet by the state"
             self.order.offend(told, _size(extra))
 
     def _check_increasing(self, shards: Sequence[FileFacts], state: State) -> None:
@@ -304,32 +306,6 @@ def _paths_of(state: State, source: str, split: str, number: int) -> tuple[str, 
 def kept_in_all(books: SplitState) -> int:
     """Clips kept, over all revisions of the source."""
     return books.progress.kept + sum(earlier.kept for earlier in books.earlier)
-
-
-def subtract(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
-    """The numbers of `ranges` that are not in `taken`; both in sorted ranges that do not overlap."""
-    left: list[Range] = []
-    others = list(taken)
-    at = 0
-    for first, last in ranges:
-        while at < len(others) and others[at][1] < first:
-            at += 1
-        step = at
-        while step < len(others) and others[step][0] <= last:
-            if first < others[step][0]:
-                left.append((first, others[step][0] - 1))
-            first = max(first, others[step][1] + 1)
-            step += 1
-        if first <= last:
-            left.append((first, last))
-    return left
-
-
-def ranges_text(ranges: Sequence[Range], rows: RowSchema = SPEECH) -> str:
-    """`S1 to S20, S25`; the first few of many."""
-    told = [" to ".join(id_of(number, rows.id_prefix) for number in sorted({*ends})) for ends in ranges[:3]]
-    more = [f"{len(ranges) - 3} more ranges"] if len(ranges) > 3 else []
-    return ", ".join([*told, *more]) or "none"
 
 
 def _size(numbers: Range) -> int:

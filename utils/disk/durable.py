@@ -199,7 +199,7 @@ def publish_file(temporary: Path, final: Path) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file so that its name never stands for anything but all of `content` or what was there."""
     make_folder(path.parent)
-    # Named after the process: runs with different targets may write the same mirror of their progress.
+    # Named after the process: runs with different targets may write the same checkpoint.
     temporary = path.with_name(f"{path.name}.{_host()}-{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with NewFile(temporary) as new:

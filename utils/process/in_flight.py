@@ -18,7 +18,7 @@ TRIED: Final = 2
 class InFlight:
     """A note for each thread, in memory that is shared with whoever this process is forked from or forks.
 
-    `crashes` counts for each note how many runs it was found behind that had crashed.
+    `crashes`: note -> how many runs that crashed had left it.
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ Other kinds of rows (`utils/rows/schema.py`) have another letter than `S`, and n
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, MutableSet
+from collections.abc import Iterable, Iterator, MutableSet, Sequence
 from functools import cache
 
 Range = tuple[int, int]
@@ -30,6 +30,32 @@ def _numbered(prefix: str) -> re.Pattern[str]:
 def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
     """The same numbers in sorted ranges, those that overlap or touch made one."""
     return tuple(IdSet(ranges=ranges).ranges)
+
+
+def subtract(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """The numbers of `ranges` that are not in `taken`; both in sorted ranges that do not overlap."""
+    left: list[Range] = []
+    others = list(taken)
+    at = 0
+    for first, last in ranges:
+        while at < len(others) and others[at][1] < first:
+            at += 1
+        step = at
+        while step < len(others) and others[step][0] <= last:
+            if first < others[step][0]:
+                left.append((first, others[step][0] - 1))
+            first = max(first, others[step][1] + 1)
+            step += 1
+        if first <= last:
+            left.append((first, last))
+    return left
+
+
+def ranges_text(ranges: Sequence[Range], prefix: str = "S") -> str:
+    """`S1 to S20, S25`; the first few of many."""
+    told = [" to ".join(id_of(number, prefix) for number in sorted({*ends})) for ends in ranges[:3]]
+    more = [f"{len(ranges) - 3} more ranges"] if len(ranges) > 3 else []
+    return ", ".join([*told, *more]) or "none"
 
 
 class IdSet(MutableSet[str]):

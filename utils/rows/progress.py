@@ -1,6 +1,6 @@
 """How far a split of a source was read: the position, the books up to it, and what became of each clip.
 
-A reader makes these; what a dataset holds is a `State` (`utils/dataset/state.py`).
+A processor makes these; what a dataset holds is a `State` (`utils/dataset/state.py`).
 """
 
 import json
@@ -15,7 +15,7 @@ from utils.rows.schema import START, Outcome, Position, Reject, Skip
 _compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 """As `json.dumps` with these separators, which makes an encoder for each call."""
 _quoted: Final = lru_cache(256)(_compact)
-"""Of texts that come with clip after clip: the names of files, and what numbers are called."""
+"""Of texts that come with clip after clip: the keys of a position, and the names of files in it."""
 
 SplitOfSource = tuple[str, str]
 """A source's name, and one of its splits."""

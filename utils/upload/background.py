@@ -15,9 +15,9 @@ from utils.errors import Interrupted
 Job = Callable[[], None]
 
 MAX_OFFERED: Final = 2
-"""Jobs that may be dropped, and wait: each holds a batch of rows in memory."""
+"""Of the jobs that may be dropped, how many wait at most: each holds a batch of rows in memory."""
 LOOKED_EVERY_S: Final = 0.05
-"""Whether there is something to do beside a job."""
+"""Seconds from one look to the next, whether there is something to do beside a job."""
 
 
 class BackgroundWorker:

@@ -2,7 +2,7 @@
 
 A shard closes at a number of rows or of bytes of audio (of text, where rows have no audio), whichever is
 first, wherever the borders of segments lie; the end of a split closes the last one. So an interrupted and resumed run
-writes the same files. IDs are given here, from the state that the part extends.
+writes the same files. IDs go on from the state that the part extends; `ShardWriter` gives them.
 """
 
 import json

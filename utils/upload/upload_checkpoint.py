@@ -1,4 +1,4 @@
-"""The uploaded-IDs checkpoint of a split: a mirror of what is published, for people and tools. It decides nothing.
+"""The uploaded-IDs checkpoint of a split: a copy of what is published, for people and tools. It decides nothing.
 
 `{shard_index, samples_uploaded, uploaded_ids, split, dataset_name, generation, checksum}`. `uploaded_ids` is a plain
 list of up to 1,000 IDs. Of more, those of the form `S<n>` are ranges (`["S1", "S5000"]`), as long as that takes less

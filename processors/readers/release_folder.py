@@ -1,5 +1,6 @@
-"""Clips with a table: Common Voice, and what is laid out like it. Here its tables, and a release as a folder of files
-(as one tar.gz: `processors/readers/archive.py`), whose rows come in table order; the position seeks by byte offset.
+"""A release of clips with tables: Common Voice, and what is laid out like it. Here its tables, and a release that is a
+folder of files, whose rows come in table order; the position seeks by byte offset. (`archive.py` reads one that
+is a tar.gz.)
 
 A name from a table is only ever compared with names that are there; it never becomes a path of its own.
 """
@@ -11,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
-from processors.engine.positions import MAX_CLIP_BYTES, behind_the_end, damage_explained, key_of, number_in, too_large
+from processors.engine.clip_names import key_of
+from processors.engine.positions import behind_the_end, number_in
+from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown

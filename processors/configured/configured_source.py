@@ -1,8 +1,8 @@
 """Sources that are pure configuration: a `SourceInfo`, a spec, and perhaps a place of their own."""
 
 from processors.base_processor import BaseProcessor
-from processors.engine.source_info import Location, SourceInfo
 from processors.readers.spec import SourceSpec
+from processors.source_info import Location, SourceInfo
 from utils.errors import SourceError
 from utils.sources.source_files import SourceFiles, open_source
 from utils.sources.url_files import UrlFiles, open_folder_or_file

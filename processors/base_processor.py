@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from processors.engine.conversion import as_raw_clip, complete_row, convert_clip
 from processors.engine.isolated import convert_alone
 from processors.engine.read_ahead import in_order
-from processors.engine.run import OrderedMerge, RunFacts
+from processors.engine.run_side import OrderedMerge, RunFacts
 from processors.source_info import SourceInfo as SourceInfo
 from utils import checkpoint as checkpoints
 from utils.choices import AudioOptions, TextOptions

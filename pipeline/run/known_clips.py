@@ -29,9 +29,9 @@ from utils.known.clips import ClipIndex, Entry, Reached
 from utils.known.judge import Judge, entry_of, repeated_clip
 from utils.rows.progress import SplitOfSource
 from utils.rows.schema import SPEECH, SPLITS, RejectReason
-from utils.upload.clip_lists import from_bytes, staged_entries
 from utils.upload.publisher import Publisher
 from utils.upload.segments import Segment, read_segments
+from utils.upload.shard_index_files import from_bytes, staged_entries
 from utils.upload.split_uploader import SplitUploader
 from utils.upload.staging import refuse_other_fingerprint
 

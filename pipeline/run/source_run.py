@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.options import Options
 from processors.base_processor import BaseProcessor, sample_quotas
-from processors.engine.run import OrderedMerge, RunFacts
+from processors.engine.run_side import OrderedMerge, RunFacts
 from utils.choices import DEFAULT_DEDUP, in_fingerprint
 from utils.dataset.layout import DATA_FOLDERS
 from utils.dataset.state import SourceState, SplitState

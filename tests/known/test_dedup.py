@@ -32,7 +32,7 @@ from utils.dataset.ledger import Ledger
 from utils.errors import Stopped, TargetRefused
 from utils.known.clips import ClipIndex, Entry, Reached
 from utils.rows.schema import DUPLICATE_OF_TRAIN
-from utils.upload.clip_lists import to_bytes
+from utils.upload.shard_index_files import to_bytes
 
 BEFORE, AFTER = Ledger(b"one\n"), Ledger(b"one\ntwo\n")
 

@@ -15,7 +15,7 @@ import pytest
 from processors import ALIASES, IN_DEMO, REGISTRY, create, describe
 from processors.base_processor import BaseProcessor, ProcessorConfig
 from processors.demo.mirrors import DemoCounts, demo_of, write_demo_sources
-from processors.engine.run import OrderedMerge
+from processors.engine.run_side import OrderedMerge
 from tests.corpus_mirrors import write_corpus_mirrors
 from tests.hub_server import HubServer
 from tests.hub_sources import access

@@ -21,7 +21,7 @@ from pipeline.options import Options
 from pipeline.run.factory import make_target
 from pipeline.run.run import RunResult, run
 from pipeline.terminal.report import summary
-from processors.engine.run import RunFacts
+from processors.engine.run_side import RunFacts
 from processors.readers import tar as tars
 from processors.readers.parquet import read_parquet
 from processors.readers.spec import Columns

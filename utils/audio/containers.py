@@ -13,7 +13,7 @@ from typing import Final
 
 from utils.audio.mpeg import id3v2_length
 from utils.audio.ogg import check_ogg
-from utils.audio.rejected import AudioRejected as AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.rows.schema import RejectReason
 
 

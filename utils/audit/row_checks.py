@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from utils.audio.clip import identify
-from utils.audio.containers import AudioRejected
+from utils.audio.rejected import AudioRejected
 from utils.audio.standardize import standardize_audio
 from utils.audit.files_read import FileFacts, FilesRead, as_text
 from utils.audit.findings import SHOWN, Check

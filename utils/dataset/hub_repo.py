@@ -26,14 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.dataset.card import render_card
-from utils.dataset.card_text import one_line
 from utils.dataset.layout import CARD_PATH, DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH
 from utils.dataset.state import State
 from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows
 from utils.disk.lock import hold_lock
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
-from utils.rows.printable import shown
+from utils.rows.printable import one_line, shown
 from utils.sources import hub
 
 log = logging.getLogger(__name__)

@@ -25,11 +25,11 @@ from utils.known.judge import counted_as
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import Reject, RowSchema
 from utils.upload.background import BackgroundWorker
-from utils.upload.clip_lists import staged_entries, to_bytes
 from utils.upload.cutting import BuiltPart, Cut, ShardLimits, build_part, next_cut
 from utils.upload.next_shard import NextShard
 from utils.upload.publisher import Publisher
 from utils.upload.segments import FreshRows, Segment, StagingKey
+from utils.upload.shard_index_files import staged_entries, to_bytes
 from utils.upload.staging import Staging
 from utils.upload.upload_checkpoint import remember_uploaded
 

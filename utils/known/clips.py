@@ -1,8 +1,8 @@
 """Which clips a dataset has, published or staged, by their audio: what a new one is looked up in.
 
 One SQLite file on this machine, some 200 bytes a clip, in memory that does not grow. It is a cache: the index files in
-the target (`utils/upload/shard_index_files.py`) and the staged rows say the same, and it is made anew from them where it
-does not hold just what they do.
+the target (`utils/upload/shard_index_files.py`) and the staged rows say the same, and it is made anew from them where
+it does not hold just what they do.
 
 Clips are entered in one transaction, which `note_covered` ends: it is called before the clips themselves become
 durable. So what a dead run leaves is either just what is durable, or ahead of it by the clips of one checkpoint; those

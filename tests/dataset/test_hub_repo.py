@@ -193,6 +193,15 @@ def test_refused_card_is_said_so(hub: HubServer, tmp_path: Path) -> None:
         target.commit(change(tmp_path / "built", snapshot.state), snapshot)
 
 
+def test_the_last_wait_is_followed_by_a_try(hub: HubServer, tmp_path: Path) -> None:
+    """Of 0.02 to 0.32 s: a Hub that is back within our patience is asked."""
+    target, snapshot = begun(tmp_path)
+    rule = hub.fault("status", step="repo_info", status=503, times=5)
+
+    assert target.head() == snapshot.head
+    assert rule.struck == 5
+
+
 def test_patience_ends_and_the_commit_can_be_repeated(hub: HubServer, tmp_path: Path) -> None:
     """Exit 5, nothing lost: the same commit goes through when the Hub is back."""
     target, snapshot = begun(tmp_path)

@@ -117,6 +117,24 @@ def test_file_system_without_locks_is_refused_in_words(
         pytest.fail("held a lock that there is not")
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTTY, errno.EBADF])
+def test_file_system_that_knows_no_locks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """Shares of other systems: the run goes on, and says what is not promised there."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    with hold_lock(tmp_path / "lock", "a/dataset"):
+        pass
+
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "a second run could write to a/dataset meanwhile" in told
+
+
 def test_lock_is_released_at_the_end_of_the_block_and_on_errors(tmp_path: Path) -> None:
     """One after the other is fine, in one process too."""
     with pytest.raises(KeyError), hold_lock(tmp_path / "lock", "a/dataset"):

@@ -4,9 +4,12 @@ Most of it has its counterpart in real processes (`tests/resume/test_kill_and_re
 `tests/pipeline/test_refusals.py`); here it is quick enough to be asked of every mutant.
 """
 
+import errno
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -339,3 +342,26 @@ def test_a_checkpoint_names_the_last_shard_and_the_last_published_id(tmp_path: P
     assert saved["current_split"] == "train"
     assert saved["shard_num"] == len(shards) - 2, "the last one is committed behind the last checkpoint"
     assert saved["last_sample_id"] == f"S{ids_of(tmp_path / 'out', 'train')[saved['shard_num'] * 3 + 2]}"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_share_that_can_not_make_folders_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """The run goes on, with one warning; a file that can't be made durable stops it as ever."""
+    write_mirror(tmp_path / "mirrors")
+    of_files = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        of_files(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr("utils.disk.durable._told_of", set())
+
+    assert small_run(tmp_path).state.rows == KEPT
+    assert caplog.text.count("can't make folders durable") == 1
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    with pytest.raises(Stopped, match=re.escape(os.strerror(number))):
+        small_run(tmp_path, output=tmp_path / "other")

@@ -203,7 +203,7 @@ class HubTarget:
             if hub.network_error_behind(error) is None and not hub.is_unclear_answer(error):
                 raise
             log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
-            self._wait(max(pause_s, hub.retry_after_s(error)))
+            self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
             return None
 
     def _refuse_ignored(self, paths: Sequence[str], base: Snapshot) -> None:
@@ -408,14 +408,16 @@ class HubTarget:
                     "Could not %s of %s (%s); trying again, for %.0f minutes at most",
                     *(what, self.name, _why(error), self._patience_s / 60),
                 )
-                self._wait(max(pause_s, hub.retry_after_s(error)))
+                self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
         raise self._gave_up(what)
 
     def _pauses(self) -> Iterator[float]:
-        """Seconds to wait after each try: 1, 2, 4 ... 60, in all about our patience; at least two tries."""
+        """Seconds to wait after each try: 1, 2, 4 ... 60, in all about our patience; 0 after the last, which comes when
+        that is over. At least three tries."""
         waited = 0.0
         for tries, pause_s in enumerate(hub.doubling(self._first_pause_s, 60.0)):
             if tries >= 2 and waited >= self._patience_s:
+                yield 0.0
                 return
             yield pause_s
             waited += pause_s

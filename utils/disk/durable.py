@@ -7,7 +7,9 @@ Every effect on the disk is a *step* (create, write, truncate, fsync, rename, de
 steps of a run instead of guessing them, and no file is written anywhere else (a test sees to that).
 """
 
+import errno
 import io
+import logging
 import os
 import re
 import shutil
@@ -20,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+log = logging.getLogger(__name__)
 
 TEMPORARY_SUFFIX = ".tmp"
 BUFFER_BYTES = 2**20
@@ -175,8 +179,26 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a folder's entries (new names, renames, deletions) durable."""
-    fsync_file(folder)
+    """Make a folder's entries (new names, renames, deletions) durable; where its file system can't, say so once."""
+    try:
+        fsync_file(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_FSYNC:
+            raise
+        device = folder.stat().st_dev
+        if device not in _told_of:
+            _told_of.add(device)
+            log.warning(
+                "The file system of %s can't make folders durable (%s). A crash of this program loses nothing there; a "
+                "power cut may lose what was written last.",
+                *(folder, error.strerror),
+            )
+
+
+_NO_FOLDER_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What shares of other systems answer."""
+_told_of: set[int] = set()
+"""Their devices."""
 
 
 def make_folder(folder: Path) -> None:

@@ -27,6 +27,9 @@ _own_pid: int | None = None
 _PATIENCE_S = 10.0
 """With a run that was killed and whose last write to the disk is still under way."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""A file system that might lock, if it were asked otherwise."""
+_NOT_FOR_LOCKS = (errno.EINVAL, errno.ENOTTY, errno.EBADF)
+"""One that does not know the question: shares of other systems."""
 
 
 @contextmanager
@@ -64,6 +67,13 @@ def _locked(path: Path, target: str) -> int:
                 continue
             raise TargetRefused(_held(path, target, holder)) from error
         except OSError as error:
+            if error.errno in _NOT_FOR_LOCKS:
+                log.warning(
+                    "The file system of %s knows no locks (%s): a second run could write to %s meanwhile, and nobody "
+                    "would say so. See to it that there is one.",
+                    *(path.parent, error.strerror, target),
+                )
+                return descriptor
             os.close(descriptor)
             if error.errno not in _NO_LOCKS:
                 raise

@@ -180,7 +180,7 @@ MUTANTS = (
         "How long the Hub asks us to wait after a 429 is not heeded before a commit is sent again.",
         "utils/dataset/hub_repo.py",
         'looking at what is there", self.name, _why(error))\n'
-        "            self._wait(max(pause_s, hub.retry_after_s(error)))",
+        "            self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)",
         'looking at what is there", self.name, _why(error))\n            self._wait(pause_s)',
         ("tests/dataset/test_hub_repo.py::test_retry_after_is_waited_for",),
     ),

@@ -3,6 +3,9 @@
 A folder has no atomic commit of several files, so the order makes one: the part's files first (temporary
 name, fsync, rename), then the card, and `state.json` last. *The rename of `state.json` is the commit
 point*: files that the state does not name are leftovers of a run that died, set aside at the next start.
+
+What is put away lies beside the folder, which is renamed for it. A folder that is a mount point (a volume, a disk)
+can't be renamed: there it lies in the folder itself, under a hidden name that nobody reads.
 """
 
 import errno
@@ -46,10 +49,21 @@ from utils.disk.durable import (
 )
 from utils.disk.file_names import file_name_of
 from utils.disk.lock import hold_lock
+from utils.disk.mounts import is_mount_point
 from utils.errors import Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
 
 log = logging.getLogger(__name__)
+
+
+_PUT_AWAY = ".before-"
+_SET_ASIDE = ".set-aside"
+_OF_THE_DISK = "lost+found"
+
+
+def _is_none_of_ours(name: str) -> bool:
+    """Whether what has that name in the folder is no part of the dataset: what was put away, what a disk has itself."""
+    return name.startswith(_PUT_AWAY) or name in (_SET_ASIDE, _OF_THE_DISK)
 
 
 BEFORE_REMOVAL = "before-removal"
@@ -90,7 +104,8 @@ class LocalTarget:
         raw = self._read(STATE_PATH)
         # `.ingest` without a state is what a first start leaves that died before its commit: not data.
         holds_data = raw is not None or (
-            self.folder.is_dir() and any(path.name != STATE_FOLDER for path in self.folder.iterdir())
+            self.folder.is_dir()
+            and any(path.name != STATE_FOLDER and not _is_none_of_ours(path.name) for path in self.folder.iterdir())
         )
         return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
 
@@ -110,14 +125,28 @@ class LocalTarget:
         """A folder that holds data is renamed aside, so the new one has nothing to replace."""
         self._refuse_to_bury(since)
         planned = replace(change.planned, replaces_old_data=False)
-        if since.holds_data and change.files:
+        if since.holds_data and is_mount_point(self.folder):
+            kept = self._put_away_inside(since, set(change.files))
+            log.info("The old dataset is kept as %s", kept)
+        elif since.holds_data and change.files:
             return self._begin_beside(replace(change, planned=planned))
-        self._write(change.files)
-        if since.holds_data:
+        elif since.holds_data:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
             log.info("The old dataset is kept as %s", kept)
+        self._write(change.files)
         return self._put_state(planned)
+
+    def _put_away_inside(self, since: Snapshot, kept: set[str]) -> Path:
+        """Move all files but `kept` into a hidden folder, the state last: whoever dies before that begins anew."""
+        place = self.folder / f"{_PUT_AWAY}fresh-{since.head[:12]}"
+        for path in sorted(self._paths(), key=lambda path: path == STATE_PATH):
+            if path not in kept:
+                make_folder((place / path).parent)
+                rename(self.folder / path, place / path)
+                fsync_folder((place / path).parent)
+        fsync_folder(self.folder)
+        return place
 
     def _begin_beside(self, change: Change) -> Snapshot:
         """Begin with files that the old dataset has, too: made beside it first, so that no crash can lose them."""
@@ -157,6 +186,12 @@ class LocalTarget:
                 "then repeat this command."
             )
         self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
+        if is_mount_point(self.folder):
+            raise TargetRefused(
+                f"{self.name} is a mount point, and so can't change places with a changed copy. Nothing was changed. "
+                f"Give this command the folder where it is mounted from, or a copy: cp -a {shlex.quote(self.name)} "
+                "COPY, then --output COPY."
+            )
         draft = LocalTarget(self._draft)
         remove_tree(draft.folder)
         gone = {*change.removed, *change.files, PREVIOUS_STATE_PATH}
@@ -196,7 +231,8 @@ class LocalTarget:
     def put_away(self) -> list[Path]:
         """What lies beside the folder and may hold rows that it has no more: as it was once, and what was set aside."""
         name = glob.escape(self.folder.name)
-        return sorted([*self.folder.parent.glob(f"{name}.before-*"), *self.folder.parent.glob(f"{name}.set-aside")])
+        beside = [*self.folder.parent.glob(f"{name}.before-*"), *self.folder.parent.glob(f"{name}.set-aside")]
+        return sorted([*beside, *self.folder.glob(f"{_PUT_AWAY}*"), *self.folder.glob(_SET_ASIDE)])
 
     @property
     def _draft(self) -> Path:
@@ -225,8 +261,12 @@ class LocalTarget:
             return []
         # Not `rglob`, which passes silently over folders that may not be read (law 8).
         below = os.walk(self.folder, onerror=_raise)
-        files = (Path(parent, name) for parent, _, names in below for name in names)
-        return sorted(path.relative_to(self.folder).as_posix() for path in files)
+        paths = []
+        for parent, folders, names in below:
+            if Path(parent) == self.folder:
+                folders[:] = [name for name in folders if not _is_none_of_ours(name)]
+            paths += [Path(parent, name).relative_to(self.folder).as_posix() for name in names]
+        return sorted(paths)
 
     def earlier(self, path: str, snapshot: Snapshot) -> Iterator[Revision]:
         """A folder keeps the state before the last commit; a repair, all of the dataset as it was."""
@@ -286,7 +326,12 @@ class LocalTarget:
             write_atomically(self.folder / CARD_PATH, card.encode(errors="surrogateescape"))
 
     def _set_aside(self, path: str) -> None:
-        kept = rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)
+        try:
+            kept = rename_aside(self.folder / path, self.folder.with_name(f"{self.folder.name}.set-aside") / path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            kept = rename_aside(self.folder / path, self.folder / _SET_ASIDE / path)
         log.info("Set aside %s, which the state does not name (a run died before its commit): now %s", path, kept)
 
     def _read(self, path: str) -> bytes | None:

@@ -6,7 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if (_here := str(Path(__file__).resolve().parent)) not in sys.path:
+    sys.path.insert(0, _here)  # PYTHONSAFEPATH leaves it out
 
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest

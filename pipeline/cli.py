@@ -442,8 +442,15 @@ def _check_buying(given: argparse.Namespace, is_command: bool, first: str, own: 
         raise UsageError("--refilter buys nothing: leave out --target and --buy-again, and give them with --resume.")
 
 
+_TYPED_AS_NAMES = ("--all", "--list", "--status", "--verify", "--repair", "--prune", "--resume", "--demo", "--version")
+"""Options that people type without their dashes; no source is called so."""
+
+
 def _check_run(given: argparse.Namespace, own: OwnSources) -> None:
+    typed = (name.lower() for name in given.names if name not in own)
+    meant = next((name for name in typed if f"--{name}" in _TYPED_AS_NAMES), "")
     _refuse(
+        (meant, f"{meant!r} is no source: did you mean --{meant}?"),
         (
             given.fresh == given.append,
             "Give exactly one of --fresh (a new dataset) and --append (add to the one that is there). To try it: "
@@ -581,21 +588,25 @@ def _source_options(given: list[str], own: OwnSources) -> dict[str, dict[str, st
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
 
 
 def _positive_float(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    if (number := _number(text)) is None or not number > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return number
 
 
 def _not_negative_float(text: str) -> float:
-    number = float(text)
-    if not number >= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    if (number := _number(text)) is None or not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
     return number
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

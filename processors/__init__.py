@@ -105,7 +105,7 @@ def source_name(given: str, own: Iterable[str] = ()) -> str:
     }
     if given.lower() in names:
         return names[given.lower()]
-    near = get_close_matches(given.lower(), names, n=1, cutoff=0.4)
+    near = get_close_matches(given.lower(), names, n=1, cutoff=0.6)
     hint = f" Did you mean {names[near[0]]}?" if near else ""
     yours = "" if [*own] else " Sources of your own are known with --sources FILE only."
     raise UsageError(

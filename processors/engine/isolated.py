@@ -6,6 +6,7 @@ Both are a line of JSON, and behind it the audio's bytes.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def convert_alone(
         [sys.executable, "-m", "processors.engine.isolated"],
         input=_packed(request, audio or b""),
         cwd=_PROJECT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},  # it is found from there
         capture_output=True,
         check=False,
     )

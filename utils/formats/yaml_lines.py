@@ -28,8 +28,11 @@ def read_text(path: Path, what: str, consequence: str, example: str = "") -> str
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise UsageError(f"There is no {what} {path}. {consequence} One looks like this:\n{example}") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"{path} is a folder. {consequence} Name a {what}; one looks like this:\n{example}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The {what} {path} can't be read: {shown(error)}.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise UsageError(f"The {what} {path} can't be read: {why}.") from error
 
 
 def parse_yaml(text: str, name: str, consequence: str) -> tuple[Any, Lines]:

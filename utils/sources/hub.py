@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from utils.errors import Interrupted
+from utils.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     import httpx2
@@ -166,13 +167,18 @@ def git_blob_digest(size_bytes: int) -> Any:
 
 
 def endpoint() -> str:
-    """The address of the Hub, without a slash at its end."""
-    return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
+    """The address of the Hub, without a slash at its end. UsageError where `HF_ENDPOINT` is none."""
+    address = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise UsageError("HF_ENDPOINT is no address: it has to begin with https:// or http://. Nothing was changed.")
+    return address
 
 
 def dataset_page(repo_id: str) -> str:
     """The page of a dataset, where people read about it and accept its terms."""
-    return f"{endpoint()}/datasets/{repo_id}"
+    address = urlsplit(endpoint())
+    host = address.netloc.rpartition("@")[2]  # without a name and password
+    return f"{address.scheme}://{host}{address.path}/datasets/{repo_id}"
 
 
 def find_token(folder: Path) -> str | None:
@@ -229,7 +235,8 @@ def _library_hooks() -> "dict[str, list[Callable[..., Any]]]":
     """What the library's own client does around each request (request ids, offline mode)."""
     from huggingface_hub import get_session
 
-    return dict(get_session().event_hooks)
+    with _settings_explained():
+        return dict(get_session().event_hooks)
 
 
 def _client_with_timeout(timeout_s: float) -> "httpx2.Client":
@@ -247,7 +254,36 @@ def _client_with_timeout(timeout_s: float) -> "httpx2.Client":
 
     hooks = _library_hooks()
     hooks = {**hooks, "request": [*hooks.get("request", []), fill_in]}
-    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=limits)
+    with _settings_explained():
+        return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=limits)
+
+
+@contextmanager
+def _settings_explained() -> Iterator[None]:
+    """UsageError for what of the environment keeps a client from being made."""
+    import httpx2
+
+    try:
+        yield
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        raise _unusable_settings(error) from error
+
+
+def _unusable_settings(error: Exception) -> UsageError:
+    """Names alone are told: the value of a proxy may hold a password."""
+    proxies = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+    names = [name for name in os.environ if name.upper() in proxies]
+    certificates = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
+    if isinstance(error, ImportError):
+        what = f"{' or '.join(names)} names a SOCKS proxy, which needs a package: pip install socksio"
+    elif isinstance(error, OSError):
+        what = f"{' or '.join(certificates) or 'the certificates of this machine'} can't be read"
+    else:
+        what = f"{' or '.join(names)} is no address of a proxy (http://host:port)"
+    return UsageError(
+        f"The network can't be used as the environment says: {what}. Nothing was changed. Mend or unset that, then "
+        "repeat this command."
+    )
 
 
 # --- what an error means ---------------------------------------------------------------------
@@ -290,6 +326,11 @@ def is_missing(error: BaseException) -> bool:
 def is_missing_revision(error: BaseException) -> bool:
     """The repo is there, the revision is not."""
     return isinstance(error, hf_errors().RevisionNotFoundError)
+
+
+def is_offline(error: BaseException) -> bool:
+    """Whether nobody was asked, as `HF_HUB_OFFLINE` says."""
+    return isinstance(error, hf_errors().OfflineModeIsEnabled)
 
 
 def is_gated(error: BaseException) -> bool:

@@ -276,6 +276,11 @@ def explained(error: Exception, repo_id: str, what: str) -> SourceError:
             f"The Hub shows us no {what} of {repo_id} ({short}): it is private or gone, or the token is not right. "
             f"Look at {page}; if it is there for you, {log_in}."
         )
+    if hub.is_offline(error):
+        return SourceError(
+            f"{repo_id} was not asked for: HF_HUB_OFFLINE is set. Nothing was read. Unset it, or read a copy of its "
+            "files: --source-dir."
+        )
     return SourceError(
         f"{repo_id} could not be reached on the Hub (its {what}: {short}). What is "
         f"published and staged is safe. Check the network and {page}, then run again with --resume."

@@ -36,6 +36,11 @@ def run_verify(options: Options, target: Target, stop: StopRequest) -> tuple[str
             f"{target.name} was written to while it was being verified, so what was found says nothing. Wait until the "
             "other run has ended, then repeat this command."
         )
+    if not verdict.totals.files and verdict.checks[0].result == NOT_CHECKED:
+        raise UsageError(
+            f"{target.name} holds no dataset: neither a state nor a Parquet file is in it. Nothing was verified. Name "
+            "another one with --hf-repo or --output."
+        )
     if options.as_json:
         told = json.dumps({"target": options.target_name, **verdict.as_json()}, ensure_ascii=False, indent=2)
     else:

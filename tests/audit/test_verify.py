@@ -482,3 +482,15 @@ def take_out(folder: Path, row: int, length: float, number: int) -> None:
 def write_card(folder: Path, look: Look) -> None:
     repo_id = REPO if look.hub else None
     (folder / CARD_PATH).write_text(render_card(state_of(folder), (folder / CARD_PATH).read_text(), repo_id))
+
+
+def test_a_folder_without_a_dataset_is_not_sound(tmp_path: Path) -> None:
+    """Nothing was checked: that is said, and is no verdict."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+
+    done = run(["--verify", "--output", "out"], tmp_path)
+
+    assert done.returncode == 2
+    assert "holds no dataset" in done.stderr
+    assert "ound" not in done.stdout

@@ -474,6 +474,40 @@ def test_a_dataset_without_clips_has_a_valid_card_without_configs() -> None:
         assert render_card(empty, card) == card
 
 
+def test_rejects_alone_are_no_split() -> None:
+    """A source all of whose clips were refused so far: its rejects must not be read as `train`."""
+    refused = SourceState("r", {}, {}, {"train": SplitState(parts=1, progress=Progress(read=3, rejected=3))})
+
+    (config,) = front_matter(render_card(State("g").with_source("Corpus", refused), None))["configs"]
+
+    assert config["data_files"] == [{"split": "train", "path": "data/train/*.parquet"}]
+
+
+OF_OTHERS = {
+    "push_to_hub": {"config_name": "mine", "data_files": [{"split": "train", "path": "mine/train-*"}]},
+    "one pattern": {"config_name": "all", "data_files": "**/*.parquet", "default": True},
+    "a list": {"config_name": "two", "data_files": ["data/train/*.parquet", "extra/*.parquet"]},
+    "a builder": {"config_name": "folder", "data_dir": "clips", "drop_labels": True},
+}
+
+
+@pytest.mark.parametrize("config", OF_OTHERS.values(), ids=OF_OTHERS)
+def test_somebodys_own_config_is_kept(state: State, config: dict[str, Any]) -> None:
+    """With what is said of its features; ours stay as they are, and one of ours that is no more goes."""
+    gone = {"config_name": "Gone", "data_files": [{"split": "train", "path": "data/train/Gone-*.parquet"}]}
+    names = (config["config_name"], "Gone")
+    info = [{"config_name": name, "splits": [{"name": "train", "num_examples": 3}]} for name in names]
+    theirs = f"---\n{yaml.safe_dump({'configs': [config, gone], 'dataset_info': info})}---\n"
+    ours = front_matter(render_card(state, None))
+
+    card = front_matter(rendered := render_card(state, theirs))
+
+    kept = {key: value for key, value in config.items() if key != "default"}
+    assert card["configs"] == [*ours["configs"], kept]
+    assert card["dataset_info"] == [*ours["dataset_info"], info[0]]
+    assert render_card(state, rendered) == rendered
+
+
 def test_until_a_fresh_start_has_replaced_the_old_data_its_card_stays(state: State) -> None:
     """The old data is what readers still find; without a card there is nothing to keep."""
     old_card = render_card(state, THEIRS)

@@ -34,7 +34,7 @@ from utils.dataset.card_text import (
     safe_url,
 )
 from utils.dataset.state import SourceState, State
-from utils.rows.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, RowSchema, hf_features
+from utils.rows.schema import DIALOGUE, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema, hf_features
 
 DEFAULT_CONFIG = "default"
 TAGS = ("audio", "speech", "thai")
@@ -56,6 +56,9 @@ MAX_YAML = 256 * 1024
 """Characters at the top of a card that are read as YAML, which takes 10 us each. Longer ones stay as text."""
 MAX_YAML_VALUES = 100_000
 
+_OUR_PATH = re.compile(
+    rf"({'|'.join(rows.folder for rows in ROW_SCHEMAS.values())})/({'|'.join(SPLITS)})/[^/]*\.parquet"
+)
 # The Hub's own idea of where the YAML ends, but for an empty block and a byte order mark, which we take too.
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:(?<=\n)|\r?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 # The mark that begins a block must be the last one before its end: after a damaged block, text that
@@ -136,6 +139,7 @@ def _with_block(text: str, block: str) -> str:
 def _front_matter(ours: dict[str, Any], source: str) -> str:
     theirs = _mapping(source) or {}
     ours["tags"] = [*TAGS, *(tag for tag in _tags(theirs) if tag not in TAGS)]
+    _keep_configs_of_others(ours, theirs)
     kept = {key: value for key, value in theirs.items() if key not in OUR_KEYS}
     verbatim = _dump(ours) + _lines_of_others(source)
     # Whether cutting lines was right (it isn't for `{a: 1}`, say) is seen by reading the result.
@@ -148,6 +152,35 @@ def _tags(theirs: Mapping[Any, Any]) -> list[str]:
     tags = theirs.get("tags")
     found = [tags] if isinstance(tags, str) else tags if isinstance(tags, list) else []
     return list(dict.fromkeys(tag for tag in found if isinstance(tag, str)))
+
+
+def _keep_configs_of_others(ours: dict[str, Any], theirs: Mapping[Any, Any]) -> None:
+    """Somebody's own configs (`push_to_hub` makes them) stay behind ours, with what is said of their features."""
+    named = {config["config_name"] for config in ours.get("configs", [])}
+    kept = [
+        {key: value for key, value in config.items() if key != "default"}
+        for config in _entries(theirs.get("configs"))
+        if config["config_name"] not in named and not _is_config_of_ours(config)
+    ]
+    names = {config["config_name"] for config in kept}
+    infos = [info for info in _entries(theirs.get("dataset_info")) if info["config_name"] in names]
+    for key, entries in (("configs", kept), ("dataset_info", infos)):
+        if entries:
+            ours[key] = [*ours.get(key, []), *entries]
+
+
+def _entries(value: object) -> list[dict[str, Any]]:
+    """The entries of `configs` or `dataset_info` that have a name."""
+    listed = value if isinstance(value, list) else [value]
+    return [one for one in listed if isinstance(one, dict) and isinstance(one.get("config_name"), str)]
+
+
+def _is_config_of_ours(config: Mapping[str, Any]) -> bool:
+    """Whether it names shards of ours and nothing else: one that we wrote, perhaps of a source that is no more."""
+    files = config.get("data_files")
+    listed = files if isinstance(files, list) else [files]
+    paths = [one.get("path") if isinstance(one, dict) else one for one in listed]
+    return bool(paths) and all(isinstance(path, str) and _OUR_PATH.fullmatch(path) for path in paths)
 
 
 def _lines_of_others(source: str) -> str:
@@ -206,7 +239,8 @@ def _metadata(state: State, repo_id: str | None) -> dict[str, Any]:
         "size_categories": [_size_category(clip_count(state))],
         **({"source_datasets": repos} if repos else {}),
         "tags": list(TAGS),
-        **({"configs": configs, "dataset_info": _dataset_info(state)} if configs else {}),
+        **({"configs": configs} if configs else {}),
+        **({"dataset_info": infos} if (infos := _dataset_info(state)) else {}),
     }
 
 
@@ -268,6 +302,10 @@ def _configs(state: State) -> list[dict[str, Any]]:
             files = _shards_glob(name, published)
             paths = [{"split": split, "path": f"{rows.folder}/{split}/{files}"} for split in published_splits([source])]
             configs.append({"config_name": name, "data_files": paths})
+    if not configs and any(split.parts for source in state.sources.values() for split in source.splits.values()):
+        # Without any, a reader would take the files that there are, the rejects, for the split that they lie in.
+        nothing_yet = [{"split": "train", "path": f"{SPEECH.folder}/train/*.parquet"}]
+        configs.append({"config_name": DEFAULT_CONFIG, "data_files": nothing_yet, "default": True})
     return configs
 
 

@@ -28,7 +28,8 @@ class ParquetSource(ConfiguredSource):
         return 1 if self.spec.paths_are_unique else 2
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
-        naming = RowNaming(by_content=self.naming == 2, may_have_moved=self.facts.is_newer_revision)
+        may_have_moved = self.facts.is_newer_revision and not self.spec.paths_are_unique
+        naming = RowNaming(by_content=self.naming == 2, may_have_moved=may_have_moved)
         return read_parquet(self.files, self.names_of(split), self.spec.columns, position, naming)
 
     def expected_clips(self, split: str) -> int | None:

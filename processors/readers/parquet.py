@@ -88,7 +88,7 @@ def read_parquet(
                 to_pass -= passed
                 place = source.first_row(group)
                 for row, cells in enumerate(source.rows(group, passed), start=passed):
-                    if naming.may_have_moved and not (cells.key or cells.too_large):
+                    if naming.may_have_moved and cells.audio and not cells.key:
                         raise _nameless(name)
                     read += 1
                     after: Position = {"index": read, "file": name, "row_group": group, "row": row + 1}

@@ -74,7 +74,7 @@ MUTANTS = (
         11,
         "Rows of a newer revision that have no names are passed over by the places of the old ones.",
         "processors/configured/parquet_source.py",
-        "may_have_moved=self.facts.is_newer_revision)",
+        "may_have_moved=may_have_moved)",
         "may_have_moved=False)",
         ("tests/readers/test_parquet_names.py::test_rows_that_were_named_by_their_places_are_not_guessed_at",),
     ),

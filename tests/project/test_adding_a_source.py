@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from tests.corpus_mirrors import write_files, zip_of
 from tests.hub_server import HubServer
@@ -78,7 +79,7 @@ def test_the_yaml_makes_the_sources_that_it_says(tmp_path: Path, hub: HubServer)
         "MyCorpus/train/train",
         "MyCorpus/validation/dev",
         "MyRecordings/train/a",
-        *(f"MyTalks/train/{number}" for number in range(3)),
+        *(f"MyTalks/train/{number}-{xxhash.xxh3_128_hexdigest(tone(number))}" for number in range(3)),
     ]
 
 

@@ -119,6 +119,23 @@ def test_rows_that_were_named_by_their_places_are_not_guessed_at(
     assert transcripts(tmp_path) == [f"ประโยคที่ {number}" for number in (1, 3, 4)]
 
 
+def test_a_row_without_audio_is_no_reason_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the old rule it has a place for a name, but nothing is published under it."""
+    write(tmp_path, [1, 3, 4], "{}.wav")
+    file = tmp_path / "corpus/train.parquet"
+    rows = pq.read_table(file).to_pylist()
+    rows[1]["audio"] = None
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(file)), file)
+    monkeypatch.setattr(ParquetSource, "newest_naming", 1)
+    read(tmp_path)
+    monkeypatch.undo()
+    pq.write_table(pa.Table.from_pylist(rows[::-1], schema=pq.read_schema(file)), file)
+
+    read(tmp_path, fresh=False)
+
+    assert transcripts(tmp_path) == [f"ประโยคที่ {number}" for number in (1, 4)]
+
+
 def test_rows_that_were_named_by_their_paths_are_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those names stay, whatever rule gave them."""
     write(tmp_path, [1, 3, 4], "{}.wav")

@@ -108,7 +108,7 @@ def test_failed_upload_publishes_its_samples_when_retried(tmp_path: Path) -> Non
         )
         for number in range(1, 4):
             failing.add_sample(sample(number))
-        hub.fault("status", step="commit", status=503, times=2)
+        hub.fault("status", step="commit", status=503, times=3)
         with pytest.raises(Stopped):
             failing.flush()
         assert len(failing.uploaded_ids) == 0

@@ -88,7 +88,8 @@ def open_judge(options: Options, publisher: Publisher, sources: Sequence[SourceR
     index = ClipIndex(options.staging_dir / FILE_NAME, _identity(publisher.state, mode))
     try:
         filling = _Filling(index, mode, publisher, uploaders, options.staging_dir)
-        if not index.holds(_durable(publisher.state, uploaders), publisher.ledger):
+        durable, last_run = _durable(publisher.state, uploaders), publisher.committed.run_id
+        if not index.holds(durable, publisher.ledger, last_run, publisher.run_id):
             filling.fill()
         filling.take_others()
         filling.set_aside_unfounded()
@@ -145,7 +146,7 @@ class _Filling:
             for split in source.splits:
                 self._index.note_covered((name, split), reached(source, split))
         self._index.finish()
-        self._index.note_made_from(self._publisher.ledger)
+        self._index.note_made_from(self._publisher.ledger, self._publisher.run_id)
         for uploader in self._uploaders:
             self._take_staged(uploader)
 

@@ -219,7 +219,7 @@ class SourceRun(OrderedMerge):
     def _open_begun(self, published: SourceState | None, staged: StagingKey | None, pinned: str | None) -> None:
         """Open the revision to read: of a source that was finished, the newest one, unless a newer one was begun."""
         if published and published.finished and (newer_begun(staged, published) or not self._options.resume):
-            self._open(staged.revision if staged and self._options.resume else None)
+            self._open_pinned(staged.revision if staged and self._options.resume else None)
         else:
             self._open_pinned(pinned)
 

@@ -15,6 +15,7 @@ from tests.support import published_rows, tree
 from utils.audit.verify import verify
 from utils.dataset import folder as folder_module
 from utils.dataset.folder import LocalTarget
+from utils.dataset.layout import STATE_PATH
 from utils.dataset.target import Change
 from utils.errors import TargetRefused
 
@@ -103,6 +104,34 @@ def test_fresh_that_is_killed_anywhere_mixes_nothing(
             assert kept == shards, number
         shutil.rmtree(other)
         number += 5 if number < 60 else 40
+
+
+def test_fresh_that_dies_right_after_the_old_dataset_is_put_away(machine: Path) -> None:
+    """There is no state then, and there are empty folders: they are no data that nobody made."""
+    small_run(machine)
+    write_mirror(machine / "mirrors", NEW)
+    death = DiesWithoutAState(machine / "out" / STATE_PATH)
+    with watching(death), suppress(Killed):
+        small_run(machine)
+    assert death.died
+
+    small_run(machine, resume=True)
+
+    assert len(transcripts(machine)) == 6
+    assert broken(verify(LocalTarget(machine / "out"), machine / "scratch")) == {}
+
+
+class DiesWithoutAState(KilledAt):
+    """Dies before the first step after the state has gone."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(0)
+        self._state, self._was_there = state, False
+
+    def is_due(self) -> bool:
+        self._was_there = self._was_there or self._state.exists()
+        self._left = -1 if self._was_there and not self._state.exists() else 1
+        return self._left < 0
 
 
 def test_a_repair_or_a_removal_is_refused_in_words(machine: Path) -> None:

@@ -283,7 +283,7 @@ def index_of(path: Path, entries: list[Entry]) -> ClipIndex:
     for first in range(0, len(entries), 1000):
         index.add(("Corpus", "train"), first + 1000, entries[first : first + 1000])
         index.note_covered(("Corpus", "train"), Reached("0/r", first + 1000))
-    index.note_made_from(BEFORE)
+    index.note_made_from(BEFORE, "ours")
     return index
 
 
@@ -321,15 +321,23 @@ def test_what_is_ahead_of_the_clips_is_taken_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ledger", "holds"), [(AFTER, True), (BEFORE, True), (Ledger(), False), (Ledger(b"another, and longer\n"), False)]
+    ("ledger", "last_run", "holds"),
+    [
+        (AFTER, "ours", True),
+        (AFTER, "another", False),
+        (AFTER, "", False),
+        (BEFORE, "another", True),
+        (Ledger(), "ours", False),
+        (Ledger(b"another, and longer\n"), "ours", False),
+    ],
 )
 def test_an_index_that_was_made_from_another_dataset_is_not_believed(
-    tmp_path: Path, ledger: Ledger, holds: bool
+    tmp_path: Path, ledger: Ledger, last_run: str, holds: bool
 ) -> None:
-    """Only from what has become this one: not from what a backup, or a repair, took back."""
+    """Only from what its own run has made this one: not from what a backup, or a repair, took back, nor another run."""
     index = index_of(tmp_path / "clips.sqlite", entries_of(1000))
 
-    assert index.holds({("Corpus", "train"): Reached("0/r", 1000)}, ledger) is holds
+    assert index.holds({("Corpus", "train"): Reached("0/r", 1000)}, ledger, last_run) is holds
     index.close()
 
 
@@ -337,8 +345,8 @@ def test_an_index_is_of_the_dataset_that_it_was_last_held_against(tmp_path: Path
     """What came since it was made belongs to it."""
     index, reached = index_of(tmp_path / "clips.sqlite", entries_of(1000)), {("Corpus", "train"): Reached("0/r", 1000)}
 
-    assert index.holds(reached, AFTER)
-    assert not index.holds(reached, BEFORE)
+    assert index.holds(reached, AFTER, "ours")
+    assert not index.holds(reached, BEFORE, "ours")
     index.close()
 
 

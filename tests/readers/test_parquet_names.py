@@ -1,6 +1,7 @@
 """What a Parquet row is called that has no id: by its path and its content, which stay when rows move."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from processors.configured.parquet_source import ParquetSource
 from processors.readers.parquet import RowNaming, read_parquet
 from processors.readers.spec import Columns
 from tests.audit.test_verify import broken
+from tests.kills import Killed, KilledAt
 from tests.processors.test_own_sources import load, source
-from tests.small_runs import StopAfter, small_run
+from tests.small_runs import StopAfter, small_run, watching
 from tests.support import published_rows, tone
 from utils.audit.verify import verify
 from utils.dataset.folder import LocalTarget
+from utils.disk.durable import Effect
 from utils.errors import SourceError
 from utils.rows.schema import AUDIO_TYPE, START
 from utils.sources.source_files import MirrorFiles, SourceChanged
@@ -85,6 +88,36 @@ def test_a_run_that_is_stopped_goes_on_under_the_same_names(tmp_path: Path, path
 
     names = published_rows(tmp_path / "out")["source_id"].to_pylist()
     assert len(names) == len(set(names)) == len(transcripts(tmp_path)) == 12
+
+
+def test_a_mirror_that_changes_again_while_a_newer_revision_is_only_staged(tmp_path: Path, path: str) -> None:
+    """A resume reads what is there now, as it does in the first revision: a folder keeps no old ones."""
+    write(tmp_path, [1, 3, 4], path)
+    read(tmp_path)
+    write(tmp_path, [1, 3, 4, 5, 6], path)
+    with watching(DiesAtItsFirstCommit()), suppress(Killed):
+        read(tmp_path, fresh=False)
+    write(tmp_path, [1, 3, 4, 5, 6, 8], path)
+
+    read(tmp_path, resume=True)
+
+    assert sorted(transcripts(tmp_path)) == [f"ประโยคที่ {number}" for number in (1, 3, 4, 5, 6, 8)]
+    assert broken(verify(LocalTarget(tmp_path / "out"), tmp_path / "scratch")) == {}
+
+
+class DiesAtItsFirstCommit(KilledAt):
+    """Dies before the state is written."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def before(self, effect: Effect) -> None:
+        if self.died or effect.path.name == "state.json":
+            self.die_if_due()
+
+    def die_if_due(self) -> None:
+        self.died = True
+        raise Killed
 
 
 def test_a_source_that_was_begun_by_the_old_rule_goes_on_with_it(

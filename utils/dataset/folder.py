@@ -102,11 +102,9 @@ class LocalTarget:
                 "--remove ... or --fresh), which finishes it."
             )
         raw = self._read(STATE_PATH)
-        # `.ingest` without a state is what a first start leaves that died before its commit: not data.
-        holds_data = raw is not None or (
-            self.folder.is_dir()
-            and any(path.name != STATE_FOLDER and not _is_none_of_ours(path.name) for path in self.folder.iterdir())
-        )
+        # `.ingest` without a state is what a first start leaves that died before its commit: not data. Nor are empty
+        # folders, which a fresh start leaves on a mount point that died after it had put the files away.
+        holds_data = raw is not None or any(path.split("/")[0] != STATE_FOLDER for path in self._paths())
         return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
 
     def heal(self, snapshot: Snapshot) -> None:

@@ -36,12 +36,24 @@ def is_made_from(db: sqlite3.Connection, ledger: Ledger) -> bool:
 
     Not so where a backup of the dataset was put back: then it may know clips that are published nowhere.
     """
-    found = db.execute("SELECT value FROM meta WHERE name = 'ledger'").fetchone()
-    return bool(found and ledger.extends(str(found[0])))
+    mark = _noted(db, "ledger")
+    return mark is not None and ledger.extends(mark)
 
 
-def note_made_from(db: sqlite3.Connection, ledger: Ledger) -> None:
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('ledger', ?)", (ledger.mark,))
+def is_added_to_by_its_run(db: sqlite3.Connection, ledger: Ledger, last_run: str) -> bool:
+    """Whether what was published since it was noted is by the run that noted it, which entered it here. `last_run` has
+    committed last; nobody else has in between, as a run commits only onto what it knows."""
+    return _noted(db, "ledger") == ledger.mark or bool(last_run and _noted(db, "run") == last_run)
+
+
+def note_made_from(db: sqlite3.Connection, ledger: Ledger, run: str = "") -> None:
+    """`run`: who uses it from now on, and enters what it publishes."""
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [("ledger", ledger.mark), ("run", run)])
+
+
+def _noted(db: sqlite3.Connection, name: str) -> str | None:
+    found = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def _connect(path: Path, tables: Sequence[str]) -> sqlite3.Connection:

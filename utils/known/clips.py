@@ -19,7 +19,14 @@ from typing import Any
 from utils.dataset.ledger import Ledger
 from utils.disk.durable import make_folder, step
 from utils.errors import Stopped
-from utils.known.cache_db import is_damage, is_made_from, note_made_from, open_cache, remove_cache
+from utils.known.cache_db import (
+    is_added_to_by_its_run,
+    is_damage,
+    is_made_from,
+    note_made_from,
+    open_cache,
+    remove_cache,
+)
 from utils.rows.progress import SplitOfSource
 
 
@@ -99,10 +106,10 @@ class ClipIndex:
         self._db = open_cache(self._path, _TABLES)
         self._numbers = {}
 
-    def note_made_from(self, ledger: Ledger) -> None:
-        """All published clips that are entered are named by this ledger."""
+    def note_made_from(self, ledger: Ledger, run: str = "") -> None:
+        """All published clips that are entered are named by this ledger. What `run` publishes from now on is, too."""
         with self._explained(), step("index", self._path), self._db:
-            note_made_from(self._db, ledger)
+            note_made_from(self._db, ledger, run)
 
     def missing(self, source_ids: Collection[str]) -> set[str]:
         """Those of these clips that it does not have. Looks through all of it."""
@@ -142,10 +149,15 @@ class ClipIndex:
         with self._explained(), step("index", self._path):
             self._db.commit()
 
-    def holds(self, reached: Mapping[SplitOfSource, Reached], ledger: Ledger) -> bool:
+    def holds(
+        self, reached: Mapping[SplitOfSource, Reached], ledger: Ledger, last_run: str = "", run: str = ""
+    ) -> bool:
         """Whether it has all clips up to there, and no others: those ahead of them, and of places that are not named,
-        are taken away. `ledger`: of what is published."""
-        if not self._is_ours() or not self._is_made_from(ledger):
+        are taken away. `ledger`: of what is published, at last by `last_run`; `run` is the one that asks.
+
+        What another run has published is not what was staged here under the same numbers: each judges by what it knows.
+        """
+        if not self._is_ours() or not self._is_made_from(ledger, last_run):
             return False
         for place in set(self._numbers) - set(reached):
             if self.reached(place) != _NOTHING:
@@ -158,7 +170,7 @@ class ClipIndex:
                 return False
             if known.read > wanted.read:
                 self.forget_behind(place, wanted)
-        self.note_made_from(ledger)
+        self.note_made_from(ledger, run)
         return True
 
     def reached(self, place: SplitOfSource) -> Reached | None:
@@ -212,9 +224,9 @@ class ClipIndex:
             self._numbers[place] = number
         return self._numbers[place]
 
-    def _is_made_from(self, ledger: Ledger) -> bool:
+    def _is_made_from(self, ledger: Ledger, last_run: str) -> bool:
         with self._explained():
-            return is_made_from(self._db, ledger)
+            return is_made_from(self._db, ledger) and is_added_to_by_its_run(self._db, ledger, last_run)
 
     def _is_ours(self) -> bool:
         """Whether it was finished for this dataset and mode; a damaged one was not."""

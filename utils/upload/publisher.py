@@ -30,7 +30,7 @@ class Publisher:
         self.target = target
         self.snapshot = snapshot
         self.bytes_published = 0
-        self._run_id = uuid.uuid4().hex
+        self.run_id = uuid.uuid4().hex
         self._declared: dict[str, SourceState] = {}
         self._libraries = library_versions()
         self.ledger = self._read_ledger()
@@ -139,7 +139,7 @@ class Publisher:
             state,
             libraries=self._libraries,
             sequence=self.committed.sequence + 1,
-            run_id=self._run_id,
+            run_id=self.run_id,
             committed_at=utc_now(),
         )
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -292,6 +292,23 @@ def test_dataset_that_lacks_a_published_file_is_not_added_to(machine: Path) -> N
     with pytest.raises(TargetRefused, match=f"lacks 1 published files.*{lost.name}"):
         small_run(machine, resume=True)
     assert tree(machine, "out") == before
+
+
+@pytest.mark.parametrize("change", [lambda raw: raw[:-50], lambda raw: raw + b"more", lambda raw: b""])
+def test_dataset_with_a_file_that_is_not_as_it_was_committed_is_not_added_to(
+    machine: Path, change: Callable[[bytes], bytes]
+) -> None:
+    """Another size says so at no cost: a run that went on would be green over rows that can't be read."""
+    small_run(machine, StopAfter(12))
+    shard = next((machine / "out").glob("data/test/*.parquet"))
+    whole = shard.read_bytes()
+    shard.write_bytes(change(whole))
+
+    with pytest.raises(TargetRefused, match=f"not as they were committed: .*{shard.name}.*Put them back"):
+        small_run(machine, resume=True)
+
+    shard.write_bytes(whole)
+    assert small_run(machine, resume=True).state.rows == KEPT
 
 
 def test_fresh_start_archives_what_the_old_generation_left_here(machine: Path) -> None:

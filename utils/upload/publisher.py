@@ -72,18 +72,25 @@ class Publisher:
         return [(int(match[1]), record) for record in self.ledger.records() if (match := named.fullmatch(record.path))]
 
     def refuse_missing_files(self) -> None:
-        """TargetRefused where files are gone that were published; a warning where others lie among them."""
-        listed = [file.path for file in self.target.stored_files(self.snapshot)]
-        self._hints.update({path: None for path in listed if path.startswith(f"{SEEK_FOLDER}/")})
-        there = {path for path in listed if path.split("/")[0] in DATA_FOLDERS}
-        named = {record.path for record in self.ledger.records()}
-        if missing := sorted(named - there):
+        """TargetRefused where files are gone, or of another size, that were published; a warning where others lie among
+        them."""
+        sizes = {file.path: file.size_bytes for file in self.target.stored_files(self.snapshot)}
+        self._hints.update({path: None for path in sizes if path.startswith(f"{SEEK_FOLDER}/")})
+        there = {path for path in sizes if path.split("/")[0] in DATA_FOLDERS}
+        named = {record.path: record.size_bytes for record in self.ledger.records()}
+        if missing := sorted(named.keys() - there):
             shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             raise TargetRefused(
                 f"{self.target.name} lacks {len(missing)} published files that its state names: {shown}. Nothing was "
                 "changed. Put them back (from the target's history or a backup), or begin anew with --fresh."
             )
-        if (foreign := sorted(there - named)) and not self.committed.replaces_old_data:
+        if changed := sorted(path for path, size_bytes in named.items() if sizes[path] != size_bytes):
+            shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+            raise TargetRefused(
+                f"{self.target.name} has {len(changed)} published files that are not as they were committed: {shown}. "
+                "Nothing was changed. Put them back (from the target's history or a backup); --verify says more."
+            )
+        if (foreign := sorted(there - named.keys())) and not self.committed.replaces_old_data:
             log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
     def read_hint(self, path: str) -> bytes | None:

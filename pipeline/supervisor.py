@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from utils.disk.lock import set_own_pid
 from utils.errors import Stopped
 from utils.process.in_flight import TRIED, InFlight
 
@@ -80,6 +79,8 @@ def _be_the_child(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that
         os.kill(os.getpid(), signal.SIGKILL)
+    from utils.disk.lock import set_own_pid  # in the child alone: `--help` needs no locks
+
     set_own_pid(parent)
 
 

@@ -214,7 +214,7 @@ def test_all_writing_goes_through_one_layer() -> None:
 
 LATE = ("huggingface_hub", "datasets", "pythainlp", "torch", "pandas", "matplotlib")
 """Libraries that take a second to import."""
-WITH_WORK = (*LATE, "numpy", "pyarrow", "soundfile", "soxr", "tqdm", "yaml")
+WITH_WORK = (*LATE, "numpy", "pyarrow", "soundfile", "soxr", "tqdm", "yaml", "logging", "socket")
 
 
 def test_starting_is_cheap() -> None:

@@ -106,7 +106,7 @@ MUTANTS = (
         8,
         "A run goes on with a dataset that lacks published files.",
         "utils/upload/publisher.py",
-        "        if missing := sorted(named - there):\n",
+        "        if missing := sorted(named.keys() - there):\n",
         "        if missing := []:\n",
         ("tests/pipeline/test_source_run.py::test_dataset_that_lacks_a_published_file_is_not_added_to",),
     ),

@@ -85,8 +85,10 @@ def run(
     if isinstance(target, HubTarget):
         target.require_token()
     with target.lock():
+        mark = _fresh_mark(options)
+        before = mark.read_bytes() if mark.exists() else None
         begins = _is_to_begin(options, target)
-        with _forgetting_what_was_refused(options, begins):
+        with _forgetting_what_was_refused(mark, before):
             refuse_restricted_terms(options, target)
             if begins:
                 refuse_unreadable_sources(options, token, stop)
@@ -147,14 +149,17 @@ def _is_to_begin(options: Options, target: Target) -> bool:
 
 
 @contextmanager
-def _forgetting_what_was_refused(options: Options, begins: bool) -> Iterator[None]:
-    """An error before anything was changed takes the wish to begin anew with it."""
+def _forgetting_what_was_refused(mark: Path, before: bytes | None) -> Iterator[None]:
+    """An error before anything was changed takes the wish to begin anew with it; an earlier one, of a dataset that was
+    begun and not opened yet, stays."""
     try:
         yield
     except IngestError:
-        if begins and not options.resume:
-            with suppress(OSError):
-                remove(_fresh_mark(options))
+        with suppress(OSError):
+            if before is not None:
+                write_atomically(mark, before)
+            elif mark.exists():
+                remove(mark)
         raise
 
 
@@ -172,7 +177,7 @@ def _note_fresh(options: Options, head: str) -> None:
 def _is_newly_begun(options: Options, begins: bool, target: Target) -> bool:
     """Whether this run opens the sources of a new generation for the first time: begun by it, or by one that died."""
     mark = _fresh_mark(options)
-    return begins or (mark.exists() and mark.read_text() != target.head())
+    return begins or (mark.exists() and mark.read_text() not in (_NOT_LOOKED, target.head()))
 
 
 def _fresh_mark(options: Options) -> Path:

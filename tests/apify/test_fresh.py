@@ -12,7 +12,7 @@ from pipeline.run.run import RunResult
 from tests.apify.support import INPUTS, PAIRS, QUERIES, collect, small_apify
 from tests.apify_server import TOKEN, ApifyServer
 from tests.kills import Killed, KilledAt
-from tests.small_runs import Seen, small_run, watching
+from tests.small_runs import Seen, small_run, watching, write_mirror
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,11 @@ def apify(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApifyServer]:
         yield server
 
 
-def paid_run(machine: Path, *, resume: bool) -> RunResult:
+def paid_run(machine: Path, *, resume: bool, fresh: bool = True) -> RunResult:
     """`--fresh Apify`, with a target that buys nothing more."""
     (machine / "queries.yaml").write_text(QUERIES)
     paid = {"queries": str(machine / "queries.yaml"), "target": "0"}
-    return small_run(machine, sources=("Apify",), source_dir=None, resume=resume, paid_options=paid)
+    return small_run(machine, sources=("Apify",), source_dir=None, resume=resume, fresh=fresh, paid_options=paid)
 
 
 def is_marked(machine: Path) -> bool:
@@ -81,3 +81,17 @@ def test_the_mark_of_a_fresh_start_is_gone_for_good_before_anything_is_bought(
     (staging,) = (tmp_path / "data/staging").iterdir()
     gone = seen.steps.index(f"delete data/staging/{staging.name}/fresh-since")
     assert seen.steps[gone + 1] == f"fsync data/staging/{staging.name}", "the folder, before anything else"
+
+
+def test_a_wish_that_died_begins_no_collection_for_an_append(tmp_path: Path, apify: ApifyServer) -> None:
+    """`--fresh` that was killed before it looked has begun nothing: `--append` goes on with what was paid for."""
+    write_mirror(tmp_path / "mirrors")
+    small_run(tmp_path)
+    collect(tmp_path / "data/raw", apify)
+    (staging,) = (tmp_path / "data/staging").iterdir()
+    (staging / "fresh-since").write_bytes(b"not looked at yet")
+
+    after = paid_run(tmp_path, resume=False, fresh=False)
+
+    assert after.state.split("Apify", "train").published == len(PAIRS)
+    assert not is_marked(tmp_path)

@@ -74,6 +74,17 @@ def test_a_fresh_start_that_was_refused_is_not_resumed(first: Path) -> None:
     assert not (small_options(first).staging_dir / "fresh-since").exists()
 
 
+def test_a_refused_fresh_start_leaves_the_mark_of_one_that_died(first: Path) -> None:
+    """That one has begun a dataset whose sources were never opened: its resume has to know."""
+    mark = small_options(first).staging_dir / "fresh-since"
+    mark.write_bytes(b"the head before it")
+
+    with pytest.raises(SourceError, match="no new dataset was begun"):
+        small_run(first, source_dir=first / "nowhere")
+
+    assert mark.read_bytes() == b"the head before it"
+
+
 def test_what_is_to_be_resumed_is_asked_where_nobody_can_tell(first: Path) -> None:
     """`--fresh --resume` on a dataset of other sources, which no fresh start here has begun: the choice is named."""
     shutil.rmtree(first / "data")

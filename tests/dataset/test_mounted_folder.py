@@ -157,3 +157,19 @@ def test_a_stopped_first_start_on_a_new_disk(machine: Path) -> None:
 
     assert not list((machine / "out").glob(".before-*"))
     assert len(transcripts(machine)) == KEPT
+
+
+def test_what_was_put_away_before_is_not_overwritten(machine: Path) -> None:
+    """The same dataset put away twice (a backup was put back): both are kept."""
+    small_run(machine)
+    head = LocalTarget(machine / "out").head()
+    shard = min((machine / "out/data").rglob("*.parquet"))
+    earlier = machine / f"out/.before-fresh-{head[:12]}" / shard.relative_to(machine / "out")
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"of another day")
+    content = shard.read_bytes()
+
+    small_run(machine)
+
+    assert earlier.read_bytes() == b"of another day"
+    assert earlier.with_name(f"{earlier.name}-2").read_bytes() == content

@@ -140,10 +140,7 @@ class LocalTarget:
         place = self.folder / f"{_PUT_AWAY}fresh-{since.head[:12]}"
         for path in sorted(self._paths(), key=lambda path: path == STATE_PATH):
             if path not in kept:
-                make_folder((place / path).parent)
-                rename(self.folder / path, place / path)
-                fsync_folder((place / path).parent)
-        fsync_folder(self.folder)
+                rename_aside(self.folder / path, place / path)
         return place
 
     def _begin_beside(self, change: Change) -> Snapshot:

@@ -5,7 +5,7 @@ from processors.readers.spec import SourceSpec
 from processors.source_info import Location, SourceInfo
 from utils.errors import SourceError
 from utils.sources.source_files import SourceFiles, open_source
-from utils.sources.url_files import UrlFiles, open_folder_or_file
+from utils.sources.url_files import open_folder_or_file, open_url
 
 
 class ConfiguredSource(BaseProcessor):
@@ -29,7 +29,7 @@ class ConfiguredSource(BaseProcessor):
         access = self.config.access
         if self.location is not None:
             is_url, path = self.location.is_url, self.location.path
-            return UrlFiles(self.location.place, self.revision) if is_url else open_folder_or_file(path, self.revision)
+            return open_url(self.location.place, self.revision) if is_url else open_folder_or_file(path, self.revision)
         has_mirror = access.source_dir is not None and (access.source_dir / info.mirror).is_dir()
         if info.is_by_hand and not has_mirror:
             raise SourceError(f"{self.name} is not on the Hub, and there is no mirror of it. {self._how_to_get(info)}")

@@ -457,6 +457,32 @@ def test_a_folder_of_a_url_that_can_not_be_listed_is_not_taken_for_empty(
         clips(own, tmp_path)
 
 
+def test_a_url_of_this_machine_is_read_as_its_path_is(tmp_path: Path) -> None:
+    """Linked folders are followed, a link to nothing is an error: fsspec would list both as files."""
+    location = a_url(tmp_path)
+    corpus = tmp_path / "corpus"
+    (corpus / "clips").rename(tmp_path / "elsewhere")
+    (corpus / "clips").symlink_to(tmp_path / "elsewhere")
+    own = load(tmp_path, source(location, SPLITS))["MyCorpus"]
+
+    assert [clip.audio for clip in clips(own, tmp_path)] == [tone(number) for number in range(4)]
+
+    (corpus / "gone.wav").symlink_to("nowhere")
+    with pytest.raises(SourceError, match="gone.wav"):
+        clips(own, tmp_path)
+
+
+def test_what_a_url_lists_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link on another machine, say: what it leads to would be left out."""
+    fsspec.register_implementation("unlistable", Unlistable, clobber=True)
+    Unlistable().pipe("/links/clips/1.wav", tone(1))
+    monkeypatch.setattr(MemoryFileSystem, "ls", lambda *_, **__: [{"name": "/links/clips", "type": "link", "size": 1}])
+    own = load(tmp_path, source("unlistable://links"))["MyCorpus"]
+
+    with pytest.raises(SourceError, match="neither a file nor a folder"):
+        clips(own, tmp_path)
+
+
 def test_demo_has_no_sources_of_the_users(tmp_path: Path) -> None:
     """It makes up its own."""
     (tmp_path / "my.yaml").write_text(source("."))

@@ -34,6 +34,15 @@ def open_folder_or_file(path: Path, revision: str | None) -> SourceFiles:
     )
 
 
+def open_url(url: str, revision: str | None) -> SourceFiles:
+    """What lies below a URL, or the file that it names. One of this machine is read as its path is: fsspec follows no
+    links."""
+    scheme, _, path = url.partition("://")
+    if scheme in ("file", "local"):
+        return open_folder_or_file(Path(path), revision)
+    return UrlFiles(url, revision)
+
+
 class _Files:
     """Names, sizes and the revision that is made of them."""
 
@@ -120,8 +129,10 @@ class UrlFiles(_Files):
             path = str(about["name"]).rstrip("/")
             if about["type"] == "directory" and path != folder:
                 yield from self._below(path)
-            elif about["type"] != "directory":
+            elif about["type"] == "file":
                 yield path, about
+            elif about["type"] != "directory":
+                raise OSError(f"{path} is neither a file nor a folder: what it leads to would be left out")
 
     def _size(self, about: Mapping[str, Any]) -> int:
         size = about.get("size")

@@ -222,15 +222,16 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
                     break
                 self.raise_if_stopped()
                 if progress.read - saved.read >= checkpoint_interval:
-                    self._checkpoint(split)
                     saved = progress
+                    self._checkpoint(split)
             self.progress[split] = replace(progress, finished=not self.is_open_ended)
         except (SourceError, Stopped, Interrupted):
             self._checkpoint(split)
             raise
         except Exception:
-            with suppress(Exception):  # what went wrong first is what is told
-                self._checkpoint(split)
+            if progress is not saved:  # else it may be the very checkpoint that failed
+                with suppress(Exception):  # what went wrong first is what is told
+                    self._checkpoint(split)
             raise
         self._checkpoint(split)
 
@@ -438,8 +439,9 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         if exact:
             return exact, 0
         current = checkpoint.get("current_split")
-        current = OLD_SPLIT_NAMES.get(str(current), current)
         splits = self.get_available_splits()
+        if current not in splits:
+            current = OLD_SPLIT_NAMES.get(str(current), current)
         if current is None:  # only a count is known: pass over that many samples
             return {}, int(checkpoint["samples_processed"])
         if current not in splits:

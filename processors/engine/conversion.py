@@ -1,6 +1,7 @@
 """A raw clip becomes a row of the dataset, or a reject that says why not. Pure: bytes in, values out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,19 +63,20 @@ def convert_clip(
 def complete_row(
     row: Mapping[str, Any], source: str, split: str, options: AudioOptions, text: TextOptions
 ) -> Sample | Reject:
-    """A row of the old eight columns, made by hand, with all columns of today; its ID names the clip.
+    """A row of the old eight columns, made by hand, with all columns of today; its ID names the clip, if it has no
+    source id.
 
-    What it says stays as it says it. Its audio is brought into the standard form like any other, and measured.
+    What it says of the clip stays. Audio and transcript are brought into the standard form, like any other's.
     """
     clip = as_raw_clip({key: value for key, value in row.items() if key not in _SPEAKER_KEYS})
     completed = convert_clip(clip, source, split, options, text)
     if isinstance(completed, Reject):
-        return completed
+        return replace(completed, source_id=str(row.get("source_id") or completed.source_id))
     kept = {key: row[key] for key in _SAID_BY_HAND if row.get(key) is not None}
     return cast(Sample, {**completed, **kept})
 
 
-_SAID_BY_HAND = ("dataset_name", "speaker_id", "Language", "confidence_score")
+_SAID_BY_HAND = ("source_id", "dataset_name", "speaker_id", "Language", "confidence_score")
 
 
 def as_raw_clip(sample: RawClip | Mapping[str, Any]) -> RawClip:

@@ -17,7 +17,8 @@ if __name__ == "__main__":
 from processors.base_processor import BaseProcessor
 from tests.support import TonesProcessor, tone
 from utils.checkpoint import DamagedCheckpoint, history, load_checkpoint
-from utils.rows.schema import Position, RawClip
+from utils.rows.progress import Progress
+from utils.rows.schema import Position, RawClip, Reject
 
 
 class MyProcessor(BaseProcessor):
@@ -271,6 +272,49 @@ def test_any_error_is_raised_after_a_checkpoint(tmp_path: Path) -> None:
 
     saved = load_checkpoint(tmp_path / "Tones_unified_checkpoint.json")
     assert (saved["current_split"], saved["split_index"], saved["samples_processed"]) == ("train", 5, 12)
+
+
+def test_a_checkpoint_that_fails_is_not_tried_again(tmp_path: Path) -> None:
+    """A disk that could not keep it says yes the second time, and has lost what it did not keep."""
+    processor = TonesProcessor(checkpoint_dir=tmp_path)
+    tries: list[int] = []
+
+    def make_durable(split: str, progress: Any) -> None:
+        tries.append(progress.read)
+        raise OSError(5, "Input/output error")
+
+    processor.merge.make_durable = make_durable  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="Input/output error"):
+        list(processor.process_all_splits(checkpoint_interval=3))
+
+    assert tries == [3]
+
+
+def test_a_processor_with_splits_of_the_old_names(tmp_path: Path) -> None:
+    """Its own `val` is no other split."""
+
+    class Old(TonesProcessor):
+        sizes = {"val": 5, "train": 3}
+
+    rest = Old(checkpoint_dir=tmp_path).process_all_splits(
+        checkpoint={**SEED, "current_split": "val", "split_index": 2}
+    )
+
+    assert source_ids(list(rest))[:3] == [f"Tones/val/val-{index}" for index in (2, 3, 4)]
+
+
+def test_a_row_by_hand_that_names_itself_keeps_its_name(tmp_path: Path) -> None:
+    """Kept or refused."""
+
+    class ByHand(MyProcessor):
+        def _process_single_split(self, split, checkpoint=None, sample_mode=False, sample_size=5):  # type: ignore[no-untyped-def]
+            yield {"source_id": f"mine/{split}/a", "audio": {"bytes": tone(1)}, "transcript": "ก"}
+            yield {"source_id": f"mine/{split}/b", "audio": {"bytes": b"none"}, "transcript": "ข"}
+
+    outcomes = [step.outcome for step in ByHand(checkpoint_dir=tmp_path).process_split("train", Progress())]
+
+    assert isinstance(outcomes[0], dict) and outcomes[0]["source_id"] == "mine/train/a"
+    assert isinstance(outcomes[1], Reject) and outcomes[1].source_id == "mine/train/b"
 
 
 def test_verbose_tells_each_checkpoint_and_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -443,7 +443,7 @@ def _check_buying(given: argparse.Namespace, is_command: bool, first: str, own: 
 
 
 _TYPED_AS_NAMES = ("--all", "--list", "--status", "--verify", "--repair", "--prune", "--resume", "--demo", "--version")
-"""Options that people type without their dashes; no source is called so."""
+"""Options that people type without their dashes; no registered source is called so."""
 
 
 def _check_run(given: argparse.Namespace, own: OwnSources) -> None:

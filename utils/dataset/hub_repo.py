@@ -239,9 +239,9 @@ class HubTarget:
         wrong += [f"{path} is not what was sent" for path, one in there.items() if not hub.is_sent(one, stored[path])]
         wrong += [f"{path} is still there" for path in gone if path in stored]
         if self._replaces_all(change, since):
-            kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files, *gone}
+            told_of = {*_kept(change), *gone}
             listed = self._ask("list the repo", partial(self._paths, head))
-            wrong += [f"{path} is still there" for path in listed if path not in kept]
+            wrong += [f"{path} is still there" for path in listed if path not in told_of]
         return wrong
 
     def _stored_at(self, head: str, paths: Sequence[str]) -> dict[str, Any] | None:
@@ -380,7 +380,7 @@ class HubTarget:
             return
         listed = partial(self._paths, base.head)
         there = self._ask("list the repo", listed) if replaces or base is not since else change.removed
-        kept = {*KEPT_BY_FRESH, STATE_PATH, *change.files}
+        kept = _kept(change)
         for path in there:
             if path in change.removed or (replaces and path not in kept):
                 yield delete(path)
@@ -476,6 +476,11 @@ class HubTarget:
             f"The Hub could not {what} for {self.name} after {self._patience_s / 60:.0f} minutes of trying. Nothing "
             "is lost: what was committed is safe, the rest is staged here. Repeat this command with --resume."
         )
+
+
+def _kept(change: Change) -> set[str]:
+    """What the commit that replaces old data leaves in place or writes."""
+    return {*KEPT_BY_FRESH, STATE_PATH, *change.files}
 
 
 def _counted(paths: Sequence[str]) -> str:

@@ -396,11 +396,13 @@ def test_where_a_source_lies_is_no_part_of_what_it_is(tmp_path: Path, monkeypatc
 
 def test_a_place_that_changed_is_noticed(tmp_path: Path) -> None:
     """By names and sizes: it keeps no revisions."""
-    location = a_url(tmp_path)
-    own = load(tmp_path, source(location, SPLITS))["MyCorpus"]
+    memory = MemoryFileSystem()
+    for name, content in CORPUS.items():
+        memory.pipe(f"/changed/{name}", content)
+    own = load(tmp_path, source("memory://changed", SPLITS))["MyCorpus"]
     first = own.processor_class()(ProcessorConfig(access=SourceAccess(cache_dir=tmp_path / "cache")))
     first.check_can_be_read()
-    (tmp_path / "corpus/clips/c9.wav").write_bytes(b"new")
+    memory.pipe("/changed/clips/c9.wav", b"new")
 
     again = own.processor_class()(ProcessorConfig(access=SourceAccess(cache_dir=tmp_path / "cache")))
     again.revision = first.revision

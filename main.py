@@ -1,6 +1,5 @@
 """Many Thai speech sources in, one clean Hugging Face dataset out. `python main.py --help` says how."""
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ if (_here := str(Path(__file__).resolve().parent)) not in sys.path:
 
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest
+from pipeline.terminal.streams import keep_streams
 from utils.errors import INSTALLED_COMMAND, PROGRAM, UsageError
 from utils.process.in_flight import InFlight
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str], supervised: bool = False) -> int:
     """Carry out one command line; returns the exit code. `supervised`: a run in a child, which may crash."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Thai shows escapes, it does not fail
-            stream.reconfigure(errors="backslashreplace")
     stop = StopRequest()
     with stop.listening():
         # Imported late, so that Ctrl-C is heard from the start, and what loads Arrow only where there is work for it.
@@ -103,6 +100,7 @@ def show_version() -> int:
 
 def run_command_line() -> int:
     """The program, from this file or as the installed command `thai-audio`."""
+    keep_streams()
     return main(sys.argv[1:], supervised=True)
 
 

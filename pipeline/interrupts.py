@@ -1,10 +1,13 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean stop, a second one leaves at once. Nothing is lost either way."""
+"""Ctrl-C and SIGTERM: the first asks for a clean stop, a second one leaves at once. Nothing is lost either way.
+
+SIGHUP, a terminal's last word to all that runs in it, is not heard: the work goes on.
+"""
 
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
@@ -24,11 +27,13 @@ class StopRequest:
             os._exit(INTERRUPTED)
         self.requested = True
         message = "\nStopping after the running clip and a checkpoint. Once more to leave at once; nothing is lost.\n"
-        os.write(sys.stderr.fileno(), message.encode())
+        with suppress(OSError):  # nobody there to be told
+            os.write(sys.stderr.fileno(), message.encode())
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             yield
         finally:

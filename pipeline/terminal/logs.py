@@ -4,11 +4,15 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.terminal.say import hide, without_secrets
+from pipeline.terminal.say import hide, note_what_is_said, without_secrets
+
+LOG_FILE_ONLY = {"file_only": True}
+"""`extra` of a log record that does not go to the terminal."""
 
 
 class _Redact(logging.Filter):
@@ -46,12 +50,14 @@ def set_up_logging(folder: Path, verbose: bool, quiet: bool, secrets: list[str])
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = _BesideTheBar(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    to_terminal.addFilter(lambda record: not hasattr(record, "file_only"))
     to_terminal.setFormatter(_WithoutTraceback(datefmt="%H:%M:%S"))
     root = logging.getLogger()
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     for handler in (to_file, to_terminal):
         handler.addFilter(redact)
         root.addHandler(handler)
+    note_what_is_said(partial(root.info, "%s", extra=LOG_FILE_ONLY))
     for noisy in ("httpx2", "httpcore2", "huggingface_hub", "fsspec", "urllib3", "filelock", "apify_client"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return path

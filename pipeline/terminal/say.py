@@ -1,16 +1,21 @@
 """What is told to people in the terminal. Secrets never get through."""
 
-import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 _secrets: list[str] = []
+_listeners: list[Callable[[str], None]] = []
 
 
 def hide(secrets: Iterable[str]) -> None:
     """From now on, `<token>` stands where one of `secrets` would."""
     _secrets[:] = filter(None, secrets)
+
+
+def note_what_is_said(note: Callable[[str], None]) -> None:
+    """From now on, `note` gets what is said, too."""
+    _listeners[:] = [note]
 
 
 def without_secrets(text: str) -> str:
@@ -21,9 +26,7 @@ def without_secrets(text: str) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print; a reader that has gone away (`| head`) is no failure of the run."""
-    try:
-        print(without_secrets(text), file=stream or sys.stdout, flush=True)
-    except BrokenPipeError:
-        # What is left in the buffer must not fail again when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+    """Print, and have it noted: the terminal may have gone."""
+    print(without_secrets(text), file=stream or sys.stdout, flush=True)
+    for note in _listeners:
+        note(text)

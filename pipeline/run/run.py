@@ -26,6 +26,7 @@ from pipeline.run.preflight import (
     refuse_unreadable_sources,
 )
 from pipeline.run.source_run import SourceRun, fingerprint, has_clips, naming_of, newer_begun
+from pipeline.terminal.logs import LOG_FILE_ONLY
 from pipeline.terminal.progress_bar import SplitBar
 from processors import OwnSources, create, describe, source_name
 from processors.base_processor import BaseProcessor, SourceInfo
@@ -340,7 +341,8 @@ class _Run:
         except SourceError as error:
             if error.exit_code != SourceError.exit_code:
                 raise
-            log.error("%s could not be read: %s", source, error)
+            log.error("%s could not be read; others go on. The end says why", source)
+            log.error("%s could not be read: %s", source, error, extra=LOG_FILE_ONLY)
             self._result.failures[source] = str(error)
 
     def _read(self, source: SourceRun, split: str) -> None:

@@ -78,23 +78,24 @@ def summary(
     `failures` says of each source that could not be read what happened and what to do, `left_out` of each that was not
     tried how it is reached. `rows_before`: what the dataset held when the run began.
     """
-    books = _all_books(state, this_run, _of_text(state, without_audio))
+    failures = failures or {}
+    books = _worth_a_line(_all_books(state, this_run, _of_text(state, without_audio)), failures)
     paragraphs = [
         "Nothing to do: everything is published already." if nothing_to_do else "",
         "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
-        "\n".join(_balance(state, books, colour)) if books else "",
+        "\n".join(_balance(state, books, bool(failures), colour)) if books else "",
         "\n".join(_reasons_text(reasons or {})),
         "\n".join(_leaks_text(reasons or {})),
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where, rows_before)),
         "\n".join(_left_out_text(left_out or {})),
-        "\n".join(_failures_text(failures or {}, colour)),
+        "\n".join(_failures_text(failures, colour)),
         f"{painted(_heading_of_next(failures), _BOLD, colour)}\n\n    {next_command}" if next_command else "",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def _heading_of_next(failures: Mapping[str, str] | None) -> str:
+def _heading_of_next(failures: Mapping[str, str]) -> str:
     return "When that is mended, type:" if failures else "To go on, type:"
 
 
@@ -222,20 +223,21 @@ def _summary_table(books: Mapping[SplitOfSource, _Books], colour: bool) -> list[
     total = sum(books.values(), start=_Books())
     shown = [name for name in (*_COUNTS, "staged", "published") if name in _ALWAYS_SHOWN or total.counts[name]]
     rows: list[_Row] = []
-    for place, split_books in _worth_a_line(books).items():
+    for place, split_books in books.items():
         rows += _heading(rows, place[0])
         rows.append(_Row(place, _cells(split_books, shown)))
     *lines, last = _table([*shown, "duration"], [*rows, _Row(("all", ""), _cells(total, shown), is_total=True)])
     return [*lines, painted(last, _BOLD, colour)]
 
 
-def _worth_a_line(books: Mapping[SplitOfSource, _Books]) -> dict[SplitOfSource, _Books]:
-    """Without the splits that a source does not have, unless it has none at all."""
+def _worth_a_line(books: Mapping[SplitOfSource, _Books], failures: Mapping[str, str]) -> dict[SplitOfSource, _Books]:
+    """Without the splits that a source does not have, unless it has none at all; nothing of one that failed at once:
+    that is told, and zeros would say that it has no clips."""
     with_clips = {source for (source, _), of_split in books.items() if any(of_split.counts.values())}
     return {
         place: of_split
         for place, of_split in books.items()
-        if any(of_split.counts.values()) or place[0] not in with_clips
+        if any(of_split.counts.values()) or place[0] not in {*with_clips, *failures}
     }
 
 
@@ -244,8 +246,11 @@ def _cells(books: _Books, shown: Iterable[str]) -> list[str]:
     return [*(f"{books.counts[name]:,}" for name in shown), duration]
 
 
-def _balance(state: State, books: Mapping[SplitOfSource, _Books], colour: bool) -> list[str]:
-    """Law 7 in figures: what was read is accounted for, and what was kept is published, staged or removed."""
+def _balance(state: State, books: Mapping[SplitOfSource, _Books], failed: bool, colour: bool) -> list[str]:
+    """Law 7 in figures: what was read is accounted for, and what was kept is published, staged or removed.
+
+    `failed`: a source could not be read, so that the books are of less than was asked for.
+    """
     counts = sum(books.values(), start=_Books()).counts
     removed = _removed(state)
     read = _sum_text(counts, ["kept", "rejected"], ["unselected", "known"])
@@ -254,7 +259,8 @@ def _balance(state: State, books: Mapping[SplitOfSource, _Books], colour: bool) 
     missing_of_kept = counts["kept"] - counts["published"] - counts["staged"] - removed
     facts = [f"read {counts['read']:,} = {read}", f"kept {counts['kept']:,} = {kept}"]
     if not missing_of_read and not missing_of_kept:
-        return painted_lines(wrapped(f"The books balance: {'; '.join(facts)}."), _GREEN, colour)
+        told = wrapped(f"The books {'of what was read ' if failed else ''}balance: {'; '.join(facts)}.")
+        return painted_lines(told, _GREEN, colour and not failed)
     differences = [
         f"{name} {counts[name]:,} is not {right}: {abs(missing):,} too {'few' if missing > 0 else 'many'}"
         for name, right, missing in (("read", read, missing_of_read), ("kept", kept, missing_of_kept))

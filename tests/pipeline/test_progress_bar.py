@@ -69,7 +69,7 @@ def test_a_file_that_is_damaged_stops_a_run_on_a_terminal_where_it_stops_any(tmp
     code, shown = run_on_a_terminal(tmp_path / "terminal")
 
     assert code == piped.returncode == 4
-    assert "train-00001-of-00002.parquet" in shown
+    assert f"{SOURCE} could not be read" in shown
     published = ids_of(tmp_path / "piped" / "out", "train")
     assert published
     assert ids_of(tmp_path / "terminal" / "out", "train") == published

@@ -66,6 +66,7 @@ def test_mended_mirror_is_read_again_and_nothing_is_published_twice(demo: Path, 
     mended = run([*arguments, "--resume"], tmp_path)
 
     assert (broken.returncode, mended.returncode) == (4, 0), mended.stderr
+    assert (broken.stdout + broken.stderr).count("train/3.tar.gz is damaged") == 1  # told once
     undisturbed = run([*arguments[:3], str(demo), *arguments[4:5], "whole", *arguments[6:]], tmp_path)
     assert undisturbed.returncode == 0
     ours, theirs = (

@@ -252,6 +252,19 @@ def test_failures_say_what_to_do_and_the_next_command_is_whole(state: State) -> 
     assert_narrow(text.replace(command, ""))
 
 
+def test_a_source_that_failed_at_once_has_no_zeros_and_no_green_books(state: State) -> None:
+    """Nothing is known of its clips; what was read of others balances, and is not called all."""
+    failed = {("Gone", split): progress(0) for split in ("test", "train")}
+
+    alone = summary(State("g1"), "here", failed, {"Gone": "It is gated."}, colour=True)
+    assert "Gone\n" not in alone
+    assert "No clips were read." in alone
+    assert "balance" not in alone
+    beside = summary(state, "here", failed, {"Gone": "It is gated."}, colour=True)
+    assert "Gone\n" not in beside
+    assert "\nThe books of what was read balance: " in beside
+
+
 def test_reject_reasons_are_summed_by_source_the_commonest_first(state: State) -> None:
     """Why clips were refused; sources without rejects are left out."""
     reasons = {

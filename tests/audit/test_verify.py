@@ -83,13 +83,13 @@ class Look:
     def __init__(self, scratch: Path, hub: HubServer | None) -> None:
         self._scratch, self.hub = scratch, hub
 
-    def __call__(self, folder: Path, deep: bool = False) -> Verdict:
+    def __call__(self, folder: Path, deep: bool = False, repo_id: str = REPO) -> Verdict:
         if self.hub is None:
             return checked(folder, deep)
-        self.hub.add_dataset(REPO, folder)
-        target = HubTarget(REPO, TOKEN, self._scratch, patience_s=0.4, first_pause_s=0.02)
+        self.hub.add_dataset(repo_id, folder)
+        target = HubTarget(repo_id, TOKEN, self._scratch, patience_s=0.4, first_pause_s=0.02)
         shutil.rmtree(self._scratch / "indexes", ignore_errors=True)
-        return verify(target, self._scratch / "indexes", deep=deep, repo_id=REPO)
+        return verify(target, self._scratch / "indexes", deep=deep, repo_id=repo_id)
 
 
 def checked(folder: Path, deep: bool = False) -> Verdict:
@@ -142,6 +142,12 @@ def test_text_by_hand_in_the_card_is_sound(local: Path) -> None:
     (local / CARD_PATH).write_text(card + "\nThanks to all speakers.\n")
 
     assert broken(checked(local)) == {}
+
+
+def test_a_dataset_that_goes_by_another_name_is_sound(made: Path, look: Look) -> None:
+    """Renamed, copied, put on the Hub from a folder, fetched into one: the card has the name that it had before."""
+    for origin in ("hub", "folder"):
+        assert broken(look(made / origin, repo_id="somebody/else")) == {}
 
 
 def test_repeats_that_were_rejected_are_sound(made: Path, local: Path) -> None:
@@ -304,7 +310,8 @@ def test_a_clip_of_train_among_test_is_found_in_any_layout(name: str, made: Path
 def test_stale_card_is_found(dataset: Path, look: Look) -> None:
     """In its metadata, and in its text."""
     whole = (dataset / CARD_PATH).read_text()
-    for stale in (whole.replace("num_examples: ", "num_examples: 1", 1), whole.replace("clips, ", "clips , ", 1)):
+    changes = [("num_examples: ", "num_examples: 1"), ("clips, ", "clips , "), ("load_dataset(", 'load_dataset("\\x')]
+    for stale in (whole.replace(*change, 1) for change in changes):
         (dataset / CARD_PATH).write_text(stale)
 
         assert list(broken(look(dataset))) == ["card"]

@@ -12,6 +12,7 @@ from utils.audit.files_read import FileFacts
 from utils.audit.findings import Check
 from utils.audit.restore import how_to_restore
 from utils.dataset.card import render_card
+from utils.dataset.card_text import name_in
 from utils.dataset.layout import (
     CARD_PATH,
     DATA_FOLDERS,
@@ -268,7 +269,10 @@ class StateChecks:
     # --- card ------------------------------------------------------------------------------
 
     def check_card(self, target: TargetReader, snapshot: Snapshot, repo_id: str | None) -> None:
-        """The card is what this state makes of it; text by hand outside our parts plays no part."""
+        """The card is what this state makes of it; text by hand outside our parts plays no part.
+
+        Nor does the name that it gives the dataset: a repo can be renamed, copied, fetched into a folder.
+        """
         state = self.state
         if state is None or state.replaces_old_data:
             return
@@ -282,7 +286,7 @@ class StateChecks:
             return
         text = raw.decode(errors="replace")
         due = render_card(state, text, repo_id)
-        if text != due:
+        if text not in (due, render_card(state, text, name_in(text))):
             self.card.offend(_first_difference(text, due))
 
 

@@ -84,6 +84,17 @@ exactly once in its list of rejects: shards, rejects and the position after them
 interrupted run goes on from there."""
 
 
+_A_FOLDER = "path/to/this/folder"
+_LOADED = re.compile(r'load_dataset\(("(?:[^"\\\x00-\x1f]|\\u[0-9a-f]{4}|\\["\\bfnrt])*")')
+
+
+def name_in(card: str) -> str | None:
+    """The dataset's name on the Hub that a card of ours tells to load; None for a folder, or where it has none."""
+    told = _LOADED.search(card)
+    name = str(json.loads(told[1])) if told else _A_FOLDER
+    return None if name == _A_FOLDER else name
+
+
 def block_for_people(state: State, repo_id: str | None) -> str:
     published = published_sources(state, SPEECH)
     has_speech = bool(state.sources_of(SPEECH)) or not state.sources
@@ -157,7 +168,7 @@ def _dialogue_text(state: State, repo_id: str | None) -> list[str]:
     what = _DIALOGUE.format(
         pairs=DIALOGUE.count(sum(one.published for _, _, one in books)),
         sources=_sources_count(published),
-        where=_python_string(repo_id or "path/to/this/folder"),
+        where=_python_string(repo_id or _A_FOLDER),
         split=_python_string(published_splits(published.values())[0]),
     )
     return ["## Dialogue", what, "\n".join(lines), _columns_table(None, DIALOGUE, _DIALOGUE_COLUMNS)]
@@ -193,7 +204,7 @@ def _source_text(source: SourceState) -> str:
 def _loading_text(published: Mapping[str, SourceState], repo_id: str | None) -> str:
     name, source = next(iter(published.items()))
     return _LOADING.format(
-        where=_python_string(repo_id or "path/to/this/folder"),
+        where=_python_string(repo_id or _A_FOLDER),
         split=_python_string(published_splits(published.values())[0]),
         source=_python_string(name),
         source_split=_python_string(published_splits([source])[0]),

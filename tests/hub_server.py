@@ -116,6 +116,11 @@ class HubServer(Inspected):
         self.store.change_settings(repo_id, private=private, gated=gated, allowed=tuple(allowed))
         return self.store.add_folder(repo_id, folder, link=link)
 
+    def rename(self, repo_id: str, new: str) -> None:
+        """Give a repo another name; the old one leads to it."""
+        self.store.rename(repo_id, new)
+        self._place.renamed[repo_id] = new
+
     # -- what goes wrong, and what was seen -------------------------------------------------------------
 
     def fault(self, action: str, **matching: Any) -> Rule:

@@ -46,6 +46,21 @@ def test_part_and_state_and_card_are_one_commit(hub: HubServer, tmp_path: Path) 
     assert_goes_on(hub, target, landed, tmp_path)
 
 
+def test_a_repo_that_was_renamed_is_written_to_under_its_old_name(hub: HubServer, tmp_path: Path) -> None:
+    """Every question and every commit is redirected; what is read back is what was sent."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state)
+    hub.rename(REPO, "me/another")
+
+    landed = target.commit(planned, snapshot)
+
+    assert landed.head == hub.head("me/another")
+    assert set(hub.files("me/another")) == {STATE_PATH, CARD_PATH, *planned.files}
+    assert target.snapshot() == landed
+    followed = target.commit(change(tmp_path / "next", landed.state), landed)
+    assert followed.head == hub.head("me/another")
+
+
 FAULTS = {
     "answer lost, not applied": {"action": "lost_before"},
     "answer lost, applied": {"action": "lost_after"},

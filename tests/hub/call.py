@@ -7,7 +7,7 @@ told 404, as the real Hub does; the client makes "repository not found" of both.
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +25,8 @@ class Place:
     page_size: int
     endpoint: str = ""
     cdn: str = ""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Old name -> the name that is asked for instead: every request is redirected, as the Hub does it."""
 
     def signed(self, path: str) -> str:
         """`path` with the signature that lets its bearer in without a token."""

@@ -1,7 +1,7 @@
 """Which request is which call. Every call has the name of the step that faults and tests know it by."""
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from tests.hub import reads, writes
 from tests.hub.call import Call, Place
@@ -56,6 +56,9 @@ def answer(place: Place, request: Request) -> Answer:
         for methods, route, call in _CALLS:
             if request.method in methods and (found := route.fullmatch(request.path)):
                 named = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
+                if new := place.renamed.get(named.get("repo", "")):
+                    query = urlencode(request.query, doseq=True)
+                    return Answer(307, headers={"Location": f"{request.path.replace(named['repo'], new, 1)}?{query}"})
                 return call(Call(place, request, named))
         raise Refused(404, f"Not Found: {request.path}")
     except Refused as refusal:

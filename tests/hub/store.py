@@ -108,6 +108,11 @@ class Store:
             settings = Settings(private=private, created_at=_now())
             self._write(folder / "settings.json", json.dumps(asdict(settings)))
 
+    def rename(self, repo_id: str, new: str) -> None:
+        """The whole repo, under another name."""
+        self._folder(new).parent.mkdir(parents=True, exist_ok=True)
+        self._folder(repo_id).rename(self._folder(new))
+
     def delete(self, repo_id: str) -> None:
         """Remove a repo with all its commits."""
         doomed = self.incoming_path()

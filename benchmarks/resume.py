@@ -5,11 +5,11 @@ always the same bytes), and runs `main.py` on it in a process of its own, which 
 takes the first clip after 95 % of them. So the kill comes before the end, whatever the size and the speed.
 `--no-overlap` publishes each shard before the next clip is taken, so what another machine finds is no chance either.
 
-Then a resume continues to its first new clip: on the same machine, from its segments; on another one, from what
-the target holds; and, to compare, without a seek point. From the local mirror, and streamed over HTTP ranges from the
-Hub that the tests run. CPU is that of the resuming process: all of it, with starting Python and importing, and from
-the call of `run` on. The index of transcripts is made before, as it has nothing to do with positions; making it is
-not counted. Everything is made in a temporary folder and removed.
+Then a resume continues to its first new clip: on the same machine, from its segments; there, as if these were all
+published; and on another one, which reads the archive from its start. From the local mirror, and streamed over HTTP
+ranges from the Hub that the tests run. CPU is that of the resuming process: all of it, with starting Python and
+importing, and from the call of `run` on. The index of transcripts is made before, as it has nothing to do with
+positions; making it is not counted. Everything is made in a temporary folder and removed.
 
 Exit 1, with a sentence that says why, unless each resume begins at the clip after the last one that is durable there,
 no clip was rejected, and a resume with a seek point read no more again than the distance between two of them.
@@ -165,23 +165,22 @@ def _measure(machine: Path, read: str, way: dict[str, object], cuts: Cuts) -> No
     _check(resumed.first_clip == cuts.last_in_segments + 1, f"clip {cuts.last_in_segments + 1:,} is next", resumed)
     _check(resumed.again_bytes <= MAX_READ_AGAIN_BYTES, "the next seek point is nearer", resumed)
 
-    shutil.rmtree(machine / "data/staging")
+    for segment in (machine / "data/staging").rglob("*.arrow"):
+        segment.unlink()
     published = _published(machine)
-    elsewhere = _resumed(machine, way, cuts)
-    print(elsewhere.row(read, "another machine, from the target"), flush=True)
+    behind = _resumed(machine, way, cuts)
+    print(behind.row(read, "same machine, nothing staged"), flush=True)
     no_shard_is_due = published.read > 0 and cuts.last_in_segments - published.read < cuts.shard_rows
-    _check(published.kept == published.read, f"{published.rejected:,} clips before it were rejected", elsewhere)
-    _check(no_shard_is_due, f"shards of {cuts.shard_rows:,} clips lead further: some were rejected", elsewhere)
-    _check(elsewhere.first_clip == published.read + 1, f"clip {published.read + 1:,} is next", elsewhere)
-    _check(elsewhere.again_bytes <= MAX_READ_AGAIN_BYTES, "the next seek point is nearer", elsewhere)
+    _check(published.kept == published.read, f"{published.rejected:,} clips before it were rejected", behind)
+    _check(no_shard_is_due, f"shards of {cuts.shard_rows:,} clips lead further: some were rejected", behind)
+    _check(behind.first_clip == published.read + 1, f"clip {published.read + 1:,} is next", behind)
+    _check(behind.again_bytes <= MAX_READ_AGAIN_BYTES, "the next seek point is nearer", behind)
 
     shutil.rmtree(machine / "data/staging")
-    for path in (machine / "out/.ingest/seek-points").rglob("*.json"):
-        path.unlink()
-    without = _resumed(machine, way, cuts)
-    print(without.row(read, "another machine, no seek point"), flush=True)
-    _check(without.first_clip == elsewhere.first_clip, f"clip {elsewhere.first_clip:,} is next", without)
-    _check(without.again_bytes >= elsewhere.again_bytes, "a seek point costs more", without)
+    elsewhere = _resumed(machine, way, cuts)
+    print(elsewhere.row(read, "another machine"), flush=True)
+    _check(elsewhere.first_clip == behind.first_clip, f"clip {behind.first_clip:,} is next", elsewhere)
+    _check(elsewhere.again_bytes >= behind.again_bytes, "a seek point costs more", elsewhere)
 
 
 def _run_until_killed(machine: Path, way: dict[str, object], cuts: Cuts) -> None:

@@ -25,6 +25,7 @@ from utils.rows.ids import ranges_text
 from utils.rows.printable import one_line
 from utils.rows.schema import ROW_SCHEMAS, speaker_id
 from utils.upload.segments import forget_segment, of_older_version, read_segments
+from utils.upload.staging import KEPT_SEEK_POINT
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,9 @@ def _forget_staged(options: Options, sources: Iterable[str], state: State | None
     """Delete what waits on this machine and was read before: it may hold what was taken out."""
     for name in (*sources, "built"):
         remove_tree(options.staging_dir / name)
-    for unknown in sorted((*options.staging_dir.glob("*/*/segment.tmp"), *of_older_version(options.staging_dir))):
-        remove(unknown)
+    unknown = [path for name in ("segment.tmp", KEPT_SEEK_POINT) for path in options.staging_dir.glob(f"*/*/{name}")]
+    for path in sorted((*unknown, *of_older_version(options.staging_dir))):
+        remove(path)
     for folder in sorted(options.staging_dir.glob("*/*")):
         for segment in read_segments(folder, lambda path, why: None):
             if state and segment.key.removed != state.list_of_removed:

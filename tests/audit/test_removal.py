@@ -17,6 +17,7 @@ from pipeline.options import Command, Options
 from pipeline.run.factory import make_target
 from pipeline.run.run import RunResult, run
 from processors import describe
+from tests.audit.test_repair import repaired
 from tests.audit.test_verify import broken, checked
 from tests.damage import state_of
 from tests.hub_server import TOKEN, HubServer
@@ -30,6 +31,7 @@ from utils.errors import TargetRefused, UsageError
 from utils.known.removals import RemovedList
 from utils.rows.schema import SPLITS, speaker_id
 from utils.streaming import StreamingUploader
+from utils.upload.staging import KEPT_SEEK_POINT
 
 VOICES = "MozillaCommonVoice"
 RELEASE = "cv-corpus-25.0-2026-03-09/th"
@@ -195,6 +197,22 @@ def test_hints_about_what_goes_go_too(machine: Path) -> None:
     assert [hint.exists() for hint in hints] == same
 
 
+def test_what_an_older_version_left_of_an_archive_goes_with_anybody(machine: Path) -> None:
+    """Whose audio is in it, nobody can tell; `--verify` finds it, and a repair takes it out, too."""
+    left = machine / f"out/.ingest/seek-points/train/{SOURCE}.json"
+    left.parent.mkdir(parents=True)
+    shutil.copytree(machine / "out", machine / "twin/out")
+    for target in (left, machine / "twin" / left.relative_to(machine)):
+        target.write_text('{"points":[{"place":{"window":"eJwDAAAAAAE="}}],"revision":"r1","version":1}')
+
+    assert broken(checked(machine / "out"))["files"][0].startswith(".ingest/seek-points/train/")
+    removal(machine, remove_speakers=(ANN,))
+    assert repaired(machine / "twin/out")
+    for folder in (machine, machine / "twin"):
+        assert not (folder / left.relative_to(machine)).exists()
+        assert broken(checked(folder / "out")) == {}
+
+
 def test_a_dry_run_only_tells(machine: Path) -> None:
     """The same words, and not a byte changed anywhere."""
     before = tree(machine, "out", "data", "checkpoints")
@@ -303,6 +321,7 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
     staged = list((machine / "data/staging").rglob("*.arrow"))
     assert staged
     (half := staged[0].with_name("segment.tmp")).write_bytes(b"of a run that was killed")
+    (entry := staged[0].with_name(KEPT_SEEK_POINT)).write_bytes(b"audio before a place")
     (older := staged[0].with_name("of-an-older-version.parquet")).write_bytes(b"PAR1")
     (built := staged[0].parents[2] / "built/data-train-x.parquet").parent.mkdir(exist_ok=True)
     built.write_bytes(b"of a run that was killed")
@@ -310,7 +329,7 @@ def test_what_is_staged_here_is_not_published_afterwards(machine: Path) -> None:
     removal(machine, remove_speakers=(ANN,))
 
     assert not list((machine / "data/staging").rglob("*.arrow"))
-    assert not half.exists() and not older.exists()
+    assert not any(path.exists() for path in (half, older, entry))
     voices_run(machine, **small)
     speakers = Counter(row["speaker_id"] for row in published_rows(machine / "out").to_pylist())
     assert (speakers[ANN], speakers[BOB]) == (0, sum(voices.count("b") for voices in SPOKEN.values()))

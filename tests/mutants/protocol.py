@@ -186,7 +186,7 @@ MUTANTS = (
         PROTOCOL,
         "--verify does not compare the card with the state.",
         "utils/audit/verify_state.py",
-        "        if text != due:\n",
+        "        if text not in (due, render_card(state, text, name_in(text))):\n",
         "        if False:\n",
         (f"{_VERIFY}::test_stale_card_is_found",),
     ),

@@ -81,7 +81,7 @@ def test_resume_continues_behind_clip_1_and_reads_little_again(place: Path) -> N
     (rows,) = tables(place, "resume", "--gb", "0.03", "--read", "mirror")
 
     same, target, without = rows
-    assert [row["resumed"].partition(",")[0] for row in rows] == ["same machine", *["another machine"] * 2]
+    assert [row["resumed"].partition(",")[0] for row in rows] == ["same machine", "same machine", "another machine"]
     assert 1 < number(target["first new clip"]) < number(same["first new clip"])
     assert target["first new clip"] == without["first new clip"]
     for row in (same, target):

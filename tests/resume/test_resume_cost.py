@@ -31,7 +31,7 @@ from tests.hub_sources import access, downloads
 from tests.mirrors import opener
 from tests.small_runs import StopWhen
 from tests.support import tone, tree
-from utils.dataset.layout import PREVIOUS_STATE_PATH, seek_path
+from utils.dataset.layout import PREVIOUS_STATE_PATH
 from utils.errors import SourceError
 from utils.formats import gzip_stream
 from utils.formats.deflate_blocks import BlockStart, entered, find_block
@@ -40,6 +40,7 @@ from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, 
 from utils.rows.schema import AUDIO_TYPE, START, RawClip
 from utils.sources.source_files import MirrorFiles, open_source
 from utils.upload.publisher import begun_state
+from utils.upload.staging import KEPT_SEEK_POINT
 
 SPACING_BYTES = 256 * 1024
 CLIPS = 120
@@ -443,18 +444,29 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Path:
     return machine
 
 
-@pytest.mark.parametrize("same_machine", [True, False])
+def forget_segments(machine: Path) -> None:
+    """As if all that was read were published: nothing is staged."""
+    for segment in (machine / "data/staging").rglob("*.arrow"):
+        segment.unlink()
+
+
+def kept_point(machine: Path) -> Path:
+    (folder,) = (machine / "data/staging").glob(f"*/{SOURCE}/train")
+    return folder / KEPT_SEEK_POINT
+
+
+@pytest.mark.parametrize("staged", [True, False])
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_resumed_run_reads_little_again_and_publishes_the_same(
-    tmp_path: Path, mirror: Path, undisturbed: Path, same_machine: bool, overlap: bool
+    tmp_path: Path, mirror: Path, undisturbed: Path, staged: bool, overlap: bool
 ) -> None:
-    """From the segments of this machine, or on another one from what the target holds: byte for byte the same.
+    """From the segments of this machine, or from what it keeps where all is published: byte for byte the same.
 
     What is read ahead is not read again.
     """
     stopped_when(tmp_path, mirror, 75)
-    if not same_machine:
-        shutil.rmtree(tmp_path / "data")
+    if not staged:
+        forget_segments(tmp_path)
 
     done = run_of(options_of(tmp_path, mirror, resume=True, overlap=overlap))
 
@@ -464,37 +476,68 @@ def test_a_resumed_run_reads_little_again_and_publishes_the_same(
     assert list(differences(dataset(tmp_path), dataset(undisturbed))) == []
 
 
-def test_the_target_holds_the_seek_point_nearest_to_its_position(tmp_path: Path, mirror: Path, packed: bytes) -> None:
-    """One for each split in the middle of an archive, in the commit that moves the position; none once it is done."""
-    path = tmp_path / "out" / seek_path(SOURCE, "train")
-    revision = MirrorFiles(mirror / REPO).revision
+def test_another_machine_reads_the_archive_from_its_start(
+    tmp_path: Path, mirror: Path, undisturbed: Path, packed: bytes
+) -> None:
+    """The dataset tells of no place in an archive, as audio would have to stand beside it; the rows are the same."""
+    stopped_when(tmp_path, mirror, 75)
+    shutil.rmtree(tmp_path / "data")
+    beside = {path.name for path in (tmp_path / "out/.ingest").iterdir()}
+
+    done = run_of(options_of(tmp_path, mirror, resume=True))
+
+    assert beside == {"state.json", "state.previous.json", "files.jsonl", "dedup"}
+    assert done.read_again_bytes > len(packed) * 70 // CLIPS
+    assert list(differences(dataset(tmp_path), dataset(undisturbed))) == []
+
+
+def test_this_machine_keeps_the_seek_point_nearest_to_its_position(tmp_path: Path, mirror: Path, packed: bytes) -> None:
+    """One for each split in the middle of an archive, whatever is published; none once it is read."""
+    told_of = f"{MirrorFiles(mirror / REPO).revision} "
     stopped_when(tmp_path, mirror, 75)
 
     state = json.loads((tmp_path / "out/.ingest/state.json").read_bytes())
     position = state["sources"][SOURCE]["splits"]["train"]["progress"]["position"]
-    (point,) = from_text(path.read_bytes(), revision)
+    (point,) = from_text(kept_point(tmp_path).read_bytes(), told_of)
     (tmp_path / "all").mkdir()
     (tmp_path / "all/0.tar.gz").write_bytes(packed)
     _, points = points_of(MirrorFiles(tmp_path / "all"))
     nearest = [one for one in points if one.clips <= position["member"]][-1]
     assert (point.clips, point.place) == (nearest.clips, nearest.place)
 
+    path = kept_point(tmp_path)
     run_of(options_of(tmp_path, mirror, resume=True))
-    assert from_text(path.read_bytes(), revision) == []
+    assert not path.exists()
 
 
-def test_a_damaged_seek_point_of_the_target_only_costs_reading(
+def test_a_damaged_seek_point_only_costs_reading(
     tmp_path: Path, mirror: Path, undisturbed: Path, packed: bytes
 ) -> None:
     """It is dropped, the archive is read from its start, which is counted, and the dataset is the same."""
     stopped_when(tmp_path, mirror, 75)
-    shutil.rmtree(tmp_path / "data")
-    path = tmp_path / "out" / seek_path(SOURCE, "train")
+    forget_segments(tmp_path)
+    path = kept_point(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
 
     done = run_of(options_of(tmp_path, mirror, resume=True))
 
     assert done.read_again_bytes > len(packed) * 70 // CLIPS
+    assert list(differences(dataset(tmp_path), dataset(undisturbed))) == []
+
+
+def test_what_an_older_version_left_in_the_dataset_goes_with_the_next_commit(
+    tmp_path: Path, mirror: Path, undisturbed: Path
+) -> None:
+    """A place in an archive with the content before it: audio that no removal of clips would reach."""
+    stopped_when(tmp_path, mirror, 75)
+    left = tmp_path / f"out/.ingest/seek-points/train/{SOURCE}.json"
+    left.parent.mkdir(parents=True)
+    shutil.copy(kept_point(tmp_path), left)
+
+    run_of(options_of(tmp_path, mirror, resume=True))
+
+    assert left.read_bytes() == b""
+    left.unlink()
     assert list(differences(dataset(tmp_path), dataset(undisturbed))) == []
 
 
@@ -507,7 +550,7 @@ def test_a_streamed_archive_is_entered_in_its_middle(
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         machine = tmp_path / "machine"
         stopped_when(machine, None, 75, streaming=True)
-        shutil.rmtree(machine / "data")
+        forget_segments(machine)
         asked = len(downloads(hub))
 
         done = run_of(options_of(machine, None, streaming=True, resume=True))

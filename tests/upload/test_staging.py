@@ -13,9 +13,11 @@ import pytest
 
 from tests.support import row, steps
 from utils.errors import TargetRefused
+from utils.formats.gzip_stream import GzipPlace
+from utils.formats.seek_points import SeekPoint, to_text
 from utils.rows.progress import Progress, Step
 from utils.upload.segments import Segment, StagingKey, read_segments, staged_key
-from utils.upload.staging import Staging, refuse_other_fingerprint
+from utils.upload.staging import KEPT_SEEK_POINT, Staging, refuse_other_fingerprint
 
 KEY = StagingKey("generation", "Corpus", "train", "revision", {"audio.sample_rate_hz": 16_000})
 
@@ -319,6 +321,20 @@ def test_what_an_older_version_staged_goes_where_clips_were_taken_out(tmp_path: 
     assert staging(tmp_path, key=removed).segments[-1].progress.read == 2
     assert names(tmp_path) == ["000000000000-000000000002.arrow"]
     assert kept_aside(tmp_path) == []
+
+
+def test_a_seek_point_from_before_a_removal_goes(tmp_path: Path) -> None:
+    """There may be audio of what was taken out in it; of the same list it is kept."""
+    path = tmp_path / KEY.source / KEY.split / KEPT_SEEK_POINT
+    path.parent.mkdir(parents=True)
+    place = GzipPlace(100, 0, "block", 1000, 0, 4, "f", b"audio before it")
+    text = to_text([SeekPoint(0, "a.tar.gz", place, 3, 1, 1024, "h")], f"{KEY.revision} {KEY.removed}")
+
+    path.write_bytes(text)
+    Staging(tmp_path, KEY).recover(Progress())
+    assert path.read_bytes() == text
+    Staging(tmp_path, replace(KEY, removed="of another list")).recover(Progress())
+    assert not path.exists()
 
 
 def test_the_index_of_rows_is_had_without_their_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ from utils.dataset.layout import (
     LEDGER_PATH,
     REJECTED_FOLDER,
     REMOVED_PATH,
-    SEEK_FOLDER,
     STATE_FOLDER,
     STATE_PATH,
+    is_seek_file,
     parse_part_path,
     rows_in,
 )
@@ -344,7 +344,7 @@ class _Plan:
         return Change(f"Take out {total:,} rows", planned, files, (*removed, *beside), only_since=True)
 
     def _tells_of_what_goes(self, path: str, shards: set[str]) -> bool:
-        """Whether a file beside the state is about a shard that changes, and named like it, or about a whole source.
+        """Whether a file beside the state is about a shard that changes, and named like it, or may hold audio.
 
         Such a file is a hint: without it all is the same, only later. `shards`: `<split>/<name>`.
         """
@@ -352,9 +352,7 @@ class _Plan:
         split, stem = folder.rpartition("/")[2], Path(name).stem
         if not folder.startswith(f"{STATE_FOLDER}/"):
             return False
-        if folder.startswith(f"{SEEK_FOLDER}/"):
-            return stem in self.wishes.sources
-        return f"{split}/{stem}" in shards
+        return is_seek_file(path) or f"{split}/{stem}" in shards
 
     def _planned(self) -> State:
         """The state without the rows that go: their IDs are holes, all counts those of what stays."""

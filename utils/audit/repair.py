@@ -20,7 +20,7 @@ from pathlib import Path
 from utils.audit.files_read import SPLITS_OF_OTHERS, split_of
 from utils.audit.rewrite import Figures, Rewriter, WrittenShard
 from utils.audit.scan import Scan, Scanner
-from utils.audit.verify_state import kept_in_all, split_books
+from utils.audit.verify_state import audio_left_over, kept_in_all, split_books
 from utils.dataset.card import render_card
 from utils.dataset.layout import (
     CARD_PATH,
@@ -353,12 +353,13 @@ class _Mending:
             None, self.snapshot, sum(found.rows), sum(found.rows) - len(found.dropped), tuple(sorted(draft.files)),
             tuple(rewriter.told), found.unsettled, tuple(subtract(planned.holes, self.state.holes)), mends_books,
         )  # fmt: skip
-        if not mends_books and not draft.files and not self._card_is_stale():
+        left_over = tuple(audio_left_over(self.stored.values(), self.target, self.snapshot))
+        if not (mends_books or draft.files or left_over or self._card_is_stale()):
             return repair
         stamped = replace(
             planned, libraries=library_versions(), sequence=self.state.sequence + 1, committed_at=utc_now()
         )
-        return replace(repair, change=_change("Repair the dataset", stamped, draft, ()))
+        return replace(repair, change=_change("Repair the dataset", stamped, draft, left_over))
 
     def _card_is_stale(self) -> bool:
         raw = self.target.read_file(CARD_PATH, self.snapshot)

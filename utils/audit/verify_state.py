@@ -20,6 +20,7 @@ from utils.dataset.layout import (
     REJECTED_FOLDER,
     REMOVED_PATH,
     STATE_PATH,
+    is_seek_file,
     part_path,
     rows_in,
 )
@@ -137,6 +138,8 @@ class StateChecks:
             return
         there = {file.path: file for file in stored if file.path.split("/")[0] in DATA_FOLDERS}
         self._check_names(set(there), self.state)
+        for path in audio_left_over(stored, target, snapshot):
+            self.files.offend(f"{path} holds audio, and an older version left it there: --repair deletes it")
         for path, record in (self.records or {}).items():
             if path in there:
                 self._check_content(there[path], record, target, snapshot)
@@ -288,6 +291,12 @@ class StateChecks:
         due = render_card(state, text, repo_id)
         if text not in (due, render_card(state, text, name_in(text))):
             self.card.offend(_first_difference(text, due))
+
+
+def audio_left_over(stored: Iterable[StoredFile], target: TargetReader, snapshot: Snapshot) -> list[str]:
+    """Files of an older version that hold a piece of an archive, whoever has been taken out since."""
+    paths = [file.path for file in stored if file.size_bytes and is_seek_file(file.path)]
+    return [path for path in paths if b'"window"' in (target.read_file(path, snapshot) or b"")]
 
 
 def _state_of(raw: bytes | None) -> State:

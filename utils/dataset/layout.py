@@ -25,7 +25,6 @@ PREVIOUS_STATE_PATH: Final = f"{STATE_FOLDER}/state.previous.json"
 """In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
 LEDGER_PATH: Final = f"{STATE_FOLDER}/files.jsonl"
 REMOVED_PATH: Final = f"{STATE_FOLDER}/removed.json"
-SEEK_FOLDER: Final = f"{STATE_FOLDER}/seek-points"
 INDEX_FOLDER: Final = f"{STATE_FOLDER}/dedup"
 
 REJECTED_FOLDER: Final = "rejected"
@@ -42,9 +41,9 @@ def part_path(folder: str, source: str, split: str, number: int) -> str:
     return f"{folder}/{split}/{part_name(source, number)}"
 
 
-def seek_path(source: str, split: str) -> str:
-    """Where the seek point of a split lies."""
-    return f"{SEEK_FOLDER}/{split}/{source}.json"
+def is_seek_file(path: str) -> bool:
+    """Whether an older version has left there where an archive can be entered, with a second of its audio."""
+    return path.startswith(f"{STATE_FOLDER}/seek-points/")
 
 
 def index_path(source: str, split: str, number: int) -> str:

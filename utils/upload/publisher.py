@@ -4,11 +4,11 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from utils.dataset.layout import DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, SEEK_FOLDER, STATE_PATH
+from utils.dataset.layout import DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH, is_seek_file
 from utils.dataset.ledger import FileRecord, Ledger
 from utils.dataset.libraries import library_versions
 from utils.dataset.state import Part, SourceState, State
@@ -37,8 +37,8 @@ class Publisher:
         """Of what is committed."""
         self.removed = self._read_removed()
         """What is never collected again."""
-        self._hints: dict[str, bytes | None] = {}
-        """Hints that the target has: path -> content, None where it is not read yet."""
+        self._to_empty: list[str] = []
+        """Files of an older version that hold audio."""
 
     @property
     def committed(self) -> State:
@@ -75,7 +75,7 @@ class Publisher:
         """TargetRefused where files are gone, or of another size, that were published; a warning where others lie among
         them."""
         sizes = {file.path: file.size_bytes for file in self.target.stored_files(self.snapshot)}
-        self._hints.update({path: None for path in sizes if path.startswith(f"{SEEK_FOLDER}/")})
+        self._to_empty = [path for path, size_bytes in sizes.items() if size_bytes and is_seek_file(path)]
         there = {path for path in sizes if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path: record.size_bytes for record in self.ledger.records()}
         if missing := sorted(named.keys() - there):
@@ -93,18 +93,8 @@ class Publisher:
         if (foreign := sorted(there - named.keys())) and not self.committed.replaces_old_data:
             log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
 
-    def read_hint(self, path: str) -> bytes | None:
-        """A file of the target on which nothing rests but how long a run takes; None where it has none."""
-        if path in self._hints and self._hints[path] is None:
-            self._hints[path] = self.target.read_file(path, self.snapshot)
-        return self._hints.get(path)
-
-    def has_hint(self, path: str, content: bytes, is_empty: bool) -> bool:
-        """Whether the target needs no new file of `content` there; where that says nothing, none at all will do."""
-        return self._hints.get(path, content if is_empty else None) == content
-
-    def publish(self, built: Sequence[BuiltPart], hints: Mapping[str, bytes] | None = None) -> None:
-        """Commit parts of one split, in their order, in one commit, with hints that follow from them.
+    def publish(self, built: Sequence[BuiltPart]) -> None:
+        """Commit parts of one split, in their order, in one commit.
 
         When this returns, the target has them, and `state` says so.
         """
@@ -118,11 +108,11 @@ class Publisher:
             files[LEDGER_PATH] = ledger.raw
         for one in built:
             files.update(one.unlisted)
-        files.update(hints or {})
+        files.update(dict.fromkeys(self._to_empty, b""))
         parts = [one.part for one in built]
         self.snapshot = self.target.commit(Change(_message(parts), planned, files), self.snapshot)
         self.ledger = ledger
-        self._hints.update(hints or {})
+        self._to_empty = []
         for part in parts:
             self._declared.pop(part.source, None)
             self.bytes_published += part.size_bytes

@@ -12,15 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
-from weakref import WeakMethod
 
 from utils.choices import Dedup, begun_with
-from utils.dataset.layout import index_path, seek_path
+from utils.dataset.layout import index_path
 from utils.dataset.state import Part, SplitState, State
 from utils.disk.durable import remove
 from utils.disk.free_space import NO_FLOOR, DiskFloor
 from utils.errors import Stopped
-from utils.formats.seek_points import SeekPoint, SeekPoints, from_text, newest, to_text
+from utils.formats.seek_points import SeekPoints
 from utils.known.judge import counted_as
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import Reject, RowSchema
@@ -80,8 +79,7 @@ class SplitUploader:
         self.staging = Staging(staging_folder, key, self.row_schema)
         self.progress = self.staging.recover(self._published.progress)
         """After the last step taken, staged ones included."""
-        find = WeakMethod(self._seek_point)  # it must not hold itself: a forgotten one lets go of its files at once
-        self.seek_points = SeekPoints(lambda index: found(index) if (found := find()) else None, MAX_SEEK_POINTS)
+        self.seek_points = SeekPoints(self.staging.seek_point, MAX_SEEK_POINTS)
         """Where its archives can be entered: what is read leaves them here."""
         self._checked = 0
         self._next_shard = NextShard(self._built_folder, key, limits, floor)
@@ -150,7 +148,6 @@ class SplitUploader:
 
     def _commit(self, built: Sequence[BuiltPart]) -> None:
         """Publish; while the target is waited for, what is staged meanwhile goes into the next shard."""
-        hints = self._seek_file(built[-1].part.progress)
         behind = reduce(State.after, (one.part for one in built), self.publisher.state)
         looked_at = -1
 
@@ -161,7 +158,7 @@ class SplitUploader:
                 with suppress(Stopped, OSError):  # comes again behind the commit, which has to be remembered first
                     self._next_shard.take_closed(self.staging.segments, behind)
 
-        self._background.beside(lambda: self.publisher.publish(built, hints), meanwhile)
+        self._background.beside(lambda: self.publisher.publish(built), meanwhile)
 
     def drop_ahead(self) -> None:
         """Drop what was written ahead: nothing more is published."""
@@ -189,25 +186,6 @@ class SplitUploader:
             entry for segment in segments for _, entry in staged_entries(segment, cut.first_ordinal, cut.progress.read)
         ]
         return {index_path(part.source, part.split, part.number): to_bytes(entries, self._dedup, part.size_bytes)}
-
-    def _seek_point(self, index: int) -> SeekPoint | None:
-        """The newest one that is kept and not behind a position with that index: staged, or else published."""
-        return self.staging.seek_point(index) or newest(self._published_points, index)
-
-    @property
-    def _published_points(self) -> list[SeekPoint]:
-        """The one that lies in the target, if any."""
-        raw = self.publisher.read_hint(seek_path(self.source, self.split))
-        return from_text(raw, self.staging.key.revision) if raw else []
-
-    def _seek_file(self, progress: Progress) -> Mapping[str, bytes]:
-        """What tells another machine where to enter the archive at that progress; nothing where the target has it."""
-        point = None if progress.finished else self._seek_point(progress.read)
-        if point and point.file != progress.position.get("file", point.file):
-            point = None  # reading has come to another archive
-        path = seek_path(self.source, self.split)
-        text = to_text([point] if point else [], self.staging.key.revision)
-        return {} if self.publisher.has_hint(path, text, is_empty=point is None) else {path: text}
 
     def _remember(self) -> None:
         """Write down what is committed: only ever after it has landed (law 1)."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from utils.disk.durable import fsync_folder, make_folder, remove, rename, rename_aside
+from utils.disk.durable import fsync_folder, make_folder, remove, rename, rename_aside, write_atomically
 from utils.errors import TargetRefused
-from utils.formats.seek_points import SeekPoint, newest, to_text
+from utils.formats.seek_points import SeekPoint, from_text, newest, to_text
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import SPEECH, RowSchema
 from utils.upload.segments import (
@@ -33,6 +33,9 @@ from utils.upload.segments import (
 )
 
 log = logging.getLogger(__name__)
+
+KEPT_SEEK_POINT = "seek-point.json"
+"""Beside the segments: of those that are published, the seek point nearest to the published position."""
 
 
 class Staging:
@@ -58,6 +61,8 @@ class Staging:
         self._progress = self._recovered_after = published
         self.segments = ()
         remove(self.folder / "segment.tmp")
+        if not self._kept_points:
+            remove(self.folder / KEPT_SEEK_POINT)
         for older in sorted(self.folder.glob(f"*{ENDING_BEFORE}")):
             if self.key.removed:  # what was taken out may be in it
                 remove(older)
@@ -124,6 +129,8 @@ class Staging:
     def drop_published(self, published: Progress) -> None:
         """Delete the segments that the target's state covers."""
         covered = [segment for segment in self.segments if _covers(published, segment)]
+        if covered:
+            self._keep_seek_point(published)
         for segment in covered:
             remove(segment.path)
         if covered:
@@ -132,12 +139,33 @@ class Staging:
             fsync_folder(self.folder)
 
     def seek_point(self, index: int) -> SeekPoint | None:
-        """The newest staged seek point that is not behind a position with that index."""
+        """The newest seek point that is not behind a position with that index."""
         for segment in reversed(self.segments):
             with suppress(FileNotFoundError):  # published meanwhile, by the background worker
                 if segment.first_ordinal <= index and (point := newest(segment.seek_points, index)):
                     return point
-        return None
+        return newest(self._kept_points, index)
+
+    def _keep_seek_point(self, published: Progress) -> None:
+        """Of the segments that go, keep where the archive can be entered at the published position."""
+        path = self.folder / KEPT_SEEK_POINT
+        point = None if published.finished else self.seek_point(published.read)
+        if point and point.file == published.position.get("file", point.file):
+            write_atomically(path, to_text([point], self._told_of))
+        else:
+            remove(path)
+
+    @property
+    def _kept_points(self) -> list[SeekPoint]:
+        """The kept seek point, if any: none from before clips were taken out, as their audio may be in its window."""
+        try:
+            return from_text((self.folder / KEPT_SEEK_POINT).read_bytes(), self._told_of)
+        except FileNotFoundError:
+            return []
+
+    @property
+    def _told_of(self) -> str:
+        return f"{self.key.revision} {self.key.removed}"
 
     def set_aside_from(self, segment: Segment, why: str) -> Progress:
         """Put a segment and those after it aside; returns the progress to read on from."""

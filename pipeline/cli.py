@@ -126,6 +126,16 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="with --repair, --remove ... or --prune: only say what it would do"
     )
     group.add_argument(
+        "--with-copies",
+        action="store_true",
+        help="with --remove ...: rows of the same recordings go, too, whoever they are of",
+    )
+    group.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="with --remove ...: go on where the dataset has nothing of a name: it is kept away from now on",
+    )
+    group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
     )
     group.add_argument(
@@ -409,6 +419,8 @@ def _check_options_of_commands(given: argparse.Namespace, command: Command) -> N
             not all(speaker.strip() for speaker in given.remove_speaker),
             "--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...",
         ),
+        (given.with_copies and command is not Command.REMOVE, "--with-copies belongs to --remove ..."),
+        (given.allow_missing and command is not Command.REMOVE, "--allow-missing belongs to --remove ..."),
         (given.same_audio and not given.repair, "--same-audio belongs to --repair."),
     )
 
@@ -549,6 +561,8 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         deep=given.deep,
         as_json=given.json,
         dry_run=given.dry_run,
+        with_copies=given.with_copies,
+        allow_missing=given.allow_missing,
         same_audio=given.same_audio,
         remove=tuple(given.remove),
         remove_speakers=tuple(given.remove_speaker),

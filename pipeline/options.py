@@ -93,6 +93,10 @@ class Options:
     remove_speakers: tuple[str, ...] = ()
     remove_ids: Path | None = None
     """A file that lists clips to take out."""
+    with_copies: bool = False
+    """--remove takes out rows, too, that nobody named and that have the same recording."""
+    allow_missing: bool = False
+    """--remove goes on where the dataset has nothing of what was named."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False

@@ -4,6 +4,7 @@ import logging
 import re
 import shlex
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -11,15 +12,17 @@ from typing import Final
 from pipeline.commands.verify import refuse_where_nothing_is
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
+from pipeline.terminal.typesetting import WIDTH, cut_to
 from processors import source_name
 from utils.audit.findings import SHOWN
+from utils.audit.near_names import told as told_with_near
 from utils.audit.removal import Removal, Wishes, plan_removal
 from utils.dataset.card_text import duration_text
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
 from utils.dataset.target import Target
-from utils.disk.durable import remove, remove_tree
+from utils.disk.durable import remove, remove_tree, write_atomically
 from utils.errors import UsageError
 from utils.rows.ids import ranges_text
 from utils.rows.printable import one_line
@@ -29,6 +32,9 @@ from utils.upload.staging import KEPT_SEEK_POINT
 
 log = logging.getLogger(__name__)
 
+_INVISIBLE: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
+_NAMED: Final = 10
+"""Of names that were not found, on the terminal."""
 _SPEAKER_ID: Final = re.compile(r"SPK_[0-9a-f]{16}")
 
 
@@ -42,8 +48,10 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
         speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
-        removal = plan_removal(target, Path(scratch), Wishes(sources, speakers, clips), stop)
+        removal = plan_removal(target, Path(scratch), Wishes(sources, speakers, clips, options.with_copies), stop)
         _refuse_unknown_speakers(speakers, removal)
+        if not (options.allow_missing or options.dry_run):
+            _refuse_unknown(removal, options.remove_ids)
         told = "\n".join(_plan_lines(removal, options.target_name))
         if options.dry_run:
             end = "That is what it would do. Nothing was changed."
@@ -81,16 +89,34 @@ def _refuse_unknown_speakers(speakers: Iterable[str], removal: Removal) -> None:
         )
 
 
+def _refuse_unknown(removal: Removal, listed_in: Path | None) -> None:
+    """UsageError, naming them, where the dataset has not all that was named: a slip would leave a clip where it is."""
+    if not removal.unknown:
+        return
+    named = list(told_with_near(removal.unknown, removal.near))
+    shown = "".join(f"  {one_line(line)}\n" for line in named[:_NAMED])
+    if len(named) > _NAMED:
+        file = Path(f"{listed_in or 'removal'}.not-found")
+        write_atomically(file, "".join(f"{line}\n" for line in named).encode(errors="backslashreplace"))
+        shown += f"  and {len(named) - _NAMED:,} more; all of them are in {file}\n"
+    raise UsageError(
+        f"The dataset has nothing of {len(named):,} that you named:\n{shown}Nothing was changed. Mend the names, or "
+        "add --allow-missing: then those are put on the list of what is never collected, should a source bring them."
+    )
+
+
 def _listed_clips(path: Path) -> frozenset[str]:
     """The clips that a file lists: one source id or ID a line; `#` begins a remark. UsageError where it is no such."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         told = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"--remove-id {path} can't be read ({told}). Nothing was changed.") from error
     clips: set[str] = set()
     for number, line in enumerate(lines, start=1):
-        name = line.strip()
+        name = _trimmed(line)
+        if name != line.strip(" \t\r\n"):
+            log.warning("Line %d of %s has invisible characters around the name %s: left out", number, path, name)
         if not name or name.startswith("#"):
             continue
         if not name.isprintable():
@@ -102,6 +128,12 @@ def _listed_clips(path: Path) -> frozenset[str]:
     if not clips:
         raise UsageError(f"{path} lists no clip. Nothing was changed. Give one source id or ID a line.")
     return frozenset(clips)
+
+
+def _trimmed(line: str) -> str:
+    """A line without what can't be seen at its ends: spaces of all kinds, soft hyphens, marks of byte order."""
+    seen = [at for at, one in enumerate(line) if unicodedata.category(one) not in _INVISIBLE]
+    return line[seen[0] : seen[-1] + 1] if seen else ""
 
 
 def _forget_staged(options: Options, sources: Iterable[str], state: State | None) -> None:
@@ -141,10 +173,23 @@ def _plan_lines(removal: Removal, where: str) -> Iterator[str]:
             "rejects don't tell their speaker. Give those of the speaker (see the source) to --remove-id: it takes "
             "out what is published instead."
         )
+    if removal.copies:
+        yield (
+            f"Rows of the same recordings that nobody named: {len(removal.copies):,}. They stay, and their recordings "
+            "are not kept away from others. To take them out, too, add --with-copies:"
+        )
+        for copy in removal.copies[:_NAMED]:
+            speaker = f", speaker {copy.speaker_id}" if copy.speaker_id else ""
+            yield cut_to(
+                f"  {one_line(copy.ID)}: {one_line(copy.source_id + speaker)}: {one_line(copy.transcript)}", WIDTH
+            )
+        if len(removal.copies) > _NAMED:
+            yield f"  and {len(removal.copies) - _NAMED:,} more"
     if removal.unknown:
         yield (
-            f"No row of the dataset has: {_listed(removal.unknown)}. Speakers and source ids among these are "
-            "listed all the same; an ID (S123) that no row has says nothing."
+            f"The dataset has nothing of: {_listed(tuple(told_with_near(removal.unknown, removal.near)))}. With "
+            "--allow-missing, speakers and source ids among these are listed all the same; an ID (S123) that no row "
+            "has says nothing."
         )
 
 

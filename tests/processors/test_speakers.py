@@ -13,7 +13,7 @@ from processors.demo.mirrors import write_demo_sources
 from processors.engine.conversion import as_raw_clip, convert_clip
 from processors.readers.parquet import read_parquet
 from processors.readers.spec import Columns
-from tests.audit.test_removal import ANN, BOB, SPOKEN, VOICES, write_voices
+from tests.audit.voices import ANN, BOB, SPOKEN, VOICES, write_voices
 from tests.mirrors import clips_of, opener
 from tests.processors.test_mozilla_cv import as_archive
 from tests.small_runs import StopAfter, small_run

@@ -6,15 +6,18 @@
 Shards without such a row stay as they are; one that loses all its rows goes. IDs of rows that go become holes, and are
 never used again. What a source has told of itself (its books, where reading stopped, its rejects) stays.
 
-A clip goes with its copies: rows of the very same audio, whatever they are called, and where a clip is a `duplicate`
-among the rejects, the row that it repeats. What the list keeps of their audio keeps other copies from coming.
+A clip may have copies that nobody named: rows of the very same audio, whatever they are called, and where a clip is a
+`duplicate` among the rejects, the row that it repeats. They are told, and go where that is asked for (`with_copies`):
+two people may have read out one announcement, a jingle is in many recordings. What the list keeps of the audio that
+went keeps other copies from coming, but for audio that rows which stay have, too.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +25,7 @@ import pyarrow.compute as pc
 
 from utils.audio.rejected import AudioRejected
 from utils.audio.standardize import audio_fingerprint
+from utils.audit.near_names import NearNames
 from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
 from utils.dataset.layout import (
@@ -48,6 +52,9 @@ from utils.rows.progress import SplitOfSource
 from utils.rows.schema import ROW_SCHEMAS, SPEECH, RejectReason, RowSchema, published_schema
 from utils.upload.publisher import utc_now
 
+MOST_NEAR = 1000
+"""Names that others are looked for that may be meant."""
+
 _NAMES = ("ID", "source_id", "speaker_id")
 """The columns that tell which rows are meant."""
 
@@ -61,6 +68,18 @@ class Wishes:
     """As in the column `speaker_id`."""
     clips: frozenset[str] = frozenset()
     """Source ids, and IDs."""
+    with_copies: bool = False
+    """Rows go, too, that nobody named and that have the same recording."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A row that nobody named, of a recording that goes."""
+
+    ID: str
+    source_id: str
+    speaker_id: str
+    transcript: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,10 @@ class Removal:
     """Names that are new on the list of what is never collected again."""
     unknown: tuple[str, ...] = ()
     """Wishes that no row answers to, and never did."""
+    near: Mapping[str, str] = field(default_factory=dict)
+    """Of those, what may be meant."""
+    copies: tuple[Copy, ...] = ()
+    """Rows that stay, as nobody named them."""
     speakerless: int = 0
     """Where speakers are meant: duplicates among the rejects, which don't tell whose they are."""
     clips_left: int = 0
@@ -156,6 +179,9 @@ class _Plan:
     """Source ids of rows that repeat, as the rejects say, clips that are meant."""
     audio: set[str] = field(default_factory=set)
     """The hashes of the audio of clips that are meant."""
+    copies: list[Copy] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
+    """The hashes of the audio of those: it may come again."""
     duplicates: int = 0
     """Rejects that repeat a row and are not meant themselves."""
 
@@ -172,6 +198,7 @@ class _Plan:
                 self._take_from(path)
         extended = self._extended(listed)
         removal = self._removal(listed, extended)
+        removal = replace(removal, near=self._near(removal.unknown))
         if not self.gone and extended == listed:
             return removal
         return replace(removal, change=self._change(extended))
@@ -202,22 +229,34 @@ class _Plan:
         for path in self.before:
             if path.startswith(_REJECTED):
                 for _, reject in self.scanner.rows_of(path, ["source_id", "reason", "detail"]):
-                    if text_of(reject.get("reason")) != RejectReason.DUPLICATE:
-                        continue
-                    if text_of(reject.get("source_id")) in self.wishes.clips:
-                        self.answered.add(text_of(reject.get("source_id")))
-                        self.repeated.add(repeated_clip(text_of(reject.get("detail"))))
+                    name, repeats = text_of(reject.get("source_id")), reject.get("reason") == RejectReason.DUPLICATE
+                    if name in self.wishes.clips:
+                        self.answered.add(name)
+                        self.repeated.add(repeated_clip(text_of(reject.get("detail"))) if repeats else "")
                     else:
-                        self.duplicates += 1
+                        self.duplicates += repeats
         for path in self.before:
             rows = rows_in(path)
             if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
                 continue
             for _, row in self.scanner.rows_of(path, [*_NAMES, "audio_hash"]):
-                if self._is_meant(row):
+                if self._is_named(row):
                     self.audio.add(text_of(row.get("audio_hash")))
         self.audio.discard("")
         self.repeated.discard("")
+        if not self.wishes.with_copies:
+            self._keep_copies()
+
+    def _keep_copies(self) -> None:
+        for path in self.before:
+            rows = rows_in(path)
+            if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
+                continue
+            for _, row in self.scanner.rows_of(path, [*_NAMES, "audio_hash", "transcript"]):
+                if self._is_copy(row) and not self._is_named(row):
+                    self.copies.append(Copy(*(text_of(row.get(name)) for name in (*_NAMES, "transcript"))))
+                    self.shared.add(text_of(row.get("audio_hash")))
+        self.audio, self.repeated = set(), set()
 
     def _take_from(self, path: str) -> None:
         """Note which rows of a shard go, and write it again without them."""
@@ -258,16 +297,22 @@ class _Plan:
         )
 
     def _is_meant(self, row: Row) -> bool:
+        return self._is_named(row) or self._is_copy(row)
+
+    def _is_named(self, row: Row) -> bool:
         answered = {text_of(row.get("ID")), text_of(row.get("source_id"))} & self.wishes.clips
         answered |= {text_of(row.get("speaker_id"))} & self.wishes.speakers
         self.answered |= answered
-        is_copy = text_of(row.get("source_id")) in self.repeated or text_of(row.get("audio_hash")) in self.audio
-        return bool(answered) or is_copy
+        return bool(answered)
+
+    def _is_copy(self, row: Row) -> bool:
+        return text_of(row.get("source_id")) in self.repeated or text_of(row.get("audio_hash")) in self.audio
 
     def _recordings(self, path: str) -> list[Entry]:
         """What the list keeps of the audio of the rows that go."""
         columns = [*_NAMES, "audio_hash", "length", "transcript", "audio"]
-        return [_entry(row) for _, row in self.scanner.rows_of(path, columns) if self._is_meant(row)]
+        went = (row for _, row in self.scanner.rows_of(path, columns) if self._is_meant(row))
+        return [_entry(row) for row in went if text_of(row.get("audio_hash")) not in self.shared]
 
     def _goes_whole(self, path: str) -> bool:
         return _place(path)[0] in self.wishes.sources
@@ -316,9 +361,20 @@ class _Plan:
             listed=sum(map(len, (after.sources, after.speakers, after.ids)))
             - sum(map(len, (before.sources, before.speakers, before.ids))),
             unknown=tuple(name for name in sorted(wished - self.answered) if not self._went_before(name, before)),
+            copies=tuple(self.copies),
             speakerless=self.duplicates if self.wishes.speakers else 0,
             clips_left=sum(record.rows for path, record in self.records.items() if not path.startswith(_REJECTED)),
         )
+
+    def _near(self, unknown: Sequence[str]) -> Mapping[str, str]:
+        """What may be meant by names that no row has."""
+        near = NearNames(islice(unknown, MOST_NEAR))
+        for path in self.before if unknown else ():
+            rows = rows_in(path) if not path.startswith(_REJECTED) else None
+            for batch in self.scanner.batches_of(path, list(_NAMES) if rows else ["source_id"]):
+                for name in batch.schema.names:
+                    near.look_at(filter(None, batch[name].cast(pa.string()).to_pylist()))
+        return near.found
 
     def _went_before(self, name: str, listed: RemovedList) -> bool:
         if name in self.wishes.speakers:

@@ -6,22 +6,25 @@ holds.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Set
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from utils.audio.standardize import audio_from_array
+from utils.audio.rejected import AudioRejected
+from utils.audio.standardize import audio_from_array, standardize_audio
+from utils.choices import AudioOptions
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import SourceState, SplitState, State
 from utils.dataset.target import Target
 from utils.disk.file_names import staging_name
 from utils.errors import UsageError
+from utils.known.judge import is_removed_recording
 from utils.rows.ids import number_of
 from utils.rows.progress import Step
-from utils.rows.schema import LANGUAGE, AudioCell, RowSchema, Sample
+from utils.rows.schema import LANGUAGE, SPLITS, AudioCell, RowSchema, Sample
 from utils.sources import hub
 from utils.upload.cutting import ShardLimits
 from utils.upload.publisher import Publisher, open_publisher
@@ -130,14 +133,28 @@ class StreamingUploader:
         return True
 
     def _was_taken_out(self, row: Sample) -> bool:
-        """Whether `--remove` says that this sample, its speaker or its ID is not to come again."""
+        """Whether `--remove` says that this sample, its speaker, its ID or its recording is not to come again."""
         removed = self._publisher.removed
-        if removed.has_source(self.SOURCE) or removed.means(row["source_id"], row["speaker_id"]):
+        names = {row["source_id"], *(source_id(split, row["ID"]) for split in SPLITS)}
+        if removed.has_source(self.SOURCE) or any(removed.means(name, row["speaker_id"]) for name in names):
             return True
-        if removed.means_audio(row["audio_hash"]):
+        if any(is_removed_recording(removed, heard) for heard in self._heard(row)):
             return True
         number = number_of(row["ID"])
         return number is not None and any(first <= number <= last for first, last in self._publisher.state.holes)
+
+    def _heard(self, row: Sample) -> Iterator[Sample]:
+        """A sample with what recordings on the list are known by: as it is, and as a run would publish it."""
+        if row["audio_hash"]:
+            yield row
+        removed = self._publisher.removed
+        if not (removed.audio or removed.recordings):
+            return
+        rate_hz = self._publisher.committed.sample_rate_hz or AudioOptions.sample_rate_hz
+        for options in (AudioOptions(standardize=False), AudioOptions(sample_rate_hz=rate_hz)):
+            with suppress(AudioRejected):  # what no run could decode, no run has published
+                audio = standardize_audio(row["audio"]["bytes"], options)
+                yield {**row, "audio_hash": audio.audio_hash, "length": audio.duration_s}
 
     def upload_batch(self, samples: Iterable[Mapping[str, Any]] = ()) -> int:
         """Upload `samples` and all that wait; returns how many rows were uploaded."""
@@ -254,6 +271,11 @@ def _is_ours(target: Target, uploaded: Mapping[str, Any] | None) -> bool:
     return state is not None and uploaded is not None and uploaded.get("generation") == state.generation
 
 
+def source_id(split: str, sample_id: str) -> str:
+    """What a sample is called that has no name of its own."""
+    return f"{StreamingUploader.SOURCE}/{split}/{sample_id}"
+
+
 def _complete_row(sample: Mapping[str, Any], split: str) -> Sample:
     """A sample with all columns; needs `ID` and `audio` (bytes, or an array with its rate)."""
     sample_id = str(sample.get("ID") or "")
@@ -262,7 +284,7 @@ def _complete_row(sample: Mapping[str, Any], split: str) -> Sample:
     transcript = str(sample.get("transcript") or "")
     return Sample(
         ID=sample_id,
-        source_id=str(sample.get("source_id") or f"{StreamingUploader.SOURCE}/{split}/{sample_id}"),
+        source_id=str(sample.get("source_id") or source_id(split, sample_id)),
         dataset_name=str(sample.get("dataset_name") or StreamingUploader.SOURCE),
         speaker_id=sample.get("speaker_id"),
         Language=str(sample.get("Language") or LANGUAGE),

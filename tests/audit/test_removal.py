@@ -1,5 +1,6 @@
 """`--remove`, `--remove-speaker`, `--remove-id`: clips go in one commit, their IDs are holes, and none comes again."""
 
+import io
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from pipeline.cli import parse
 from pipeline.commands.remove import run_removal
@@ -15,9 +17,10 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Command, Options
 from pipeline.run.factory import make_target
 from pipeline.run.run import run
+from processors import describe
 from tests.audit.test_repair import repaired
 from tests.audit.test_verify import broken, checked
-from tests.audit.voices import ANN, BOB, SPOKEN, VOICES, voices_run, write_voices
+from tests.audit.voices import ANN, BOB, RELEASE, SPOKEN, VOICES, voices_run, write_voices
 from tests.damage import state_of
 from tests.hub_server import TOKEN, HubServer
 from tests.small_runs import KEPT, SOURCE, StopAfter, ids_of, small_options, small_run, write_mirror
@@ -351,6 +354,35 @@ def test_a_script_does_not_upload_them_again(tmp_path: Path) -> None:
     assert taken == [False, False, False, False, False, True]
     assert published_ids(folder) == ["S2", "S6"]
     assert broken(checked(folder)) == {}
+
+
+def test_a_script_does_not_upload_their_recordings_either(machine: Path) -> None:
+    """As they were published, as the source has them, or quieter; nor an ID in another split."""
+    rows = {row["ID"]: row for row in published_rows(machine / "out").to_pylist()}
+    (gone, *_), (kept, *_) = (
+        [row for row in rows.values() if row["speaker_id"] == speaker and "/train/" in row["source_id"]]
+        for speaker in (ANN, BOB)
+    )
+    source = machine / "mirrors" / describe(VOICES).mirror / RELEASE / "clips"
+    removal(machine, remove_speakers=(ANN,))
+    target = LocalTarget(machine / "out")
+    given = {"checkpoint_path": machine / "c.json", "target": target, "staging_dir": machine / "staging"}
+
+    def forms(row: dict[str, Any]) -> list[Any]:
+        of_source = (source / row["source_id"].split("/")[-1]).with_suffix(".mp3").read_bytes()
+        samples, rate_hz = soundfile.read(io.BytesIO(of_source))
+        return [row["audio"]["bytes"], of_source, {"array": samples / 3, "sampling_rate": rate_hz}]
+
+    with StreamingUploader("me/x", append_mode=True, split="test", **given) as uploader:
+        taken = {
+            (row["ID"], at): uploader.add_sample(
+                {"ID": f"{row['ID']}-{at}", "audio": form, "transcript": row["transcript"]}
+            )
+            for row in (gone, kept)
+            for at, form in enumerate(forms(row))
+        }
+        assert taken == {(row["ID"], at): row is kept for row in (gone, kept) for at in range(3)}
+        assert not uploader.add_sample({**sample(900), "ID": gone["ID"]})
 
 
 # --- what can't be done ----------------------------------------------------------------------

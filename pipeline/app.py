@@ -23,7 +23,9 @@ from pipeline.terminal import report
 from pipeline.terminal.logs import set_up_logging
 from pipeline.terminal.say import say
 from processors.apify.api import tokens_in_environment
-from processors.apify.files import Folder, merge
+from processors.apify.files import Folder
+from processors.apify.master import merge
+from processors.apify.old_data import files_with_pairs
 from processors.demo.mirrors import write_demo_sources
 from processors.readers.collective import KEY_VARIABLE
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
@@ -177,10 +179,10 @@ def _prune(options: Options, token: str | None, arguments: Sequence[str], stop: 
 
 
 def _merge(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    folder = Folder(options.raw_dir)
-    masters = folder.masters()
+    folder = options.raw_dir
+    masters = files_with_pairs(Folder(folder))
     written = merge(masters, Path(str(options.merge)))
-    say(f"{options.merge}: {written:,} pairs of {len(masters)} master files in {folder.path}; they stay as they are.")
+    say(f"{options.merge}: {written:,} pairs of {len(masters)} master files in {folder}; they stay as they are.")
     return 0
 
 

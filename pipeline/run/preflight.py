@@ -6,7 +6,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from pipeline.run.factory import processor_config
 from pipeline.run.source_run import has_clips
-from processors import create, describe
+from processors import PAID, create, describe
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
 from utils.dataset.target import Target
@@ -52,15 +52,21 @@ def _will_be_public(options: Options, target: HubTarget) -> bool:
 
 
 def refuse_unreadable_sources(options: Options, token: str | None, stop: StopRequest) -> None:
-    """SourceError where not one source can be opened: a mistyped folder must not put a good dataset away."""
+    """SourceError where not one source can be opened: a mistyped folder must not put a good dataset away. One that
+    costs money is asked in any case: what it refuses, the new dataset would be stuck with."""
     problems: dict[str, str] = {}
-    for name in options.sources:
+    is_one_readable = False
+    for name in sorted(options.sources, key=lambda name: name not in PAID):
+        if is_one_readable and name not in PAID:
+            break
         try:
             create(name, processor_config(options, name, token, stop), options.own_sources).check_can_be_read()
         except SourceError as error:
             problems[name] = str(error)
         else:
-            return
+            is_one_readable = True
+    if is_one_readable:
+        return
     listed = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
     raise SourceError(f"No source can be read, so no new dataset was begun and nothing was changed:\n{listed}")
 

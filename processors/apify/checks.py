@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from processors.apify.fold import RawContents
+from processors.apify.files import Folder, id_in, master_ids
+from processors.apify.fold import Collection, RawContents
+from processors.apify.old_data import OldProgress, is_of_ours, read_old
 from processors.apify.purchases import Purchase, PurchaseLedger
 from processors.apify.queries import Query
 from utils.errors import SourceError, UsageError
@@ -41,7 +43,7 @@ def refuse_lost_raw(purchases: Iterable[Purchase], raws: Iterable[Path]) -> None
 
 def refuse_other_books(ledger: PurchaseLedger, raw: Path, contents: RawContents) -> None:
     """SourceError where the ledger and the raw file do not tell of the same runs and items."""
-    unknown = [run.query for run_id, run in contents.runs.items() if run_id not in ledger.run_ids]
+    unknown = [run.query for run in contents.bought if run.id not in ledger.run_ids]
     if unknown:
         raise SourceError(
             f"{raw.name} has items of query {shown(unknown[0])}, and purchases.jsonl does not know of their run: it "
@@ -56,12 +58,48 @@ def refuse_other_books(ledger: PurchaseLedger, raw: Path, contents: RawContents)
             )
 
 
+def known_replies(folder: Folder, collection: Collection) -> tuple[set[str], set[str]]:
+    """The replies in other masters, as far as those went when a collection was begun: in those of this program, and in
+    those of an older tool, which earlier versions held a collection against and did not take in."""
+    known: set[str] = set()
+    old: set[str] = set()
+    for name, size_bytes in collection.others.items():
+        path = folder.path / name
+        if not path.is_file() or path.stat().st_size < size_bytes:
+            raise SourceError(
+                f"{path} is gone or cut, and this collection must not repeat its pairs. Nothing was changed. Put "
+                "it back as it was, then run again with --resume."
+            )
+        if is_of_ours(path):
+            known |= master_ids(path, size_bytes)
+        else:
+            old |= {id_in(item) for item in read_old(path, size_bytes).items if isinstance(item, dict)}
+    return known, old
+
+
+def refuse_unknown_queries(before: OldProgress, queries: Iterable[Query], checkpoint: Path) -> None:
+    """UsageError where an older tool has bought something that no query is called or searches for: it may be one of
+    these under another name, which would be bought once more."""
+    bought = [query for query in queries if is_processed(query, before.processed_queries)]
+    told = {name for query in bought for name in (query.name, *(text for texts in _searched(query) for text in texts))}
+    if unknown := [name for name in before.processed_queries if name not in told]:
+        raise UsageError(
+            f"{checkpoint} of an older tool says that {shown(unknown[0])!r} was bought, and no query of your queries "
+            "file is called so or searches for that. Nothing was bought or changed. Call the one that it is by that "
+            'name; or, if it is none of these, take the name out of "processed_queries". Then repeat this command.'
+        )
+
+
 def is_processed(query: Query, processed: Iterable[str]) -> bool:
     """Whether an older tool's list of queries has this one: by its name, or by what it searches for."""
     known = set(processed)
-    searched = [value if isinstance(value, list) else [value] for value in query.input.values()]
-    terms = [[text for text in texts if isinstance(text, str)] for texts in searched]
-    return query.name in known or any(texts and known.issuperset(texts) for texts in terms)
+    return query.name in known or any(texts and known.issuperset(texts) for texts in _searched(query))
+
+
+def _searched(query: Query) -> list[list[str]]:
+    """The texts in each value of a query's input."""
+    values = [value if isinstance(value, list) else [value] for value in query.input.values()]
+    return [[text for text in texts if isinstance(text, str)] for texts in values]
 
 
 def tell(done: Purchase, retention: Callable[[], str]) -> None:

@@ -21,26 +21,20 @@ from typing import Any
 from processors.apify.api import ApifyApi, Gone
 from processors.apify.checks import (
     is_processed,
+    known_replies,
     refuse_lost_raw,
     refuse_open,
     refuse_other_books,
+    refuse_unknown_queries,
     shortfall,
     tell,
 )
-from processors.apify.files import (
-    CHECKPOINT,
-    Folder,
-    OldProgress,
-    checkpoint_content,
-    import_old_data,
-    master_ids,
-    old_progress,
-    write_checkpoint,
-)
+from processors.apify.files import CHECKPOINT, Folder, checkpoint_content, write_checkpoint
 from processors.apify.fold import Collection, Fold, Folded, RawRun, read_contents
 from processors.apify.intake import Intake, Polling
 from processors.apify.journal import Journal
 from processors.apify.master import Master
+from processors.apify.old_data import OldProgress, is_of_ours, old_pairs, old_progress, refuse_to_buy_again
 from processors.apify.purchases import Buyer, Pauses, Purchase, PurchaseLedger, read_purchases, retention_words
 from processors.apify.queries import Query
 from utils.disk.durable import sweep_temporaries
@@ -100,14 +94,18 @@ class Collector:
     def begin(self, goes_on: bool = False) -> str:
         """Begin a new collection; returns the name of its master. Refuses while paid items are not fetched.
 
-        `goes_on`: an older tool's checkpoint in the folder counts, so what it has bought is not bought again.
+        `goes_on`: an older tool's checkpoint in the folder counts, so what it has bought is not bought again. Else
+        such a checkpoint is refused, as it would be.
         """
+        if not goes_on:
+            refuse_to_buy_again(self._folder)
         with self._opened_ledger() as ledger:
             refuse_open(ledger)
-            return self._begin(ledger, old_progress(self._folder) if goes_on else OldProgress())
+            return self._begin(ledger, self._before() if goes_on else OldProgress())
 
     def check_can_begin(self) -> None:
         """Refuse, changing nothing, what `begin` would refuse; and a second collector in the folder."""
+        refuse_to_buy_again(self._folder)
         if self._folder.ledger.exists():
             with self._opened_ledger() as ledger:
                 refuse_open(ledger)
@@ -141,8 +139,15 @@ class Collector:
                 raw.append([replace(contents.collection, master=master, rules=rules).as_record()])
             return master
 
+    def _before(self) -> OldProgress:
+        """What an older tool has bought, in a folder where nothing was begun before."""
+        before = old_progress(self._folder, [query.name for query in self._options.queries])
+        refuse_unknown_queries(before, self._options.queries, self._folder.checkpoint)
+        if before.processed_queries:
+            log.info("bought by an older tool, and not bought again: %s", ", ".join(before.processed_queries))
+        return before
+
     def _begin(self, ledger: PurchaseLedger, before: OldProgress) -> str:
-        import_old_data(self._folder)
         self._folder.make_salt()
         with Journal(self._folder.raw(self._new_stamp(ledger))) as raw:
             master = self._folder.master_of(raw.path).name
@@ -156,7 +161,11 @@ class Collector:
         return Collection(
             master=master,
             rules={query.name: query.rules for query in self._options.queries},
-            others={path.name: path.stat().st_size for path in self._folder.masters() if path.name != master},
+            others={
+                path.name: path.stat().st_size
+                for path in self._folder.masters()
+                if path.name != master and is_of_ours(path)
+            },
             processed_before=before.processed_queries,
             authors_before=before.author_counts,
         )
@@ -179,7 +188,7 @@ class Collector:
             sweep_temporaries(self._folder.path, alone=True)
             refuse_lost_raw(self._ledger.purchases.values(), self._folder.raws())
             if not self._folder.raws():
-                self._begin(self._ledger, old_progress(self._folder))
+                self._begin(self._ledger, self._before())
             self._raw = opened.enter_context(Journal(self._folder.raws()[-1]))
             self._contents = read_contents(self._raw.path)
             refuse_other_books(self._ledger, self._raw.path, self._contents)
@@ -189,7 +198,7 @@ class Collector:
                     f"Another run has begun the collection {collection.master} meanwhile; this one goes on with "
                     f"{master}. Nothing was bought. Run again with --resume."
                 )
-            self._fold = Fold(self._raw.path, collection, self._known(collection))
+            self._fold = Fold(self._raw.path, collection, *known_replies(self._folder, collection))
             self._master = opened.enter_context(
                 Master(self._folder.path / collection.master, self._options.flush_interval)
             )
@@ -198,17 +207,19 @@ class Collector:
             self._last = next(reversed(self._ledger.of_collection(self._raw.path.name)), None)
             opened.callback(self._write_last_checkpoint)
             yield from self._replay()
+            yield from self._take_in_old()
             yield from self._settle()
             yield from self._buy_all(collection)
 
     def _declared(self, collection: Collection | None) -> Collection:
         """The collection with the rules of all queries; those that have made pairs of items stay as they are."""
         if collection is None:  # it died before its first line
-            collection = self._new_collection(self._folder.master_of(self._raw.path).name, old_progress(self._folder))
+            before = self._before() if len(self._folder.raws()) == 1 else OldProgress()
+            collection = self._new_collection(self._folder.master_of(self._raw.path).name, before)
             self._raw.append([collection.as_record()])
             return collection
         rules = {query.name: query.rules for query in self._options.queries}
-        used = {run.query: collection.rules[run.query] for run in self._contents.runs.values()}
+        used = {run.query: collection.rules[run.query] for run in self._contents.bought}
         changed = sorted(name for name in rules.keys() & used.keys() if rules[name] != used[name])
         if changed:
             log.warning(
@@ -221,25 +232,23 @@ class Collector:
         self._raw.append([collection.as_record()])
         return collection
 
-    def _known(self, collection: Collection) -> set[str]:
-        """The replies in other masters, as far as those went when this collection was begun."""
-        known: set[str] = set()
-        for name, size_bytes in collection.others.items():
-            path = self._folder.path / name
-            if not path.is_file() or path.stat().st_size < size_bytes:
-                raise SourceError(
-                    f"{path} is gone or cut, and this collection must not repeat its pairs. Nothing was changed. Put "
-                    "it back as it was, then run again with --resume."
-                )
-            known |= master_ids(path, size_bytes)
-        return known
-
     def _replay(self) -> Iterator[Folded]:
         """What was bought before; the master gets what it lacks of it."""
-        for run in self._contents.runs.values():
-            if run.end is not None:
-                yield from self._fold_run(run)
+        for run in self._contents.ended:
+            yield from self._fold_run(run)
         self._master.check_nothing_is_left()
+
+    def _take_in_old(self) -> Iterator[Folded]:
+        """The pairs of an older tool that no collection has taken in so far: into the raw file, into the master."""
+        old = old_pairs(self._folder)
+        raws = self._folder.raws() if old else []
+        taken = {run.id for raw in raws for run in read_contents(raw).ended if run.imported}
+        for file in (each for each in old if each.run_id not in taken):
+            before = self._fold.pairs
+            yield from self._fold_run(self._intake.take_old(file))
+            log.info("took in %d pairs of an older tool from %s", self._fold.pairs - before, file.path)
+            if file.damaged:
+                log.warning("%s: %d lines can't be read; they are among the rejects", file.path, file.damaged)
 
     def _fold_run(self, run: RawRun) -> Iterator[Folded]:
         """What becomes of a run's items; each is yielded once the pairs up to it are in the master."""
@@ -274,7 +283,8 @@ class Collector:
 
     def _buy_all(self, collection: Collection) -> Iterator[Folded]:
         for index, query in enumerate(self._options.queries):
-            if is_processed(query, collection.processed_before) or not self._is_to_buy(query):
+            is_wanted = query.name in self._options.buy_again
+            if (is_processed(query, collection.processed_before) and not is_wanted) or not self._is_to_buy(query):
                 continue
             if self._is_target_reached:
                 break
@@ -400,7 +410,7 @@ class Collector:
         """How far the collection is, as its checkpoint says it; nothing before `collect` has begun."""
         if self._collection is None:
             return {}
-        here = [run.query for run in self._contents.runs.values() if run.end is not None]
+        here = [run.query for run in self._contents.ended if not run.imported]
         processed = dict.fromkeys([*self._collection.processed_before, *here])
         names, authors = (self._master.path.name, self._raw.path.name), self._fold.authors
         return checkpoint_content(*names, processed, authors, self._master.pairs, self._master.unflushed)

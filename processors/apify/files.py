@@ -15,13 +15,13 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from processors.apify.journal import line_of, read_lines
+from processors.apify.journal import read_lines
 from utils.disk.durable import NewFile, fsync_folder, make_folder, rename, rename_aside, write_atomically
 from utils.errors import SourceError, UsageError
 
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 _STAMP = "%Y%m%d_%H%M%S"
 _STAMPED = re.compile(r"(raw_items|training_data_master)_(\d{8}_\d{6})(?:_imported-[0-9a-f]{12})?\.jsonl")
 CHECKPOINT = "collection_checkpoint.json"
-_OLD_DATA = "checkpoint_data.jsonl"
 _OLD_ID_KEYS = ("reply_id", "tweet_id", "id")
 CHECKPOINT_VERSION = 1
 
@@ -140,74 +139,6 @@ def id_in(record: Mapping[str, Any]) -> str:
     return f"text-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
-# --- old data ------------------------------------------------------------------------------------
-
-
-def import_old_data(folder: Folder) -> Path | None:
-    """Make a master of the old `checkpoint_data.jsonl`, once; returns it where it is new. The old file stays.
-
-    Lines that can't be read (that tool was killed in the middle of one) are counted in a warning.
-    """
-    old = folder.path / _OLD_DATA
-    if not old.is_file():
-        return None
-    content = old.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    if not content.strip() or list(folder.path.glob(f"training_data_master_*_imported-{digest}.jsonl")):
-        return None
-    records, unreadable = _old_records(content)
-    stamp = datetime.fromtimestamp(old.stat().st_mtime, UTC).strftime(_STAMP)
-    master = folder.path / f"training_data_master_{stamp}_imported-{digest}.jsonl"
-    write_atomically(master, b"".join(line_of(record) for record in records))
-    if unreadable:
-        log.warning("%s: %d lines can't be read and were left where they are", old, unreadable)
-    log.info("imported %d pairs from %s to %s", len(records), old, master.name)
-    return master
-
-
-def _old_records(content: bytes) -> tuple[list[dict[str, Any]], int]:
-    records: dict[str, dict[str, Any]] = {}
-    unreadable = 0
-    for line in content.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict):
-            identity = id_in(record)
-            records.setdefault(identity, {"reply_id": identity, **record})
-        else:
-            unreadable += 1
-    return list(records.values()), unreadable
-
-
-@dataclass(frozen=True)
-class OldProgress:
-    """What a checkpoint of an older tool says was done: it has no ledger and no raw items."""
-
-    processed_queries: tuple[str, ...] = ()
-    author_counts: Mapping[str, int] = field(default_factory=dict)
-
-
-def old_progress(folder: Folder) -> OldProgress:
-    """The progress of an older tool in this folder; nothing where it has none, or the checkpoint is one of ours."""
-    try:
-        content = json.loads(folder.checkpoint.read_bytes())
-    except (OSError, ValueError):
-        return OldProgress()
-    if not isinstance(content, dict) or "version" in content:
-        return OldProgress()
-    queries, counts = content.get("processed_queries"), content.get("author_counts")
-    return OldProgress(
-        tuple(str(query) for query in queries) if isinstance(queries, list) else (),
-        {str(name).lower().lstrip("@"): count for name, count in counts.items() if isinstance(count, int)}
-        if isinstance(counts, dict)
-        else {},
-    )
-
-
 # --- what can be made again ----------------------------------------------------------------------
 
 
@@ -230,37 +161,14 @@ def checkpoint_content(
 
 def write_checkpoint(folder: Folder, content: Mapping[str, Any]) -> None:
     """Write the checkpoint. One of an older tool is not replaced, but renamed."""
-    if old_progress(folder) != OldProgress():
+    if _is_of_older_tool(folder.checkpoint):
         rename_aside(folder.checkpoint, folder.path / "collection_checkpoint_before.json")
     write_atomically(folder.checkpoint, json.dumps(content, ensure_ascii=True, indent=1).encode() + b"\n")
 
 
-def merge(masters: Iterable[Path], out: Path) -> int:
-    """Write one file with each pair of several masters once, the first one counts; returns how many.
-
-    The masters stay as they are. UsageError where `out` is there already.
-    """
-    sources = list(masters)
-    if not sources:
-        raise UsageError("There is no master file to merge. Collect something first, or name the folder they are in.")
-    if out.exists():
-        raise UsageError(f"{out} is there already. Nothing was changed. Move it away or name another file.")
-    make_folder(out.parent)
-    temporary = out.with_name(f"{out.name}.new")
-    written = 0
-    with NewFile(temporary) as new:
-        for record in _each_once(sources):
-            new.write(line_of(record))
-            written += 1
-    rename(temporary, out)
-    fsync_folder(out.parent)
-    return written
-
-
-def _each_once(masters: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
-    for master in masters:
-        for line in read_lines(master):
-            if (identity := id_in(line.record)) not in seen:
-                seen.add(identity)
-                yield line.record
+def _is_of_older_tool(checkpoint: Path) -> bool:
+    try:
+        content = json.loads(checkpoint.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "version" not in content

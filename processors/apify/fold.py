@@ -7,6 +7,8 @@ The raw file is a journal (`processors/apify/journal.py`). Its records, in order
     {"run", "index", "item"}                            each item as it came
     {"run", "ended": status, "items", "missing"}        all of its items that can be had are here
 
+The pairs of an older tool's file are a run as well, whose first record names the file (`imported`).
+
 Items are folded once their run has ended, as a reply's prompt may be any other item of its run. The rules lie in the
 file itself: a changed queries file changes nothing of what was made already (but for `--refilter`, which begins
 another master with other rules). `others` are the masters of other collections, with the length that counted when
@@ -23,6 +25,7 @@ from typing import Any
 from processors.apify.fields import Post, post_of
 from processors.apify.filters import Pair, PairReason, language_of, pair_of, reason_against
 from processors.apify.journal import Line, read_lines
+from processors.apify.old_data import old_post
 from processors.apify.queries import Rules
 from utils.errors import SourceError
 from utils.rows.printable import shown
@@ -77,6 +80,8 @@ class RawRun:
     status: str | None = None
     missing: int | None = 0
     """Items that could not be had any more; None: nobody knows how many."""
+    imported: str = ""
+    """The older tool's file that its items were taken from; nothing was bought for it."""
 
 
 @dataclass
@@ -87,6 +92,15 @@ class RawContents:
     masters: list[str] = field(default_factory=list)
     """All masters that were ever made of it."""
     runs: dict[str, RawRun] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> list[RawRun]:
+        """The runs whose items are all here, by their ends: in this order they are folded."""
+        return sorted((run for run in self.runs.values() if run.end is not None), key=lambda run: run.end or 0)
+
+    @property
+    def bought(self) -> list[RawRun]:
+        return [run for run in self.runs.values() if not run.imported]
 
 
 def read_contents(path: Path) -> RawContents:
@@ -119,6 +133,7 @@ def _take(contents: RawContents, line: Line) -> None:
             started_at=datetime.fromisoformat(record["started_at"]),
             total=record["total"],
             start=line.start,
+            imported=record.get("imported", ""),
         )
         return
     run = contents.runs[run_id]
@@ -156,9 +171,11 @@ class Folded:
 class Fold:
     """Folds the runs of a raw file, in order."""
 
-    def __init__(self, raw: Path, collection: Collection, known: set[str]) -> None:
-        """`known` are the reply ids of other masters."""
-        self._raw, self._collection, self._known = raw, collection, known
+    def __init__(self, raw: Path, collection: Collection, known: set[str], old: set[str]) -> None:
+        """`known` are the reply ids of other masters, `old` those that an older tool's masters alone have: they are
+        refused but where those masters are taken in."""
+        self._raw, self._collection = raw, collection
+        self._known, self._old = known, old
         self.authors = Counter(collection.authors_before)
         self.items = 0
         self.pairs = 0
@@ -166,7 +183,7 @@ class Fold:
 
     def run(self, run: RawRun) -> Iterator[Folded]:
         """What becomes of each item of a run that has ended."""
-        rules = self._collection.rules[run.query]
+        rules = Rules() if run.imported else self._collection.rules[run.query]
         posts = {post.id: post for _, post in self._posts(run, rules) if post is not None}
         for line, post in self._posts(run, rules):
             self.items += 1
@@ -181,7 +198,8 @@ class Fold:
     def _posts(self, run: RawRun, rules: Rules) -> Iterator[tuple[Line, Post | None]]:
         for line in read_lines(self._raw, run.start, run.end):
             if line.record.get("run") == run.id and "item" in line.record:
-                yield line, post_of(line.record["item"], rules.fields)
+                item = line.record["item"]
+                yield line, old_post(item) if run.imported else post_of(item, rules.fields)
 
     def _folded(
         self,
@@ -194,12 +212,13 @@ class Fold:
     ) -> Folded:
         place = f"{run.id}/{line.record['index']}"
         if post is None:
-            return self._refusal(position, place, PairReason.UNREADABLE_ITEM, "no id or no text")
+            lacks = "no prompt or no response" if run.imported else "no id or no text"
+            return self._refusal(position, place, PairReason.UNREADABLE_ITEM, lacks)
         if not post.is_reply:
             return Folded(position, place)
         if post.id in self._seen:
             return self._refusal(position, place, PairReason.REPEATED_REPLY, f"reply {shown(post.id, 40)}")
-        if post.id in self._known:
+        if post.id in self._known or (post.id in self._old and not run.imported):
             return self._refusal(position, place, PairReason.KNOWN_REPLY, f"reply {shown(post.id, 40)}")
         parent = posts.get(post.parent_id)
         if not post.parent_text and parent is None:
@@ -211,9 +230,10 @@ class Fold:
             return self._refusal(position, place, *refused)
         self._seen.add(post.id)
         self.pairs += 1
-        if post.author:
+        if post.author and not (run.imported and post.author in self._collection.authors_before):  # counted there
             self.authors[post.author] += 1
-        return Folded(position, post.id, pair=_master_line(pair, run, line.record["index"]))
+        query = line.record["item"].get("query", "") if run.imported else run.query
+        return Folded(position, post.id, pair=_master_line(pair, run, line.record["index"], query))
 
     def _over_limit(self, reply: Post, rules: Rules) -> tuple[str, str] | None:
         limit = rules.filters.max_replies_per_author
@@ -225,13 +245,13 @@ class Fold:
         return Folded(position, place, refused=Refused(place, reason, detail))
 
 
-def _master_line(pair: Pair, run: RawRun, index: int) -> dict[str, Any]:
+def _master_line(pair: Pair, run: RawRun, index: int, query: Any) -> dict[str, Any]:
     reply = pair.reply
     return {
         "reply_id": reply.id,
         "prompt": pair.prompt,
         "response": pair.response,
-        "query": run.query,
+        "query": query if isinstance(query, str) else "",
         "author": reply.author,
         "created_at": reply.created_at.isoformat() if reply.created_at else "",
         "likes": reply.likes,

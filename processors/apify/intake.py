@@ -11,10 +11,13 @@ from typing import Any
 from processors.apify.api import ApifyApi, Gone, RunSeen
 from processors.apify.fold import RawContents, RawRun
 from processors.apify.journal import Journal
+from processors.apify.old_data import OldPairs
 from processors.apify.purchases import Purchase
 
 UNKNOWN = "UNKNOWN"
 """The status of a run that Apify does not know any more."""
+IMPORTED = "IMPORTED"
+"""Of what is no run of Apify, but a file of an older tool."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ class Intake:
         cost_usd = seen.cost_usd if seen else None
         there = self._contents.runs.get(str(purchase.run_id))
         return self._fetch(purchase, there, seen.status if seen else UNKNOWN, bool(cost_usd)), cost_usd
+
+    def take_old(self, old: OldPairs) -> RawRun:
+        """All lines of an older tool's file, durable in the raw file; goes on after those that are there."""
+        run = self._contents.runs.get(old.run_id) or self._append_old_header(old)
+        while run.items < len(old.items):
+            some = old.items[run.items : run.items + self._polling.page_items]
+            self._raw.append(_item_records(run.id, run.items, some))
+            run = self._note(replace(run, items=run.items + len(some)))
+        end = self._raw.append([{"run": run.id, "ended": IMPORTED, "items": run.items, "missing": 0}])
+        return self._note(replace(run, end=end, status=IMPORTED))
+
+    def _append_old_header(self, old: OldPairs) -> RawRun:
+        start, total = self._raw.size_bytes, len(old.items)
+        header = {"run": old.run_id, "query": "", "query_index": 0, "started_at": old.written_at.isoformat()}
+        self._raw.append([{**header, "total": total, "imported": old.path.name}])
+        return self._note(RawRun(old.run_id, "", 0, old.written_at, total, start, imported=old.path.name))
 
     def _wait(self, purchase: Purchase) -> RunSeen | None:
         """The run once it has ended; None where Apify does not know it any more."""

@@ -1,13 +1,19 @@
 """The master of a collection: the pairs that were accepted, one a line, appended and never rewritten."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from processors.apify.journal import Journal
-from utils.errors import TargetRefused
+from processors.apify.files import id_in
+from processors.apify.journal import Journal, line_of, read_lines
+from processors.apify.old_data import is_of_ours, read_old
+from utils.disk.durable import NewFile, fsync_folder, make_folder, rename
+from utils.errors import TargetRefused, UsageError
 from utils.rows.printable import shown
+
+log = logging.getLogger(__name__)
 
 
 class Master:
@@ -74,3 +80,45 @@ class Master:
             "this version of the program makes other pairs. Nothing was changed. Put the file back as it was; or make "
             "another master of the same items, without buying: --refilter."
         )
+
+
+def merge(masters: Iterable[Path], out: Path) -> int:
+    """Write one file with each pair of several masters once, the first one counts; returns how many.
+
+    The masters stay as they are; lines that an older tool tore in one of its own are left out, and counted in a
+    warning. UsageError where `out` is there already.
+    """
+    sources = list(masters)
+    if not sources:
+        raise UsageError("There is no master file to merge. Collect something first, or name the folder they are in.")
+    if out.exists():
+        raise UsageError(f"{out} is there already. Nothing was changed. Move it away or name another file.")
+    make_folder(out.parent)
+    temporary = out.with_name(f"{out.name}.new")
+    written = 0
+    with NewFile(temporary) as new:
+        for record in _each_once(sources):
+            new.write(line_of(record))
+            written += 1
+    rename(temporary, out)
+    fsync_folder(out.parent)
+    return written
+
+
+def _each_once(masters: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for master in masters:
+        for record in _records(master):
+            if (identity := id_in(record)) not in seen:
+                seen.add(identity)
+                yield record
+
+
+def _records(master: Path) -> Iterator[dict[str, Any]]:
+    if is_of_ours(master):
+        yield from (line.record for line in read_lines(master))
+        return
+    old = read_old(master)
+    if old.damaged:
+        log.warning("%s: %d lines can't be read and are left out", master, old.damaged)
+    yield from (item for item in old.items if isinstance(item, dict))

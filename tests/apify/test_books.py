@@ -10,7 +10,6 @@ import pytest
 
 from processors.apify.processor import ApifyProcessor
 from tests.apify.support import (
-    INPUTS,
     ONE_QUERY,
     PAIRS,
     QUERIES,
@@ -216,30 +215,6 @@ def test_buying_and_its_checkpoints_are_of_one_thread(tmp_path: Path, apify: Api
     steps(made)
 
     assert threads == {threading.current_thread().name} and is_right(tmp_path, apify)
-
-
-@pytest.mark.parametrize("processed", ["food", "by what it searches for"])
-def test_resume_goes_on_with_an_older_tools_checkpoint(tmp_path: Path, apify: ApifyServer, processed: str) -> None:
-    """Through the processor, as a run does: what that tool has bought is not bought again, and stays in view."""
-    queries = QUERIES.replace("name: food", "name: meals") if processed != "food" else QUERIES
-    old = {"query_index": 1, "processed_queries": ["food"], "author_counts": {"Talker": 3}}
-    (tmp_path / "collection_checkpoint.json").write_text(json.dumps(old))
-    made = processor(tmp_path, apify)
-    made.make_collector = lambda chosen: collector(tmp_path, api_of(apify), queries)
-
-    steps(made)
-
-    assert apify.bought == INPUTS[1:]
-    assert checkpoint(tmp_path)["processed_queries"] == ["food", "rain"]
-
-
-def test_fresh_start_buys_what_an_older_tool_has_bought(tmp_path: Path, apify: ApifyServer) -> None:
-    """Fresh is fresh; its checkpoint is kept beside ours."""
-    (tmp_path / "collection_checkpoint.json").write_text('{"processed_queries": ["food"], "author_counts": {}}')
-
-    steps(processor(tmp_path, apify, fresh="yes"))
-
-    assert apify.bought == INPUTS and (tmp_path / "collection_checkpoint_before.json").exists()
 
 
 def test_ledgers_of_an_earlier_version_are_read(tmp_path: Path, apify: ApifyServer) -> None:

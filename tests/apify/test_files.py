@@ -1,6 +1,5 @@
-"""The collector's folder: stops, full disks, locks and torn lines; several collections; an older tool's files."""
+"""The collector's folder: stops, full disks, locks and torn lines; several collections; a damaged checkpoint."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 import pytest
 
 from processors.apify.collector import Collector
-from processors.apify.files import Folder, merge
+from processors.apify.files import Folder
 from processors.apify.journal import Journal, line_of
+from processors.apify.master import merge
 from tests.apify.support import (
-    INPUTS,
     ONE_QUERY,
     PAIRS,
     QUERIES,
@@ -268,47 +267,6 @@ def test_merge_has_each_pair_once_and_leaves_the_masters(tmp_path: Path) -> None
     assert [path.read_bytes() for path in masters] == before
     with pytest.raises(UsageError, match="is there already"):
         merge(masters, tmp_path / "out/merged.jsonl")
-
-
-# --- an older tool's files -------------------------------------------------------------------
-
-
-def test_old_data_is_imported_once_and_stays(tmp_path: Path, apify: ApifyServer) -> None:
-    """Its pairs are not collected again; a line that its tool tore is left where it is."""
-    old = tmp_path / "checkpoint_data.jsonl"
-    lines = [
-        {"id": "food-a1", "prompt": "a", "response": "b"},
-        {"prompt": "c", "response": "d", "metadata": {"tweet_id": "x"}},
-    ]
-    old.write_bytes(b"".join(line_of(line) for line in lines) + b'{"id": "torn')
-    content = old.read_bytes()
-
-    items = collect(tmp_path, apify)
-    collector(tmp_path, api_of(apify)).begin()
-
-    imported = only(tmp_path, "*_imported-*.jsonl")
-    assert [record["reply_id"] for record in records(imported)] == ["food-a1", "x"]
-    assert reasons(items)["known_reply"] == 1
-    assert old.read_bytes() == content
-
-
-def test_old_checkpoint_is_gone_on_with(tmp_path: Path, apify: ApifyServer) -> None:
-    """Queries that the older tool bought are not bought again, its authors count; its file is kept beside ours."""
-    old = {
-        "query_index": 1,
-        "processed_queries": ["food"],
-        "author_counts": {"Talker": 3},
-        "total_flushed_to_master": 0,
-        "master_data_file": "data/raw/training_data_master_20250101_000000.jsonl",
-    }
-    (tmp_path / "collection_checkpoint.json").write_text(json.dumps(old))
-
-    collect(tmp_path, apify)
-    collect(tmp_path, apify)
-
-    assert apify.bought == INPUTS[1:]
-    assert reply_ids(tmp_path) == ["rain-a2", "rain-a4", "everywhere"]
-    assert json.loads((tmp_path / "collection_checkpoint_before.json").read_text()) == old
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"processed_queries": 3}'])

@@ -12,7 +12,8 @@ from pipeline.run.run import RunResult
 from tests.apify.support import INPUTS, PAIRS, QUERIES, collect, small_apify
 from tests.apify_server import TOKEN, ApifyServer
 from tests.kills import Killed, KilledAt
-from tests.small_runs import Seen, small_run, watching, write_mirror
+from tests.small_runs import SOURCE, Seen, small_run, watching, write_mirror
+from utils.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -94,4 +95,20 @@ def test_a_wish_that_died_begins_no_collection_for_an_append(tmp_path: Path, api
     after = paid_run(tmp_path, resume=False, fresh=False)
 
     assert after.state.split("Apify", "train").published == len(PAIRS)
+    assert not is_marked(tmp_path)
+
+
+def test_purchase_that_is_refused_puts_no_dataset_away(tmp_path: Path, apify: ApifyServer) -> None:
+    """Also where another source of the command could be read; and `--resume` is not told to begin anew."""
+    write_mirror(tmp_path / "mirrors")
+    small_run(tmp_path)
+    before = (tmp_path / "out/.ingest/state.json").read_bytes()
+    (tmp_path / "data/raw").mkdir()
+    (tmp_path / "data/raw/collection_checkpoint.json").write_text('{"query_index": 1}')
+    (tmp_path / "queries.yaml").write_text(QUERIES)
+
+    with pytest.raises(UsageError, match="of an older tool.*Nothing was bought"):
+        small_run(tmp_path, sources=(SOURCE, "Apify"), paid_options={"queries": str(tmp_path / "queries.yaml")})
+
+    assert (tmp_path / "out/.ingest/state.json").read_bytes() == before and apify.bought == []
     assert not is_marked(tmp_path)

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import PROTOCOL, Mutant
 
 _ROWS = "tests/rows/test_row_schemas.py"
+_OLD = "tests/apify/test_old_data.py"
 _KILLS = "tests/apify/test_collector.py::test_kill_at_every_step_buys_nothing_twice_and_loses_nothing"
 
 MUTANTS = (
@@ -190,8 +191,45 @@ MUTANTS = (
         7,
         "A reply that an earlier master has is collected once more.",
         "processors/apify/fold.py",
-        "        if post.id in self._known:\n",
+        "        if post.id in self._known or (post.id in self._old and not run.imported):\n",
         "        if False:\n",
         ("tests/apify/test_files.py::test_new_collection_has_files_of_its_own_and_repeats_no_pair",),
+    ),
+    # --- what an older tool has left ---------------------------------------------------------
+    Mutant(
+        "number-of-queries-is-none",
+        8,
+        "A checkpoint that does not say which queries were bought counts as one of none.",
+        "processors/apify/old_data.py",
+        "    if not processed:\n",
+        "    if False:\n",
+        (f"{_OLD}::test_number_of_queries_without_their_names_buys_nothing",),
+    ),
+    Mutant(
+        "old-pairs-taken-in-by-each-run",
+        7,
+        "Nobody looks whether an older tool's pairs are here already.",
+        "processors/apify/collector.py",
+        "for run in read_contents(raw).ended if run.imported}\n",
+        "for run in read_contents(raw).ended if not run.imported}\n",
+        (f"{_OLD}::test_old_pairs_are_published_counted_and_once",),
+    ),
+    Mutant(
+        "old-pairs-taken-in-from-the-start-again",
+        4,
+        "After a crash an older tool's pairs are taken in from the first one on.",
+        "processors/apify/intake.py",
+        "        run = self._contents.runs.get(old.run_id) or self._append_old_header(old)\n",
+        "        run = self._append_old_header(old)\n",
+        (f"{_OLD}::test_kill_anywhere_while_old_pairs_are_taken_in",),
+    ),
+    Mutant(
+        "items-folded-in-the-order-of-their-beginnings",
+        6,
+        "A run that was begun before another one and ended after it moves in front of that when it is read again.",
+        "processors/apify/fold.py",
+        ", key=lambda run: run.end or 0)\n",
+        ", key=lambda run: run.start)\n",
+        (f"{_OLD}::test_kill_between_a_purchase_and_old_pairs_keeps_the_order",),
     ),
 )

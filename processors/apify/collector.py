@@ -247,6 +247,10 @@ class Collector:
             before = self._fold.pairs
             yield from self._fold_run(self._intake.take_old(file))
             log.info("took in %d pairs of an older tool from %s", self._fold.pairs - before, file.path)
+            if self._collection is not None and not self._collection.processed_before:
+                log.warning(
+                    "no checkpoint says which queries gave %s: all of the queries file may be bought", file.path
+                )
             if file.damaged:
                 log.warning("%s: %d lines can't be read; they are among the rejects", file.path, file.damaged)
 

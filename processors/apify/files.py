@@ -171,4 +171,9 @@ def _is_of_older_tool(checkpoint: Path) -> bool:
         content = json.loads(checkpoint.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and "version" not in content
+    return isinstance(content, dict) and not is_checkpoint_of_ours(content)
+
+
+def is_checkpoint_of_ours(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's fields are those of this program: no older tool has kept raw items."""
+    return "raw_items_file" in content

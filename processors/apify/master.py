@@ -62,8 +62,11 @@ class Master:
 
     def flush(self) -> None:
         """Make what waits durable."""
+        if not self._waiting:
+            return
         self._journal.append(self._waiting)
         self.pairs += len(self._waiting)
+        log.debug("%s: %d pairs appended, %d in all", self.path, len(self._waiting), self.pairs)
         self._waiting.clear()
 
     def check_nothing_is_left(self) -> None:

@@ -1,7 +1,7 @@
 """What an older tool has left in the collector's folder: pairs that were paid for, and how far it came.
 
     checkpoint_data.jsonl, training_data_master_*.jsonl   its pairs, one a line, in whatever state it died
-    collection_checkpoint.json                            which of its queries were bought, and its authors
+    collection_checkpoint.json, checkpoint_*.json         which of its queries were bought, and its authors
 
 Its pairs are taken into the first collection that finds them, as a run's items are (`processors/apify/intake.py`): each
 line as it came, a damaged one included, which becomes a reject. They were accepted once, so no filter is held against
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from processors.apify.fields import USUAL_PLACES, Post, post_of
-from processors.apify.files import Folder, id_in
+from processors.apify.files import Folder, id_in, is_checkpoint_of_ours
 from utils.errors import SourceError, UsageError
 from utils.rows.printable import shown
 
@@ -128,19 +128,19 @@ def old_progress(folder: Folder, names: list[str]) -> OldProgress:
     UsageError where it can't be told which queries were bought; `names` are those of the queries file. SourceError
     where the checkpoint is of this program, and tells of purchases whose files are gone.
     """
-    content = _checkpoint(folder)
+    path, content = _told(folder)
     listed, counts = content.get("processed_queries"), content.get("author_counts")
     processed = tuple(str(query) for query in listed) if isinstance(listed, list) else ()
-    if "version" in content:
+    if is_checkpoint_of_ours(content):
         if processed:
             raise SourceError(
-                f"{folder.checkpoint} says that {shown(', '.join(processed))} was bought, and the files of that "
-                "collection are gone (raw_items_..., purchases.jsonl). Nothing was bought. Put them back, then run "
-                "again with --resume; or begin a new collection, which buys everything anew: --fresh without --resume."
+                f"{path} says that {shown(', '.join(processed))} was bought, and the files of that collection are gone "
+                "(raw_items_..., purchases.jsonl). Nothing was bought. Put them back, then run again with --resume; or "
+                "begin a new collection, which buys everything anew: --fresh without --resume."
             )
         return OldProgress()
     if not processed:
-        _refuse_index_alone(folder, content, names)
+        _refuse_index_alone(path, content, names)
     return OldProgress(
         processed,
         {str(name).lower().lstrip("@"): count for name, count in counts.items() if isinstance(count, int)}
@@ -153,32 +153,37 @@ def refuse_to_buy_again(folder: Folder) -> None:
     """UsageError where a fresh start would buy what an older tool has bought, as its checkpoint says or may say."""
     if folder.raws():
         return
-    content = _checkpoint(folder)
-    if "version" not in content and _tells_of_purchases(content):
+    path, content = _told(folder)
+    if not is_checkpoint_of_ours(content) and _tells_of_purchases(content):
         raise UsageError(
-            f"{folder.checkpoint} is of an older tool, and says that queries were bought. A fresh start would buy them "
-            "once more. Nothing was bought or changed. To go on with what it has: --resume. To buy all of them again, "
-            "move that file away first."
+            f"{path} is of an older tool, and says that queries were bought. A fresh start would buy them once more. "
+            "Nothing was bought or changed. To go on with what it has: --resume. To buy all of them again, move that "
+            "file away first."
         )
 
 
-def _checkpoint(folder: Folder) -> Mapping[str, Any]:
-    if not folder.checkpoint.exists():
-        return {}
+def _told(folder: Folder) -> tuple[Path, Mapping[str, Any]]:
+    """The checkpoint there that tells of purchases; else the one of the usual name, empty where there is none."""
+    paths = [folder.checkpoint, *sorted(folder.path.glob("checkpoint_*.json"))]
+    there = [(path, _read(path)) for path in paths if path.exists()]
+    return next((each for each in there if _tells_of_purchases(each[1])), there[0] if there else (paths[0], {}))
+
+
+def _read(checkpoint: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(folder.checkpoint.read_bytes())
+        content = json.loads(checkpoint.read_bytes())
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise UsageError(
-            f"{folder.checkpoint} can't be read, so nobody knows which queries an older tool has bought. Nothing was "
-            "bought or changed. Put it back as it was, then repeat this command; or move it away, if all queries are "
-            "to be bought."
+            f"{checkpoint} can't be read, so nobody knows which queries an older tool has bought. Nothing was bought "
+            "or changed. Put it back as it was, then repeat this command; or move it away, if all queries are to be "
+            "bought."
         )
     return content
 
 
-def _refuse_index_alone(folder: Folder, content: Mapping[str, Any], names: list[str]) -> None:
+def _refuse_index_alone(path: Path, content: Mapping[str, Any], names: list[str]) -> None:
     """UsageError where queries were bought and their names are not known: a number is one of that tool's own list."""
     if not _tells_of_purchases(content):
         return
@@ -187,10 +192,10 @@ def _refuse_index_alone(folder: Folder, content: Mapping[str, Any], names: list[
     first = json.dumps(names[: index if is_number else 1], ensure_ascii=False)
     which = "if they are the first ones there" if is_number else "for the first one there"
     raise UsageError(
-        f"{folder.checkpoint} is of an older tool, and says that queries were bought (query_index {shown(index, 40)}), "
-        "but not which: the number is one of that tool's own list. Nothing was bought. Write into that file which of "
-        f'your queries file they are; {which}: "processed_queries": {shown(first)}. Then repeat this command. To buy '
-        "all of them again, move the file away."
+        f"{path} is of an older tool, and says that queries were bought (query_index {shown(index, 40)}), but not "
+        "which: the number is one of that tool's own list. Nothing was bought. Write into that file which of your "
+        f'queries file they are; {which}: "processed_queries": {first}. Then repeat this command. To buy all of them '
+        "again, move the file away."
     )
 
 

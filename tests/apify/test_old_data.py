@@ -129,6 +129,7 @@ def test_damaged_lines_are_counted_and_told(
 
     assert texts(items) == TEXTS and reasons(items) == {"unreadable_item": 4}
     assert f"{OLD_MASTER}: 3 lines can't be read" in caplog.text
+    assert "no checkpoint says which queries" in caplog.text
 
 
 def test_two_old_files_with_the_same_pairs(tmp_path: Path, apify: ApifyServer) -> None:
@@ -309,13 +310,17 @@ INDEX_ALONE: list[dict[str, Any]] = [
     *({"query_index": index} for index in (1, 7, "1", 1.0, -1, True, ["food"])),
     {"query_index": 1, "processed_queries": []},
     {"processed_queries": "food"},
+    {"query_index": 1, "version": "2.0"},
 ]
 
 
+@pytest.mark.parametrize("name", ["collection_checkpoint.json", "checkpoint_progress.json"])
 @pytest.mark.parametrize("old", INDEX_ALONE)
-def test_number_of_queries_without_their_names_buys_nothing(tmp_path: Path, apify: ApifyServer, old: object) -> None:
+def test_number_of_queries_without_their_names_buys_nothing(
+    tmp_path: Path, apify: ApifyServer, old: object, name: str
+) -> None:
     """Which ones were bought can't be told; nothing is begun, and what to type is said."""
-    path = write_checkpoint(tmp_path, old)
+    path = write_checkpoint(tmp_path, old).rename(tmp_path / name)
 
     for attempt in (
         lambda: collect(tmp_path, apify),

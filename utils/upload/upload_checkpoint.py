@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.dataset.state import State
-from utils.disk.durable import write_atomically
+from utils.disk.durable import rename_aside, write_atomically
 from utils.disk.file_names import MAX_NAME_BYTES, file_name_of
 from utils.errors import UsageError
 from utils.rows.ids import IdSet
@@ -88,8 +88,18 @@ def remember_uploaded(
         **({} if rows is SPEECH else {"config": rows.name}),
     }
     raw = json_with_checksum(content)
+    if path.exists() and not _has_checksum(path):
+        rename_aside(path, path.parent / "archive" / "of-an-older-version" / path.name)
     if not path.exists() or path.read_bytes() != raw:
         write_atomically(path, raw)
+
+
+def _has_checksum(path: Path) -> bool:
+    """Whether a checkpoint is of this version: another one may be all that is left of an older program's run."""
+    try:
+        return "checksum" in json.loads(path.read_bytes())
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def load_uploaded(path: Path) -> dict[str, Any] | None:

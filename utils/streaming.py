@@ -45,8 +45,8 @@ class StreamingUploader:
 
     `repo_id`: `user/name` on the Hub; or pass `target`, such as `LocalTarget(folder)`. `append_mode` goes on
     with the dataset that is there; without it a new one is begun (the old one stays reachable), unless
-    `checkpoint_path` shows that it was this uploader's run that began the dataset that is there, or another uploader
-    of this process is at work on it.
+    `checkpoint_path` shows that it was this uploader's run that began the dataset that is there, or is a file of an
+    older program that has uploaded something, or another uploader of this process is at work on it.
 
     It holds the target's lock, together with other uploaders of this process: one for each split. `close` lets go of
     it, and so does the end of the object or of the process. As a context manager it uploads what waits, then closes.
@@ -79,7 +79,9 @@ class StreamingUploader:
             held.enter_context(share_lock(goal))
             if isinstance(goal, HubTarget) and target is None:
                 goal.open()
-            publisher = open_publisher(goal, not (goes_on or _is_ours(goal, load_uploaded(path))), sample_rate_hz)
+            publisher = open_publisher(
+                goal, not (goes_on or _is_gone_on_with(goal, load_uploaded(path))), sample_rate_hz
+            )
             _declare_samples(publisher)
             self._ids = _Ids(publisher, split, staging / "ids" / split)
             held.callback(self._ids.uploaded.close)
@@ -265,10 +267,18 @@ def _declare_samples(publisher: Publisher) -> None:
         publisher.declare(StreamingUploader.SOURCE, SourceState(revision="", fingerprint={}, about=ABOUT_SAMPLES))
 
 
-def _is_ours(target: Target, uploaded: Mapping[str, Any] | None) -> bool:
-    """Whether the dataset that is there is the one that the upload checkpoint tells of."""
+def _is_gone_on_with(target: Target, uploaded: Mapping[str, Any] | None) -> bool:
+    """Whether an upload checkpoint tells of the dataset that is there.
+
+    One of an older program does not say of which it tells. It was written to be gone on with, so no dataset is put
+    away for it: where what is there has no state, that is refused.
+    """
+    if uploaded is None:
+        return False
+    if "generation" not in uploaded:
+        return len(uploaded["uploaded_ids"]) > 0
     state = target.snapshot().state
-    return state is not None and uploaded is not None and uploaded.get("generation") == state.generation
+    return state is not None and uploaded["generation"] == state.generation
 
 
 def source_id(split: str, sample_id: str) -> str:

@@ -79,13 +79,17 @@ def read_old(path: Path, size_bytes: int | None = None) -> OldPairs:
     return OldPairs(path, hashlib.sha256(content).hexdigest()[:12], written_at, list(_items(content)))
 
 
-def is_of_ours(master: Path) -> bool:
-    """Whether a master is of this program, whose pairs name their item; an empty one is, too."""
-    with master.open("rb") as file:
+def is_of_ours(path: Path) -> bool:
+    """Whether a file with pairs is of this program: they name their item there. So is one without a whole line."""
+    if path.name == _OLD_DATA:
+        return False
+    is_empty = True
+    with path.open("rb") as file:
         for line in file:
             if isinstance(item := _item(line), dict):
                 return {"run", "item"} <= item.keys()
-    return master.stat().st_size == 0
+            is_empty = is_empty and not line.endswith(b"\n")
+    return is_empty
 
 
 def _items(content: bytes) -> Iterator[Any]:

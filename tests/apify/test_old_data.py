@@ -132,6 +132,18 @@ def test_damaged_lines_are_counted_and_told(
     assert "no checkpoint says which queries" in caplog.text
 
 
+def test_torn_master_of_a_collection_is_no_old_file(tmp_path: Path, apify: ApifyServer) -> None:
+    """It died in its first pair, and another one was begun."""
+    collect(tmp_path, apify, target=1)
+    torn = only(tmp_path, "training_data_master_*.jsonl")
+    torn.write_bytes(torn.read_bytes()[:9])
+
+    collector(tmp_path, api_of(apify)).begin()
+
+    collect(tmp_path, apify)
+    assert not [record for record in records(Folder(tmp_path).raws()[-1]) if "imported" in record]
+
+
 def test_two_old_files_with_the_same_pairs(tmp_path: Path, apify: ApifyServer) -> None:
     """A copy of one, or one that has grown from another: each pair once."""
     write(tmp_path / "checkpoint_data.jsonl", *OLD)

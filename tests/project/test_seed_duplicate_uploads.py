@@ -33,10 +33,11 @@ ROWS = (
     Row(
         "what the file lists counts as uploaded",
         DIFFERS,
-        "test_files_name",
+        f"{FIX}::test_file_of_an_older_program_puts_no_dataset_away",
         (
-            "what the target holds does: a file of another dataset, or of an older program, would keep samples out. A"
-            " dataset of an older program gets its state with `--repair`, then `append_mode=True` goes on with it"
+            "what the target holds does: a file of another dataset, or of an older program, would keep samples out. "
+            "With a file of an older program nothing is put away: a dataset of it gets its state with `--repair` "
+            "first"
         ),
     ),
     Row("it is written atomically", KEPT, f"{FIX}::test_checkpoint_is_written_whole_or_not_at_all"),

@@ -4,6 +4,7 @@ The uploader is the real one, against a real folder and against a real Hub serve
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.hub_server import TOKEN, HubServer
 from tests.support import published_ids, sample
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
-from utils.errors import Stopped, UsageError
+from utils.errors import Stopped, TargetRefused, UsageError
 from utils.streaming import StreamingUploader
 from utils.upload.upload_checkpoint import load_uploaded
 
@@ -132,6 +133,25 @@ def test_older_checkpoints_load(tmp_path: Path, content: str) -> None:
     (tmp_path / "old.json").write_text(content)
 
     assert load_uploaded(tmp_path / "old.json")["uploaded_ids"] == {"S1", "S2", "custom"}
+
+
+def test_file_of_an_older_program_puts_no_dataset_away(tmp_path: Path) -> None:
+    """It was to be gone on with: a dataset without a state is refused, one that has one is added to."""
+    (tmp_path / "upload_checkpoint.json").write_text('["S1", "S2"]')
+    shard = tmp_path / "out/data/train/train-00000.parquet"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"an older program's")
+    with pytest.raises(TargetRefused, match="--repair"):
+        uploader(tmp_path)
+    assert shard.read_bytes() == b"an older program's"
+
+    shutil.rmtree(tmp_path / "out")
+    with StreamingUploader("me/x", target=LocalTarget(tmp_path / "out"), staging_dir=tmp_path / "s") as first:
+        first.upload_batch([sample(1)])
+    (tmp_path / "upload_checkpoint.json").write_text('["S1", "S2"]')
+    assert uploader(tmp_path).upload_batch([sample(1), sample(2)]) == 1
+
+    assert published_ids(tmp_path / "out") == ["S1", "S2"]
 
 
 def test_damaged_checkpoint_is_an_error_not_an_empty_set(tmp_path: Path) -> None:

@@ -175,7 +175,18 @@ def _histories(folder: Path) -> dict[str, list[_Stamped]]:
 
 
 def _superseded(written: list[_Stamped], now_s: float) -> list[Path]:
-    return superseded([(stamped.timestamp, stamped.path) for stamped in written], now_s)
+    """Those of this program: an older one has named its own alike, and they may be all that is left of its run."""
+    due = superseded([(stamped.timestamp, stamped.path) for stamped in written], now_s)
+    return [path for path in due if not _is_of_older_program(path)]
+
+
+def _is_of_older_program(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    counts = ("samples_processed", "processed_count", "current_index")
+    return isinstance(content, dict) and "checksum" not in content and any(name in content for name in counts)
 
 
 def _next_history_path(folder: Path, source: str, timestamp: int) -> Path:

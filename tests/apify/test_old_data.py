@@ -227,6 +227,19 @@ def test_filters_and_limits_are_not_held_against_old_pairs(tmp_path: Path, apify
     assert not [each for each in items if each.pair and each.pair["author"] == "talker" and each.key.startswith("food")]
 
 
+def test_new_filters_leave_old_pairs(tmp_path: Path, apify: ApifyServer) -> None:
+    """`--refilter` makes another master, with all of them in it."""
+    write(tmp_path / OLD_MASTER, *OLD)
+    before = collect(tmp_path, apify)
+    strict = QUERIES.replace("min_likes: 1", "min_likes: 4")
+
+    master = collector(tmp_path, api_of(apify), strict).refilter()
+    items = collect(tmp_path, apify, strict)
+
+    assert our_master(tmp_path).name == master and len(items) == len(before)
+    assert texts(items)[:3] == TEXTS and 3 < len(texts(items)) < len(texts(before))
+
+
 @pytest.mark.parametrize("half", [False, True], ids=["before", "half-written"])
 def test_kill_anywhere_while_old_pairs_are_taken_in(tmp_path: Path, half: bool) -> None:
     """The next run has each of them once, in the same order as if nothing had happened."""

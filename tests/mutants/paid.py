@@ -232,4 +232,22 @@ MUTANTS = (
         ", key=lambda run: run.start)\n",
         (f"{_OLD}::test_kill_between_a_purchase_and_old_pairs_keeps_the_order",),
     ),
+    Mutant(
+        "fresh-start-buys-what-an-older-tool-bought",
+        8,
+        "Nobody looks at an older tool's checkpoint before a new collection begins.",
+        "processors/apify/old_data.py",
+        "    if not is_checkpoint_of_ours(content) and _tells_of_purchases(content):\n",
+        "    if False:\n",
+        (f"{_OLD}::test_fresh_start_does_not_buy_again_what_an_older_tool_has_bought",),
+    ),
+    Mutant(
+        "damaged-old-lines-passed-over",
+        11,
+        "A line that an older tool tore is left out without a word.",
+        "processors/apify/old_data.py",
+        '    return (_item(line) for line in content.split(b"\\n") if line.strip())\n',
+        '    return (item for line in content.split(b"\\n") if isinstance(item := _item(line), dict))\n',
+        (f"{_OLD}::test_damaged_lines_are_counted_and_told",),
+    ),
 )

@@ -12,7 +12,15 @@ from pipeline.run.run import archive_local
 from pipeline.terminal.logs import set_up_logging
 from tests.runs import run, run_until
 from tests.support import TonesProcessor, published_ids, tree
-from utils.checkpoint import DamagedCheckpoint, history, latest_path, load_latest, save_checkpoint, unified
+from utils.checkpoint import (
+    DamagedCheckpoint,
+    history,
+    latest_path,
+    load_latest,
+    save_checkpoint,
+    superseded_history,
+    unified,
+)
 from utils.disk.retention import DAY_S, KEPT_LAST
 from utils.upload.upload_checkpoint import upload_checkpoint_path
 
@@ -86,6 +94,19 @@ def test_one_a_day_stays_in_the_history(tmp_path: Path) -> None:
 
     last_twenty = [100 * day + hour for day in range(30, 40) for hour in (1, 2)]
     assert counts(tmp_path) == [*(100 * day + 2 for day in range(9, 30)), *last_twenty]
+
+
+def test_history_of_an_older_program_stays(tmp_path: Path) -> None:
+    """Its files are called like ours, and nobody has read them yet."""
+    old = [tmp_path / f"Tones_{NOW - YEAR_S + number}.json" for number in range(3)]
+    for path in old:
+        path.write_text('{"mode": "streaming", "samples_processed": 10}')
+
+    for samples in range(30):
+        save(tmp_path, samples, NOW + samples)
+
+    assert superseded_history(tmp_path, NOW + YEAR_S) == []
+    assert history(tmp_path, "Tones")[:3] == old and len(history(tmp_path, "Tones")) == 3 + KEPT_LAST
 
 
 def test_histories_of_two_sources_are_apart(tmp_path: Path) -> None:

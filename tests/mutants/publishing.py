@@ -266,7 +266,7 @@ MUTANTS = (
         3,
         "A local checkpoint of another generation lets a script go on with a dataset that is not its own.",
         "utils/streaming.py",
-        ' and uploaded.get("generation") == state.generation\n',
+        ' and uploaded["generation"] == state.generation\n',
         "\n",
         ("tests/pipeline/test_source_run.py::test_checkpoint_of_another_generation_is_not_gone_on_with",),
     ),

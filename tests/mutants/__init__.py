@@ -4,7 +4,7 @@
 run (`tests/mutants/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
-from tests.mutants import books, keeping, known, paid, protocol, publishing, reading, removing
+from tests.mutants import books, foreign, keeping, known, paid, protocol, publishing, reading, removing
 from tests.mutants.mutant import LAWS, PROTOCOL, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -16,6 +16,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *protocol.MUTANTS,
     *paid.MUTANTS,
     *removing.MUTANTS,
+    *foreign.MUTANTS,
 )
 
 __all__ = ["LAWS", "MUTANTS", "PROTOCOL", "Mutant"]

@@ -289,9 +289,9 @@ def growing_source(demo: Path, machine: Path) -> Callable[[], None]:
     late = [path for path in files if path.name.startswith("train-")][-1]
     for path in files:
         if path != late:
-            (mirror / path.name).symlink_to(path)
+            (mirror / path.name).hardlink_to(path)
     assert run(["--fresh", *GROWING], machine).returncode == 0
-    return lambda: (mirror / late.name).symlink_to(late)
+    return lambda: (mirror / late.name).hardlink_to(late)
 
 
 GROWING = ["ProcessedVoiceTH", "--source-dir", "mirrors", "--output", "out", "--checkpoint-interval", "5"]

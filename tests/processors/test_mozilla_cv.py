@@ -1,6 +1,7 @@
 """Common Voice as a folder and as an archive: odd rows, odd names, several releases, and nothing at all."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_real_thai_clips_are_read_like_any_others(tmp_path: Path) -> None:
     root = tmp_path / "common_voice" / RELEASE / "th"
     (root / "clips").mkdir(parents=True)
     for clip in clips:
-        (root / "clips" / clip.name).symlink_to(clip.resolve())
+        shutil.copy(clip, root / "clips")
     (root / "train.tsv").write_bytes(cv_table(*(("s", clip.name, "") for clip in clips)))
     access = SourceAccess(source_dir=tmp_path, cache_dir=tmp_path / "cache")
     processor = create("MozillaCommonVoice", ProcessorConfig(checkpoint_dir=tmp_path, access=access))

@@ -463,8 +463,8 @@ def test_a_url_of_this_machine_is_read_as_its_path_is(tmp_path: Path) -> None:
     """Linked folders are followed, a link to nothing is an error: fsspec would list both as files."""
     location = a_url(tmp_path)
     corpus = tmp_path / "corpus"
-    (corpus / "clips").rename(tmp_path / "elsewhere")
-    (corpus / "clips").symlink_to(tmp_path / "elsewhere")
+    (corpus / "clips").rename(corpus / ".elsewhere")
+    (corpus / "clips").symlink_to(".elsewhere")
     own = load(tmp_path, source(location, SPLITS))["MyCorpus"]
 
     assert [clip.audio for clip in clips(own, tmp_path)] == [tone(number) for number in range(4)]

@@ -65,28 +65,6 @@ def test_a_mirrors_files_are_opened_by_name(tmp_path: Path) -> None:
     assert rest == b"456789"
 
 
-def test_links_in_a_mirror_are_followed_and_circles_end(tmp_path: Path) -> None:
-    """A big corpus may lie on another disk; a folder that links to one above it is not walked for ever."""
-    elsewhere = make_source(tmp_path / "disk", {"0.tar.gz": b"archive", "t.tsv": b"table"})
-    folder = make_source(tmp_path / "owner/name", {"dev.tsv": b"x"})
-    (folder / "train").symlink_to(elsewhere)
-    (folder / "train.tsv").symlink_to(elsewhere / "t.tsv")
-    (elsewhere / "up").symlink_to(folder)
-
-    names = mirrored(tmp_path).names()
-
-    assert list(names) == ["dev.tsv", "train.tsv", "train/0.tar.gz", "train/t.tsv"]
-
-
-def test_a_link_to_nothing_is_an_error(tmp_path: Path) -> None:
-    """Leaving a file out because its disk is not there would lose its clips in silence (law 8)."""
-    folder = make_source(tmp_path / "owner/name", {"dev.tsv": b"x"})
-    (folder / "0.tar.gz").symlink_to(tmp_path / "nowhere")
-
-    with pytest.raises(SourceError, match=r"0\.tar\.gz can't be read"):
-        mirrored(tmp_path)
-
-
 def test_a_name_that_is_not_there_is_an_error_with_near_names(tmp_path: Path) -> None:
     """The message helps to find the typing error, or the layout that has changed."""
     make_source(tmp_path / "owner/name", {"data/th/dev.tsv": b"x", "data/th/test.tsv": b"y", "README.md": b"z"})

@@ -24,6 +24,7 @@ from utils.errors import SourceError
 from utils.sources import hub
 from utils.sources.byte_meter import ByteMeter, open_metered
 from utils.sources.cache import FileCache, clear_cache
+from utils.sources.folder_files import files_in
 from utils.sources.prefetch import Prefetcher
 from utils.sources.remote_file import RemoteFile, SourceChanged, explained
 
@@ -109,7 +110,7 @@ class MirrorFiles:
             )
         self._folder = folder
         self._meter = ByteMeter()
-        listed = sorted((_as_text(name), size, name) for name, size in _regular_files(folder))
+        listed = sorted((_as_text(name), size, name) for name, size in files_in(folder))
         if not listed:
             raise SourceError(f"The mirror folder {folder} holds no files. Put the source's files there.")
         # A corpus may be 400,000 loose clips: two flat sequences take half of what a dict would.
@@ -269,31 +270,6 @@ def index_of(name: str, names: Sequence[str], place: str) -> int:
     raise SourceError(f"{place} has no file {name!r}. Near it: {', '.join(near)}.")
 
 
-def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:
-    """(relative name, size) of each file, not sorted. Linked files and folders are followed."""
-
-    def below(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-        real = os.path.realpath(folder)
-        if real in ancestors:  # a link to a folder above it
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    yield from below(entry.path, f"{prefix}{entry.name}/", (*ancestors, real))
-                elif (size := _size_of_regular_file(entry)) is not None:
-                    yield prefix + entry.name, size
-
-    try:
-        yield from below(str(folder), "", ())
-    except OSError as error:
-        raise SourceError(
-            f"{error.filename} can't be read ({error.strerror}), so what the mirror holds is not known. "
-            "Nothing was read. Mend or remove it, then run again with --resume."
-        ) from error
-
-
 def _as_text(name: str) -> str:
     """A file's name as text: a byte that is not UTF-8 (an old archive was extracted) as %E9."""
     try:
@@ -305,12 +281,6 @@ def _as_text(name: str) -> str:
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """As Python has such bytes in a name."""
-
-
-def _size_of_regular_file(entry: os.DirEntry[str]) -> int | None:
-    """None for a pipe, a socket or a device. A link to nothing raises: leaving it out would lose clips."""
-    status = entry.stat()
-    return status.st_size if entry.is_file() else None
 
 
 def is_mirror_revision(revision: str | None) -> bool:

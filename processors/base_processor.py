@@ -44,6 +44,7 @@ from utils.rows.schema import (
     speaker_id,
 )
 from utils.sources.source_files import SourceAccess, SourceFiles, open_source
+from utils.sources.stand_ins import LFS_POINTER, lfs_pointer
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +217,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
             for position, outcome in () if enough else self._outcomes(split, start):
                 if isinstance(outcome, dict):
                     outcome = self.merge.judge(split, progress.read + 1, outcome)  # noqa: PLW2901
+                if isinstance(outcome, Reject) and outcome.detail == LFS_POINTER and not progress.kept:
+                    raise lfs_pointer(f"The clip {outcome.source_id}")  # and so are those behind it
                 self.progress[split] = progress = progress.after(position, outcome)
                 yield Step(progress, outcome)
                 if sample_size is not None and progress.kept >= sample_size:

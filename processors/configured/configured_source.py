@@ -28,8 +28,9 @@ class ConfiguredSource(BaseProcessor):
     def open_files(self, info: SourceInfo) -> SourceFiles:
         access = self.config.access
         if self.location is not None:
-            is_url, path = self.location.is_url, self.location.path
-            return open_url(self.location.place, self.revision) if is_url else open_folder_or_file(path, self.revision)
+            if self.location.is_url:
+                return open_url(self.location.place, access, self.revision)
+            return open_folder_or_file(self.location.path, self.revision)
         has_mirror = access.source_dir is not None and (access.source_dir / info.mirror).is_dir()
         if info.is_by_hand and not has_mirror:
             raise SourceError(f"{self.name} is not on the Hub, and there is no mirror of it. {self._how_to_get(info)}")

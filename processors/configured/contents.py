@@ -18,6 +18,7 @@ from processors.readers.tar import MAX_HEADER_BYTES, TarGz, is_audio
 from utils.formats.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 from utils.rows.printable import as_text, shown
 from utils.sources.source_files import SourceFiles
+from utils.sources.stand_ins import itself
 
 ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
 _END_OF_TAR: Final = bytes(tarfile.BLOCKSIZE)
@@ -185,7 +186,7 @@ def _zip_opener(files: SourceFiles, archive: str, member: ZipMember) -> Callable
             damage_explained(archive, ZipDamaged),
             open_member(stream, member) as content,
         ):
-            yield content
+            yield itself(content, f"{archive}: {member.name}", member.size_bytes)
 
     return opened
 
@@ -214,7 +215,7 @@ def _in_tar(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
                 raise EOFError(f"it ends within {shown(member.name)}")
             is_plain = member.isreg() and not member.issparse()
             place = ClipPlace("tar", archive, member.size, member.offset_data, is_plain=is_plain)
-            yield FileEntry(path_of_member(archive, member.name), place, _slice_opener(files, place))
+            yield FileEntry(path_of_member(archive, member.name), place, _slice_opener(files, place, member.name))
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != _END_OF_TAR:
             raise tarfile.ReadError(f"it ends, or is damaged, at byte {tar.offset:,}: no end mark is there")
@@ -233,12 +234,12 @@ class _Headers:
         return self._stream.read(size)
 
 
-def _slice_opener(files: SourceFiles, place: ClipPlace) -> Callable[[], AbstractContextManager[BinaryIO]]:
+def _slice_opener(files: SourceFiles, place: ClipPlace, name: str) -> Callable[[], AbstractContextManager[BinaryIO]]:
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
         with files.open(place.file) as stream, damage_explained(place.file):
             stream.seek(place.at)
-            yield BufferedReader(Window(stream, place.size_bytes))
+            yield itself(BufferedReader(Window(stream, place.size_bytes)), f"{place.file}: {name}", place.size_bytes)
 
     return opened
 

@@ -34,6 +34,7 @@ from processors.readers.spec import (
 from processors.source_info import Location, SourceInfo
 from utils.errors import UsageError
 from utils.formats.yaml_lines import Lines, ValuePath, line_of, parse_yaml, read_text, unknown_key
+from utils.rows.credentials import public, without_credentials
 from utils.rows.printable import shown
 
 _NOTHING: Final = "Nothing was changed."
@@ -75,6 +76,11 @@ def _on_the_hub(licence: str) -> str:
     """The Hub's name of a licence (`CC BY 4.0` is cc-by-4.0); `other` where it knows none: it would refuse the card."""
     name = re.sub(r"[\s_]+", "-", licence.lower())
     return name if name in _HUB_LICENCES else "other"
+
+
+def _without_secrets(url: str) -> str:
+    """A source's page as the card may show it."""
+    return url if without_credentials(url) == url else public(url)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class _Reader:
         page = f"https://huggingface.co/datasets/{repo_id}" if repo_id else ""
         return SourceInfo(
             title=self._text(given, "title", at) or name,
-            url=self._text(given, "url", at) or page,
+            url=_without_secrets(self._text(given, "url", at) or page),
             licence=_on_the_hub(licence),
             licence_name=licence,
             hours=self._text(given, "hours", at) or "not stated",

@@ -10,6 +10,7 @@ from utils.audio.standardize import AudioRejected, audio_from_array, standardize
 from utils.choices import AudioOptions, TextOptions
 from utils.rows.printable import shown
 from utils.rows.schema import LANGUAGE, RawClip, Reject, RejectReason, Sample, metadata_json, speaker_id
+from utils.sources.stand_ins import stand_in
 from utils.text.checks import rate_problem, text_problem, without_punctuation
 from utils.text.normalize import normalize_transcript
 
@@ -40,7 +41,7 @@ def convert_clip(
     try:
         audio = standardize_audio(clip.audio, options, clip.declared_duration_s, with_fingerprint)
     except AudioRejected as rejection:
-        return Reject(source_id, rejection.reason, rejection.detail)
+        return Reject(source_id, rejection.reason, stand_in(clip.audio) or rejection.detail)
     if problem := rate_problem(transcript, audio.duration_s, text):
         return Reject(source_id, *problem)
     sample = Sample(

@@ -33,6 +33,7 @@ from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
 from utils.sources.source_files import SourceFiles, one_by_one
+from utils.sources.stand_ins import itself
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class TarGz:
             content = self._tar.extractfile(member) if self._tar and _is_plain(member) else None
             if content is None:
                 raise tarfile.ReadError(f"{shown(member.name)} is not a regular file")
-            yield cast(BinaryIO, content)
+            yield itself(cast(BinaryIO, content), f"{self._name}: {member.name}", member.size)
 
     def leave_points(self, points: SeekPoints, index: int, clips: int) -> None:
         """Add the seek points found up to the member last yielded, the first clip behind `clips` others."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OWN_HOSTS = frozenset({"huggingface.co", "hf.co"})
 _NOISY_LOGGERS = ("huggingface_hub", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3")
 
+_WHY_NOT_CONNECTED = re.compile("refused|certificate")
 _NAP_S = 0.25
 """A stop is heard at least this often while we wait."""
 
@@ -235,7 +237,7 @@ def _library_hooks() -> "dict[str, list[Callable[..., Any]]]":
     """What the library's own client does around each request (request ids, offline mode)."""
     from huggingface_hub import get_session
 
-    with _settings_explained():
+    with settings_explained():
         return dict(get_session().event_hooks)
 
 
@@ -254,12 +256,12 @@ def _client_with_timeout(timeout_s: float) -> "httpx2.Client":
 
     hooks = _library_hooks()
     hooks = {**hooks, "request": [*hooks.get("request", []), fill_in]}
-    with _settings_explained():
+    with settings_explained():
         return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=limits)
 
 
 @contextmanager
-def _settings_explained() -> Iterator[None]:
+def settings_explained() -> Iterator[None]:
     """UsageError for what of the environment keeps a client from being made."""
     import httpx2
 
@@ -361,8 +363,23 @@ def is_unclear_answer(error: BaseException) -> bool:
 
 def in_short(error: BaseException) -> str:
     """An error in a few words that are safe to show: never an address, which may be signed, nor a header."""
+    import httpx2
+
     status = status_of(error)
-    return type(error).__name__ if status is None else f"HTTP {status}"
+    if status is not None:
+        return f"HTTP {status}"
+    said = {
+        httpx2.ConnectTimeout: "no connection in time",
+        httpx2.TimeoutException: "no answer in time",
+        httpx2.ProxyError: "the proxy refuses",
+        httpx2.ConnectError: "no connection",
+        httpx2.NetworkError: "the connection broke",
+        httpx2.ProtocolError: "the answer broke off",
+    }
+    cause = network_error_behind(error)
+    if isinstance(cause, httpx2.ConnectError) and (known := _WHY_NOT_CONNECTED.search(str(cause).lower())):
+        return {"refused": "connection refused", "certificate": "its certificate is not trusted"}[known[0]]
+    return next((words for kind, words in said.items() if isinstance(cause, kind)), "no answer that can be read")
 
 
 # --- patience --------------------------------------------------------------------------------
@@ -379,7 +396,9 @@ def patiently(call: Callable[[], T], patience: Patience, stop_requested: Callabl
                 raise
 
 
-def wait_before_retry(error: Exception, waits: Iterator[float], stop_requested: Callable[[], bool] = never) -> bool:
+def wait_before_retry(
+    error: Exception, waits: Iterator[float], stop_requested: Callable[[], bool] = never, asked: str = "the Hub"
+) -> bool:
     """Wait, and say whether to try again: not where that can't help, nor when there are no more waits.
 
     Raises Interrupted when a stop is requested meanwhile.
@@ -388,9 +407,9 @@ def wait_before_retry(error: Exception, waits: Iterator[float], stop_requested: 
     if wait_s is None:
         return False
     wait_s = max(wait_s, retry_after_s(error))
-    log.info("no good answer from the Hub (%s); asking again in %.1f s", in_short(error), wait_s)
+    log.info("no good answer from %s (%s); asking again in %.1f s", asked, in_short(error), wait_s)
     if not pause(wait_s, stop_requested):
-        raise Interrupted("Stopped on request, while waiting for the Hub.")
+        raise Interrupted(f"Stopped on request, while waiting for {asked}.")
     return True
 
 

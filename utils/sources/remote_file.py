@@ -1,16 +1,17 @@
 """A file on the Hub read by byte ranges: healed where the connection breaks, and never written to disk.
 
-`RemoteFile.stream` yields the bytes from one place to another, whatever happens to the connections
+`RangedFile.stream` yields the bytes from one place to another, whatever happens to the connections
 that they come through: it goes on with a new request from the first byte that is missing, so no byte
-is asked for twice. Both ways to read a source on the Hub stand on it: the cache writes its bytes to
-disk, `RangeReader` makes a seekable file of them.
+is asked for twice. Both ways to read a source on the Hub (`RemoteFile`) stand on it: the cache writes its bytes to
+disk, `RangeReader` makes a seekable file of them. So does what reads one from elsewhere (`http_files.py`).
 """
 
 import hashlib
 import io
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -59,8 +60,76 @@ class Check:
         return self.wanted is None or self.digest.hexdigest() == self.wanted
 
 
+class RangedFile(ABC):
+    """A file whose bytes come from the network by ranges, whatever happens to the connections."""
+
+    __slots__ = ()
+    size_bytes: int
+    patience: hub.Patience
+    stop_requested: Callable[[], bool]
+
+    @abstractmethod
+    def explained(self, error: Exception) -> SourceError:
+        """What a network error means to a person."""
+
+    @abstractmethod
+    def _answer(self, start: int, end: int) -> "AbstractContextManager[httpx2.Response]":
+        """The answer with [start, end), or with the whole file. Raises the network's error for any other status."""
+
+    @property
+    def place(self) -> str:
+        """Who is asked, for the log."""
+        return "the Hub"
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether parts are given; else each answer has the whole file."""
+        return True
+
+    def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
+        """The bytes of [start, end), in pieces as they come.
+
+        Raises SourceError where they are refused, or can't be reached for longer than our patience
+        lasts; Interrupted where a stop is requested while we wait for it.
+        """
+        if start < 0:
+            raise ValueError(f"a file has no byte {start}")
+        waits = self.patience.waits()
+        while start < end:
+            try:
+                for piece in self._ask(start, end):
+                    start += len(piece)
+                    waits = self.patience.waits()  # it moves: patience begins anew
+                    yield piece
+            except hub.NETWORK_ERRORS as error:
+                if not hub.wait_before_retry(error, waits, self.stop_requested, self.place):
+                    raise self.explained(error) from error
+
+    def _ask(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes of [start, end) as one answer brings them. An answer that ends early is a network error."""
+        import httpx2
+
+        with self._answer(start, end) as answer:
+            # A server that does not know ranges sends the whole file.
+            position = start if answer.status_code == 206 else 0
+            for piece in self._pieces(answer):
+                wanted = piece[max(start - position, 0) : end - position]
+                position += len(piece)
+                if wanted:
+                    yield wanted
+                if position > end or (position == end and answer.status_code != 206):
+                    return
+        # What was asked for as a part was read to its end: its connection can serve the next request.
+        if position == end:
+            return
+        raise httpx2.RemoteProtocolError(f"the answer ended at byte {position} of {end}")
+
+    def _pieces(self, answer: "httpx2.Response") -> Iterator[bytes]:
+        return answer.iter_bytes()
+
+
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(RangedFile):
     """One file of a dataset repo at a pinned revision."""
 
     repo_id: str
@@ -98,25 +167,6 @@ class RemoteFile:
                 return io.BytesIO(content)
         raise self.damaged()
 
-    def stream(self, start: int, end: int) -> Generator[bytes, None, None]:
-        """The bytes of [start, end), in pieces as they come.
-
-        Raises SourceError where the Hub refuses, or can't be reached for longer than our patience
-        lasts; Interrupted where a stop is requested while we wait for it.
-        """
-        if start < 0:
-            raise ValueError(f"a file has no byte {start}")
-        waits = self.patience.waits()
-        while start < end:
-            try:
-                for piece in self._ask(start, end):
-                    start += len(piece)
-                    waits = self.patience.waits()  # it moves: patience begins anew
-                    yield piece
-            except hub.NETWORK_ERRORS as error:
-                if not hub.wait_before_retry(error, waits, self.stop_requested):
-                    raise self.explained(error) from error
-
     def new_check(self) -> "Check":
         """What its content is held against."""
         if self.sha256:
@@ -133,25 +183,6 @@ class RemoteFile:
     def explained(self, error: Exception) -> SourceError:
         """What a network error means to a person."""
         return explained(error, self.repo_id, self.name)
-
-    def _ask(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes of [start, end) as one answer brings them. An answer that ends early is a network error."""
-        import httpx2
-
-        with self._answer(start, end) as answer:
-            # A server that does not know ranges sends the whole file.
-            position = start if answer.status_code == 206 else 0
-            for piece in answer.iter_bytes():
-                wanted = piece[max(start - position, 0) : end - position]
-                position += len(piece)
-                if wanted:
-                    yield wanted
-                if position > end or (position == end and answer.status_code != 206):
-                    return
-        # What was asked for as a part was read to its end: its connection can serve the next request.
-        if position == end:
-            return
-        raise httpx2.RemoteProtocolError(f"the answer ended at byte {position} of {end}")
 
     @contextmanager
     def _answer(self, start: int, end: int) -> "Iterator[httpx2.Response]":
@@ -172,7 +203,7 @@ class RemoteFile:
 class RemoteStream(io.BufferedReader):
     """A remote file, open for reading."""
 
-    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+    def __init__(self, file: RangedFile, meter: ByteMeter) -> None:
         super().__init__(RangeReader(file, meter), BUFFER_BYTES)
         self._file = file
         self._meter = meter
@@ -187,7 +218,7 @@ class RemoteStream(io.BufferedReader):
 class RangeReader(io.RawIOBase):
     """A remote file as a raw Python file: seekable, reading by windows that grow while it is read on."""
 
-    def __init__(self, file: RemoteFile, meter: ByteMeter) -> None:
+    def __init__(self, file: RangedFile, meter: ByteMeter) -> None:
         """`meter` counts what comes off the network."""
         self._file = file
         self._meter = meter
@@ -240,7 +271,8 @@ class RangeReader(io.RawIOBase):
                 self._rest = self._rest[skip:]
                 return
             ahead = self._position - self._received
-            if not (0 <= ahead <= PASSED_OVER_BYTES and self._position < self._window_end):
+            passed_over = PASSED_OVER_BYTES if self._file.has_ranges else self._file.size_bytes
+            if not (0 <= ahead <= passed_over and self._position < self._window_end):
                 self._begin_window(wanted)
             self._rest = memoryview(next(self._stream))
             self._received += len(self._rest)
@@ -250,7 +282,8 @@ class RangeReader(io.RawIOBase):
         read_on = self._position == self._window_end > 0
         grown = min(self._window_bytes * WINDOW_GROWTH, MAX_WINDOW_BYTES)
         self._window_bytes = grown if read_on else FIRST_WINDOW_BYTES
-        self._window_end = min(self._position + max(self._window_bytes, wanted), self._file.size_bytes)
+        end = self._position + max(self._window_bytes, wanted)
+        self._window_end = min(end, self._file.size_bytes) if self._file.has_ranges else self._file.size_bytes
         self._stream.close()
         self._stream = self._file.stream(self._position, self._window_end)
         self._rest = memoryview(b"")

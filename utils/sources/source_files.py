@@ -27,6 +27,7 @@ from utils.sources.cache import FileCache, clear_cache
 from utils.sources.folder_files import files_in
 from utils.sources.prefetch import Prefetcher
 from utils.sources.remote_file import RemoteFile, SourceChanged, explained
+from utils.sources.stand_ins import itself
 
 __all__ = ["HubFiles", "MirrorFiles", "SourceAccess", "SourceChanged", "SourceFiles", "clear_cache", "open_source"]
 
@@ -133,7 +134,7 @@ class MirrorFiles:
         self._index(name)
         path = self._folder / self._on_disk.get(name, name)
         try:
-            return open_metered(path, self._meter)
+            return itself(open_metered(path, self._meter), name, self.size_bytes(name))
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
@@ -190,6 +191,7 @@ class HubFiles:
     def open(self, name: str) -> BinaryIO:
         file = self._file(name)
         opened = file.open(self._meter) if self._access.streaming else self._cache.open(file)
+        opened = itself(opened, f"{name} of {self._repo_id}", file.size_bytes)
         if self._expected:  # only now: a file that is waited for has the line for itself
             self._ahead, self._expected = self._expected, ()
             self._prefetcher.expect(*self._ahead)

@@ -12,9 +12,19 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from utils.errors import SourceError
+from utils.rows.credentials import public
 from utils.rows.printable import shown
 from utils.sources.byte_meter import ByteMeter, open_metered
-from utils.sources.source_files import MirrorFiles, SourceChanged, SourceFiles, index_of, revision_of_files
+from utils.sources.http_files import HttpFile, probed
+from utils.sources.source_files import (
+    MirrorFiles,
+    SourceAccess,
+    SourceChanged,
+    SourceFiles,
+    index_of,
+    revision_of_files,
+)
+from utils.sources.stand_ins import itself
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -34,12 +44,17 @@ def open_folder_or_file(path: Path, revision: str | None) -> SourceFiles:
     )
 
 
-def open_url(url: str, revision: str | None) -> SourceFiles:
-    """What lies below a URL, or the file that it names. One of this machine is read as its path is: fsspec follows no
-    links."""
+def open_url(url: str, access: SourceAccess, revision: str | None) -> SourceFiles:
+    """What lies below a URL, or the file that it names.
+
+    One of this machine is read as its path is: fsspec follows no links. One of the web we read ourselves: fsspec
+    would follow redirects anywhere, and needs a package.
+    """
     scheme, _, path = url.partition("://")
-    if scheme in ("file", "local"):
+    if scheme.lower() in ("file", "local"):
         return open_folder_or_file(Path(path), revision)
+    if scheme.lower() in ("http", "https"):
+        return _HttpFile(probed(url, access.timeout_s, access.patience, access.stop_requested), revision)
     return UrlFiles(url, revision)
 
 
@@ -90,9 +105,21 @@ class _OneFile(_Files):
     def open(self, name: str) -> BinaryIO:
         self._known(name)
         try:
-            return open_metered(self._path, self._meter)
+            return itself(open_metered(self._path, self._meter), name, self.size_bytes(name))
         except OSError as error:
             raise SourceError(f"{self._path} can't be read: {error.strerror}.") from error
+
+
+class _HttpFile(_Files):
+    """The one file at an address of the web."""
+
+    def __init__(self, file: HttpFile, revision: str | None) -> None:
+        self._file = file
+        super().__init__(file.place, {file.name: file.size_bytes}, revision)
+
+    def open(self, name: str) -> BinaryIO:
+        self._known(name)
+        return self._file.open(self._meter)
 
 
 class UrlFiles(_Files):
@@ -100,22 +127,24 @@ class UrlFiles(_Files):
 
     def __init__(self, url: str, revision: str | None = None) -> None:
         self._url = url
+        self._place = shown(public(url))
         with self._explained():
             self._fs, self._root = _file_system(url)
             sizes = self._listed()
-        super().__init__(shown(url), sizes, revision)
+        super().__init__(self._place, sizes, revision)
 
     def open(self, name: str) -> BinaryIO:
         path = f"{self._root}/{name}" if self._is_folder else self._root
         self._known(name)
         with self._explained():
-            return io.BufferedReader(_Metered(self._fs.open(path, "rb"), self._meter), _BUFFER_BYTES)
+            opened = io.BufferedReader(_Metered(self._fs.open(path, "rb"), self._meter), _BUFFER_BYTES)
+            return itself(opened, name, self.size_bytes(name))
 
     def _listed(self) -> dict[str, int]:
         self._root = self._root.rstrip("/")
         self._is_folder = not self._fs.isfile(self._root)
         if not self._is_folder:
-            return {PurePosixPath(self._root).name: self._size(self._fs.info(self._root))}
+            return {PurePosixPath(public(self._root)).name: self._size(self._fs.info(self._root))}
         names = {path[len(self._root) :].strip("/"): about for path, about in self._below(self._root)}
         return {
             name: self._size(about)
@@ -137,7 +166,7 @@ class UrlFiles(_Files):
     def _size(self, about: Mapping[str, Any]) -> int:
         size = about.get("size")
         if not isinstance(size, int):
-            raise SourceError(f"{shown(self._url)} does not say how large its files are, so it can't be read safely.")
+            raise SourceError(f"{self._place} does not say how large its files are, so it can't be read safely.")
         return size
 
     @contextmanager
@@ -146,12 +175,12 @@ class UrlFiles(_Files):
             yield
         except ImportError as error:
             raise SourceError(
-                f"{shown(self._url)} needs a package that is not installed ({shown(error)}). Install it, then run "
+                f"{self._place} needs a package that is not installed ({shown(error)}). Install it, then run "
                 "again with --resume."
             ) from error
         except (OSError, ValueError) as error:
             raise SourceError(
-                f"{shown(self._url)} can't be read ({shown(error)}). What was read before is safe. Check the location "
+                f"{self._place} can't be read ({shown(error)}). What was read before is safe. Check the location "
                 "and the network, then run again with --resume."
             ) from error
 

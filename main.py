@@ -13,6 +13,7 @@ if (_here := str(Path(__file__).resolve().parent)) not in sys.path:
 
 from pipeline import supervisor
 from pipeline.interrupts import StopRequest
+from pipeline.terminal.say import say
 from pipeline.terminal.streams import keep_streams
 from utils.errors import INSTALLED_COMMAND, PROGRAM, UsageError
 from utils.process.in_flight import InFlight
@@ -39,10 +40,10 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
                 return supervisor.supervise(partial(execute_again, options, arguments, stop))
             from pipeline.app import execute
         except ModuleNotFoundError as error:
-            print(f"{PROGRAM}: {what_is_missing(str(error.name))}", file=sys.stderr)
+            say(f"{PROGRAM}: {what_is_missing(str(error.name))}", sys.stderr)
             return UsageError.exit_code
         except UsageError as error:
-            print(f"{PROGRAM}: {error}", file=sys.stderr)
+            say(f"{PROGRAM}: {error}", sys.stderr)
             return error.exit_code
         return execute(options, arguments, stop)
 
@@ -80,7 +81,6 @@ def execute_again(
 
 def list_sources(options: "Options") -> int:
     """`--list`."""
-    from pipeline.terminal.say import say
     from pipeline.terminal.source_list import source_list
     from processors import REGISTRY, describe
 
@@ -92,7 +92,6 @@ def list_sources(options: "Options") -> int:
 def show_version() -> int:
     """`--version`."""
     from pipeline.commands.version import version_text
-    from pipeline.terminal.say import say
 
     say(version_text())
     return 0

@@ -30,6 +30,7 @@ from processors.demo.mirrors import write_demo_sources
 from processors.readers.collective import KEY_VARIABLE
 from utils.errors import COMMAND, AuthenticationError, IngestError, SourceError
 from utils.process.in_flight import InFlight
+from utils.rows.credentials import secrets_of
 from utils.sources import hub
 from utils.sources.source_files import clear_cache
 from utils.sources.table_index import clear_indexes
@@ -51,7 +52,7 @@ def execute(options: Options, arguments: Sequence[str], stop: StopRequest, in_fl
             options.log_dir,
             options.verbose,
             options.quiet,
-            [*filter(None, [token, collective_key()]), *tokens_in_environment()],
+            [*filter(None, [token, collective_key()]), *tokens_in_environment(), *_secrets_in_addresses(options)],
         )
         if options.command is Command.RUN:
             return _run(options, token, arguments, stop, in_flight)
@@ -94,6 +95,12 @@ def collective_key() -> str:
     return os.environ.get(KEY_VARIABLE, "").strip()
 
 
+def _secrets_in_addresses(options: Options) -> list[str]:
+    """Passwords and signatures: of the user's own sources, of the Hub's address, of proxies and all else."""
+    places = [own.location.place for own in options.own_sources.values() if own.location]
+    return [secret for address in (*places, *os.environ.values()) if "://" in address for secret in secrets_of(address)]
+
+
 def _token(options: Options) -> str | None:
     """The user's token, where one may be needed. AuthenticationError for what can't be sent as one."""
     if not (options.hf_repo or options.source_dir is None):
@@ -114,7 +121,7 @@ def _run(
         write_demo_sources(options.demo_dir)
     result = run(options, make_target(options, token, stop), token, stop, in_flight)
     prune_quietly(options)
-    say("\n" + _summary(options, result, arguments))
+    say("\n" + _summary(options, result, arguments), painted=True)
     if result.interrupted:
         return INTERRUPTED
     return SourceError.exit_code if result.failures else 0

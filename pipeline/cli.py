@@ -5,8 +5,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.options import Command, Options, cores
+from pipeline.terminal.say import safe
 from processors import ALIASES, IN_DEMO, PAID, REGISTRY, OwnSources, source_name
 from utils.choices import DEFAULT_DEDUP, AudioOptions, Dedup, TextOptions
 from utils.errors import COMMAND, PROGRAM, UsageError
@@ -54,8 +56,13 @@ def parse(arguments: Sequence[str]) -> Options:
     return _options(given, command, own)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(safe(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} (--fresh | --append) (--all | NAME ...) [options], or {PROGRAM} COMMAND [options]; "
         "--help has all",

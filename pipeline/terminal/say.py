@@ -1,16 +1,21 @@
 """What is told to people in the terminal. Secrets never get through."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
+from utils.rows.credentials import without_credentials
+from utils.rows.printable import visible
+
 _secrets: list[str] = []
 _listeners: list[Callable[[str], None]] = []
+_PAINT = re.compile(r"(\x1b\[\d+m)")
 
 
 def hide(secrets: Iterable[str]) -> None:
     """From now on, `<token>` stands where one of `secrets` would."""
-    _secrets[:] = filter(None, secrets)
+    _secrets[:] = sorted(filter(None, secrets), key=len, reverse=True)
 
 
 def note_what_is_said(note: Callable[[str], None]) -> None:
@@ -18,15 +23,23 @@ def note_what_is_said(note: Callable[[str], None]) -> None:
     _listeners[:] = [note]
 
 
-def without_secrets(text: str) -> str:
-    """Text with `<token>` where a hidden secret stood: servers may send one back."""
+def safe(text: str) -> str:
+    """Text as it may be shown to people, on a terminal and in the log: whatever is told goes through here.
+
+    Without secrets, as servers may send them back, and without what steers a terminal, as names of others may have it.
+    """
     for secret in _secrets:
         text = text.replace(secret, "<token>")
-    return text
+    return visible(without_credentials(text))
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print, and have it noted: the terminal may have gone."""
-    print(without_secrets(text), file=stream or sys.stdout, flush=True)
+def say(text: str, stream: TextIO | None = None, painted: bool = False) -> None:
+    """Print, and have it noted: the terminal may have gone.
+
+    `painted`: it has colours of ours, and the text of others in it is clean.
+    """
+    parts = _PAINT.split(text) if painted else [text]
+    shown = "".join(part if at % 2 else safe(part) for at, part in enumerate(parts))
+    print(shown, file=stream or sys.stdout, flush=True)
     for note in _listeners:
-        note(text)
+        note("".join(parts[::2]))

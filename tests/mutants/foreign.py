@@ -1,8 +1,12 @@
 """What comes from others: it is neither believed, nor followed, nor shown as it is."""
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import PROTOCOL, Mutant
 
 _LINKS = "tests/sources/test_folder_links.py"
+_HTTP = "tests/sources/test_http_sources.py"
+_STAND_INS = "tests/sources/test_stand_ins.py"
+_LEAKS = "tests/pipeline/test_credential_leaks.py"
+_NAMES = "tests/pipeline/test_hostile_names.py"
 
 MUTANTS = (
     Mutant(
@@ -23,5 +27,72 @@ MUTANTS = (
         "os.path.commonpath((real, place)) == place",
         "real.startswith(place)",
         (f"{_LINKS}::test_a_link_out_of_the_corpus_stops_the_source",),
+    ),
+    Mutant(
+        "pointers-are-rejects-like-any",
+        11,
+        "A corpus of Git LFS pointers is read to its end, each a reject.",
+        "processors/base_processor.py",
+        "outcome.detail == LFS_POINTER and not progress.kept",
+        "outcome.detail == LFS_POINTER and progress.kept < 0",
+        (f"{_STAND_INS}::test_a_corpus_of_pointers_is_no_green_run",),
+    ),
+    Mutant(
+        "version-of-a-web-file-not-compared",
+        6,
+        "A file at an address may change while it is read.",
+        "utils/sources/http_files.py",
+        "if (size_bytes, version) != (self.size_bytes, self.version):",
+        "if size_bytes != self.size_bytes:",
+        (f"{_HTTP}::test_a_file_that_changes_while_it_is_read_is_noticed",),
+    ),
+    Mutant(
+        "credentials-follow-a-redirect",
+        PROTOCOL,
+        "Whoever a server sends us on to gets its password.",
+        "utils/sources/http_files.py",
+        "auth=user if _is_home(url, home) else None",
+        "auth=user",
+        (f"{_HTTP}::test_credentials_go_to_their_own_server_alone",),
+    ),
+    Mutant(
+        "redirects-to-the-open-web",
+        PROTOCOL,
+        "A redirect leads from https to http.",
+        "utils/sources/http_files.py",
+        'or (url.scheme == "https" and to.scheme == "http") ',
+        "",
+        (f"{_HTTP}::test_no_redirect_leads_from_https_to_http",),
+    ),
+    Mutant(
+        "signature-is-part-of-a-name",
+        6,
+        "A file of the web is called by all of its address: a renewed signature makes another source of it.",
+        "utils/sources/http_files.py",
+        'return urlsplit(public(self.url)).path.rpartition("/")[2]',
+        'return self.url.rpartition("/")[2]',
+        (f"{_HTTP}::test_a_renewed_signature_is_no_other_source", f"{_LEAKS}::test_a_signed_address_is_told_nowhere"),
+    ),
+    Mutant(
+        "passwords-are-told",
+        PROTOCOL,
+        "What a library says of an address is told as it says it.",
+        "pipeline/terminal/say.py",
+        "    return visible(without_credentials(text))\n",
+        "    return visible(text)\n",
+        (
+            f"{_LEAKS}::test_addresses_keep_what_is_no_secret",
+            f"{_LEAKS}::test_what_a_library_says_is_told_without_them",
+        ),
+    ),
+    Mutant(
+        "names-steer-the-terminal",
+        PROTOCOL,
+        "What others call things is shown as it is.",
+        "pipeline/terminal/say.py",
+        "    return visible(without_credentials(text))\n",
+        "    return without_credentials(text)\n",
+        (f"{_NAMES}::test_no_line_of_a_log_is_made_up_by_others", f"{_NAMES}::test_arguments_are_told_harmlessly"),
+        quick=True,
     ),
 )

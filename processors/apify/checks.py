@@ -5,12 +5,12 @@ cut, deleted or replaced a file: going on would buy it again, or lose it. Nothin
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from processors.apify.files import Folder, id_in, master_ids
 from processors.apify.fold import Collection, RawContents
-from processors.apify.old_data import OldProgress, is_of_ours, read_old
+from processors.apify.old_data import OldPairs, OldProgress, is_of_ours, old_progress, read_old
 from processors.apify.purchases import Purchase, PurchaseLedger
 from processors.apify.queries import Query
 from utils.errors import SourceError, UsageError
@@ -77,17 +77,25 @@ def known_replies(folder: Folder, collection: Collection) -> tuple[set[str], set
     return known, old
 
 
-def refuse_unknown_queries(before: OldProgress, queries: Iterable[Query], checkpoint: Path) -> None:
-    """UsageError where an older tool has bought something that no query is called or searches for: it may be one of
-    these under another name, which would be bought once more."""
+def bought_before(folder: Folder, queries: Sequence[Query]) -> OldProgress:
+    """What an older tool has bought, in a folder where nothing was begun before.
+
+    UsageError where that can't be told, or a name of its list is none of a query: it may be one of these under another
+    name, which would be bought once more.
+    """
+    before = old_progress(folder, [query.name for query in queries])
     bought = [query for query in queries if is_processed(query, before.processed_queries)]
     told = {name for query in bought for name in (query.name, *(text for texts in _searched(query) for text in texts))}
     if unknown := [name for name in before.processed_queries if name not in told]:
         raise UsageError(
-            f"{checkpoint} of an older tool says that {shown(unknown[0])!r} was bought, and no query of your queries "
-            "file is called so or searches for that. Nothing was bought or changed. Call the one that it is by that "
-            'name; or, if it is none of these, take the name out of "processed_queries". Then repeat this command.'
+            f"The checkpoint of an older tool in {folder.path} says that {shown(unknown[0])!r} was bought, and no "
+            "query of yours is called so or searches for that. Nothing was bought or changed. Call the one that it is "
+            'by that name; or, if it is none of these, take the name out of "processed_queries" there (and set '
+            '"query_index" to 0, if none is left). Then repeat this command.'
         )
+    if before.processed_queries:
+        log.info("bought by an older tool, and not bought again: %s", shown(", ".join(before.processed_queries), 400))
+    return before
 
 
 def is_processed(query: Query, processed: Iterable[str]) -> bool:
@@ -108,6 +116,15 @@ def tell(done: Purchase, retention: Callable[[], str]) -> None:
     log.info("query %s: %d items for %s (%s)", done.query, done.items, cost, done.status)
     if not done.is_whole:
         log.warning("%s", shortfall(done, retention))
+
+
+def tell_of_old(file: OldPairs, pairs: int, has_names: bool) -> None:
+    """What came of an older tool's file; `has_names`: whether its checkpoint names the queries that it has bought."""
+    log.info("took in %d pairs of an older tool from %s", pairs, file.path)
+    if not has_names:
+        log.warning("no checkpoint says which queries gave %s: all of the queries file may be bought", file.path)
+    if file.damaged:
+        log.warning("%s: %d lines can't be read; they are among the rejects", file.path, file.damaged)
 
 
 def shortfall(done: Purchase, retention: Callable[[], str]) -> str:

@@ -20,21 +20,22 @@ from typing import Any
 
 from processors.apify.api import ApifyApi, Gone
 from processors.apify.checks import (
+    bought_before,
     is_processed,
     known_replies,
     refuse_lost_raw,
     refuse_open,
     refuse_other_books,
-    refuse_unknown_queries,
     shortfall,
     tell,
+    tell_of_old,
 )
 from processors.apify.files import CHECKPOINT, Folder, checkpoint_content, write_checkpoint
 from processors.apify.fold import Collection, Fold, Folded, RawRun, read_contents
 from processors.apify.intake import Intake, Polling
 from processors.apify.journal import Journal
 from processors.apify.master import Master
-from processors.apify.old_data import OldProgress, is_of_ours, old_pairs, old_progress, refuse_to_buy_again
+from processors.apify.old_data import OldProgress, is_of_ours, old_pairs, refuse_to_buy_again
 from processors.apify.purchases import Buyer, Pauses, Purchase, PurchaseLedger, read_purchases, retention_words
 from processors.apify.queries import Query
 from utils.disk.durable import sweep_temporaries
@@ -101,7 +102,7 @@ class Collector:
             refuse_to_buy_again(self._folder)
         with self._opened_ledger() as ledger:
             refuse_open(ledger)
-            return self._begin(ledger, self._before() if goes_on else OldProgress())
+            return self._begin(ledger, bought_before(self._folder, self._options.queries) if goes_on else OldProgress())
 
     def check_can_begin(self) -> None:
         """Refuse, changing nothing, what `begin` would refuse; and a second collector in the folder."""
@@ -138,14 +139,6 @@ class Collector:
             with Journal(raws[-1]) as raw:
                 raw.append([replace(contents.collection, master=master, rules=rules).as_record()])
             return master
-
-    def _before(self) -> OldProgress:
-        """What an older tool has bought, in a folder where nothing was begun before."""
-        before = old_progress(self._folder, [query.name for query in self._options.queries])
-        refuse_unknown_queries(before, self._options.queries, self._folder.checkpoint)
-        if before.processed_queries:
-            log.info("bought by an older tool, and not bought again: %s", ", ".join(before.processed_queries))
-        return before
 
     def _begin(self, ledger: PurchaseLedger, before: OldProgress) -> str:
         self._folder.make_salt()
@@ -188,7 +181,7 @@ class Collector:
             sweep_temporaries(self._folder.path, alone=True)
             refuse_lost_raw(self._ledger.purchases.values(), self._folder.raws())
             if not self._folder.raws():
-                self._begin(self._ledger, self._before())
+                self._begin(self._ledger, bought_before(self._folder, self._options.queries))
             self._raw = opened.enter_context(Journal(self._folder.raws()[-1]))
             self._contents = read_contents(self._raw.path)
             refuse_other_books(self._ledger, self._raw.path, self._contents)
@@ -214,7 +207,8 @@ class Collector:
     def _declared(self, collection: Collection | None) -> Collection:
         """The collection with the rules of all queries; those that have made pairs of items stay as they are."""
         if collection is None:  # it died before its first line
-            before = self._before() if len(self._folder.raws()) == 1 else OldProgress()
+            is_first = len(self._folder.raws()) == 1
+            before = bought_before(self._folder, self._options.queries) if is_first else OldProgress()
             collection = self._new_collection(self._folder.master_of(self._raw.path).name, before)
             self._raw.append([collection.as_record()])
             return collection
@@ -246,13 +240,8 @@ class Collector:
         for file in (each for each in old if each.run_id not in taken):
             before = self._fold.pairs
             yield from self._fold_run(self._intake.take_old(file))
-            log.info("took in %d pairs of an older tool from %s", self._fold.pairs - before, file.path)
-            if self._collection is not None and not self._collection.processed_before:
-                log.warning(
-                    "no checkpoint says which queries gave %s: all of the queries file may be bought", file.path
-                )
-            if file.damaged:
-                log.warning("%s: %d lines can't be read; they are among the rejects", file.path, file.damaged)
+            has_names = bool(self._collection and self._collection.processed_before)
+            tell_of_old(file, self._fold.pairs - before, has_names)
 
     def _fold_run(self, run: RawRun) -> Iterator[Folded]:
         """What becomes of a run's items; each is yielded once the pairs up to it are in the master."""

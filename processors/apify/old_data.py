@@ -198,8 +198,8 @@ def _refuse_index_alone(path: Path, content: Mapping[str, Any], names: list[str]
     raise UsageError(
         f"{path} is of an older tool, and says that queries were bought (query_index {shown(index, 40)}), but not "
         "which: the number is one of that tool's own list. Nothing was bought. Write into that file which of your "
-        f'queries file they are; {which}: "processed_queries": {first}. Then repeat this command. To buy all of them '
-        "again, move the file away."
+        f'queries file they are; {which}: "processed_queries": {first}. Then repeat this command. If they are none of '
+        'these, set "query_index" to 0. To buy all of them again, move the file away.'
     )
 
 

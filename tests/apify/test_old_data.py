@@ -379,10 +379,13 @@ def test_name_that_no_query_has_buys_nothing(tmp_path: Path, apify: ApifyServer)
     """It may be one of them under another name."""
     write_checkpoint(tmp_path, {"query_index": 2, "processed_queries": ["food", "meals"]})
 
-    with pytest.raises(UsageError, match="'meals' was bought.*Nothing was bought"):
+    with pytest.raises(UsageError, match="'meals' was bought.*Nothing was bought.*\"query_index\" to 0"):
         collect(tmp_path, apify)
 
     assert apify.bought == []
+    write_checkpoint(tmp_path, {"query_index": 0, "processed_queries": []})
+    collect(tmp_path, apify)
+    assert apify.bought == INPUTS
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '"food"', "\0\0"])

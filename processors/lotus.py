@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from processors.configured.clip_finder import CLIPS, without_ending
-from processors.configured.clip_tables import ASIDE, IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.configured.clip_tables import ASIDE, ClipRow, ClipTables
 from processors.configured.contents import ClipPlace, FileEntry, shown_name
 from processors.engine.clip_names import short_key
 from utils.errors import SourceError
@@ -49,7 +49,7 @@ class LotusTables(ClipTables):
             if said := self._said_in(clip.key):
                 found += 1
                 speaker, transcript = said
-                place = ClipPlace.from_json(clip.value)
+                place, file = self.places.followed(ClipPlace.from_json(clip.value), clip.key)
                 row = ClipRow(
                     key=short_key(without_ending("/".join(PurePosixPath(clip.key).parts[-5:]))),
                     name=shown_name(clip.key, place),
@@ -57,8 +57,9 @@ class LotusTables(ClipTables):
                     speaker=speaker,
                     metadata=None,
                     place=place,
+                    path=clip.key,
                 )
-                yield f"train{IN_ARCHIVE_ORDER if place.kind == 'tar.gz' else ''}", clip.key, row.to_json()
+                yield self.placed("train", row, file)
         if not found:
             first = next(self.contents.rows(CLIPS), None)
             raise SourceError(

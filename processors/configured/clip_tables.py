@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from processors.configured.archive_links import OTHERS, ClipPlaces
 from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
 from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
 from processors.engine.clip_names import base_name_of, short_key
@@ -29,6 +30,8 @@ from utils.sources.table_index import IndexEntry, Row, TableIndex, open_table_in
 
 log = logging.getLogger(__name__)
 
+_FORMAT: Final = 2
+"""Of what the indexes hold: those of another program are made again."""
 _ROWS: Final = "rows"
 ASIDE: Final = "aside"
 """What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
@@ -51,17 +54,19 @@ class ClipRow:
     metadata: Mapping[str, Any] | None
     place: ClipPlace | None
     """None: the clip is not there."""
+    path: str = ""
+    """Of the clip's file, or of the link that is meant; "" where it is not there."""
 
     def to_json(self) -> str:
         place = self.place.to_json() if self.place else None
         return json.dumps(
-            [self.key, self.name, self.transcript, self.speaker, self.metadata, place], ensure_ascii=False
+            [self.key, self.name, self.transcript, self.speaker, self.metadata, place, self.path], ensure_ascii=False
         )
 
     @classmethod
     def from_row(cls, row: Row) -> "ClipRow":
-        key, name, transcript, speaker, metadata, place = json.loads(row.value)
-        return cls(key, name, transcript, speaker, metadata, ClipPlace.from_json(place) if place else None)
+        key, name, transcript, speaker, metadata, place, path = json.loads(row.value)
+        return cls(key, name, transcript, speaker, metadata, ClipPlace.from_json(place) if place else None, path)
 
 
 class ClipTables:
@@ -84,7 +89,8 @@ class ClipTables:
         self._removed = {ord(mark): None for mark in spec.remove}
         self._needed = tuple(dict.fromkeys((*names, KEY, VALUE)))
         with ExitStack() as opened:
-            self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES], self._read_contents))
+            self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES, OTHERS], self._read_contents))
+            self.places = ClipPlaces(self.contents)
             splits = [f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER)]
             self.rows = opened.enter_context(self._open(splits, self.placed_rows))
             self.rest = opened.enter_context(self._open(list(SPLITS), self._find_rest))
@@ -101,7 +107,7 @@ class ClipTables:
         return self.rows.count(split) + self.rows.count(split + IN_ARCHIVE_ORDER) + self.rest.count(split)
 
     def _open(self, tables: list[str], entries: Callable[[], Iterator[IndexEntry]]) -> TableIndex:
-        identity = f"{self.name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}"
+        identity = f"{self.name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}\n{_FORMAT}"
         return open_table_index(self._folder, self.name, identity, tables, entries)
 
     # --- contents ----------------------------------------------------------------------------
@@ -118,6 +124,8 @@ class ClipTables:
             elif matches(entry.path, self._patterns()) and self._form_of(entry.path):
                 tables += 1
                 yield from self.table_entries(entry)
+            elif entry.place.kind != "file":
+                yield OTHERS, entry.path, entry.place.to_json()
         if not tables:
             raise SourceError(
                 f"{self.name} has no table {' or '.join(self._patterns())}; it has "
@@ -190,17 +198,22 @@ class ClipTables:
             if not name:
                 nameless += 1
                 continue
-            place, path = self._place_of(finder, name, found.key)
+            place, path, file = self._place_of(finder, name, found.key)
             has_clips = has_clips or place is not None
             first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
-            in_order = IN_ARCHIVE_ORDER if place and place.kind == "tar.gz" else ""
             where = split or self._split(row, given, path if place else "", found.key)
-            yield f"{where}{in_order}", path if place else "", clip.to_json()
+            yield self.placed(where, clip, file)
         if nameless:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
         if first_lost and not has_clips:
             raise self._no_clips(first_lost)
+
+    def placed(self, split: str, row: ClipRow, file: str) -> IndexEntry:
+        """The entry of a row in its split: under the clip's path, in a tar.gz under that of the `file` itself, with
+        which it comes."""
+        in_archive = row.place is not None and row.place.kind == "tar.gz"
+        return f"{split}{IN_ARCHIVE_ORDER if in_archive else ''}", file if in_archive else row.path, row.to_json()
 
     def _no_clips(self, name: str) -> SourceError:
         """One clip that is missing is a reject; where all are, it is not the corpus that is wrong."""
@@ -212,11 +225,11 @@ class ClipTables:
             "--resume."
         )
 
-    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[ClipPlace | None, str]:
-        """Where a row's clip is, and its path; where it is not, why."""
+    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[ClipPlace | None, str, str]:
+        """Where a row's clip is, its path, and that of the file itself; where it is not, why."""
         found = finder.find(name, table)
-        clip = self.contents.get(CLIPS, found.path) if found.path else None
-        return (ClipPlace.from_json(clip.value), clip.key) if clip else (None, found.why_not)
+        there = self.places.of(found.path) if found.path else None
+        return (there[0], str(found.path), there[1]) if there else (None, found.why_not, "")
 
     def _clip_row(self, row: TableRow, name: str, path: str, place: ClipPlace | None, table: str) -> ClipRow:
         columns = self._spec.columns
@@ -230,6 +243,7 @@ class ClipTables:
             speaker=text_of(_first(row, columns.speaker)) or (speaker.value if speaker else None),
             metadata={name: row[name] for name in columns.metadata if name in row} or None,
             place=place,
+            path=path if place else "",
         )
 
     def _given_name(self, row: TableRow, table: str) -> str:
@@ -276,9 +290,12 @@ class ClipTables:
                 yield meant_by[0], clip.key, ClipRow.from_row(meant_by[1]).key
 
     def _row_of(self, path: str, splits: list[str]) -> tuple[str, Row] | None:
+        there = self.places.of(path)
         for split in splits:
-            for order in ("", IN_ARCHIVE_ORDER):
-                if row := self.rows.get(split + order, path):
+            if row := self.rows.get(split, path):
+                return split, row
+            for row in self.rows.every(split + IN_ARCHIVE_ORDER, there[1] if there else path):
+                if ClipRow.from_row(row).path == path:
                     return split, row
         return None
 

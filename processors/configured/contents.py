@@ -5,22 +5,25 @@ takes to read it later: with one jump, but for those in a tar.gz, which are coun
 """
 
 import json
+import posixpath
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from io import BufferedReader
 from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
 from processors.engine.clip_names import base_name_of, is_audio_name
 from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
 from processors.readers.tar import MAX_HEADER_BYTES, TarGz, is_audio
+from utils.errors import SourceError
 from utils.formats.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
 from utils.rows.printable import as_text, shown
 from utils.sources.source_files import SourceFiles
 from utils.sources.stand_ins import itself
 
 ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
+_MAX_LINK_BYTES: Final = 4096
 _END_OF_TAR: Final = bytes(tarfile.BLOCKSIZE)
 
 Kind: TypeAlias = Literal["file", "zip", "tar", "tar.gz"]
@@ -41,19 +44,13 @@ class ClipPlace:
     crc: int = 0
     is_plain: bool = True
     """False for a link, and for a file with holes: it has no audio of its own."""
+    leads_to: str = ""
+    """Of a link, the path of the member that it names, if it names one."""
+    why_not: str = ""
+    """Why a link leads to nothing."""
 
     def to_json(self) -> str:
-        where = (
-            self.kind,
-            self.file,
-            self.size_bytes,
-            self.at,
-            self.packed_bytes,
-            self.method,
-            self.crc,
-            self.is_plain,
-        )
-        return json.dumps(where, ensure_ascii=False)
+        return json.dumps(astuple(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "ClipPlace":
@@ -136,6 +133,8 @@ def _member_at(stream: BinaryIO, place: ClipPlace) -> bytes:
 def shown_name(path: str, place: ClipPlace) -> str:
     """A clip's file name; for one that is not loaded, with the reason."""
     name = base_name_of(path)
+    if place.why_not:
+        return f"{name} ({place.why_not})"
     return too_large(name, place.size_bytes) if place.size_bytes > MAX_CLIP_BYTES else name
 
 
@@ -173,9 +172,14 @@ def _in_zip(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
     # The list is read on while members are: so each has a file of its own.
     with files.open(archive) as stream, damage_explained(archive, ZipDamaged):
         for member in zip_members(stream):
-            yield FileEntry(
-                path_of_member(archive, member.name), _zip_place(archive, member), _zip_opener(files, archive, member)
-            )
+            path, place = path_of_member(archive, member.name), _zip_place(archive, member)
+            opener = _zip_opener(files, archive, member)
+            if member.is_link:
+                with opener() as content:
+                    target = content.read(_MAX_LINK_BYTES).decode(errors="replace")
+                yield _link(path, place, member.name, target)
+            else:
+                yield FileEntry(path, place, opener)
 
 
 def _zip_opener(files: SourceFiles, archive: str, member: ZipMember) -> Callable[[], AbstractContextManager[BinaryIO]]:
@@ -214,8 +218,12 @@ def _in_tar(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
             if member.isreg() and member.offset_data + member.size > size_bytes:
                 raise EOFError(f"it ends within {shown(member.name)}")
             is_plain = member.isreg() and not member.issparse()
+            path = path_of_member(archive, member.name)
             place = ClipPlace("tar", archive, member.size, member.offset_data, is_plain=is_plain)
-            yield FileEntry(path_of_member(archive, member.name), place, _slice_opener(files, place, member.name))
+            if member.islnk() or member.issym():
+                yield _link(path, place, member.name, member.linkname, from_root=member.islnk())
+            else:
+                yield FileEntry(path, place, _slice_opener(files, place, member.name))
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != _END_OF_TAR:
             raise tarfile.ReadError(f"it ends, or is damaged, at byte {tar.offset:,}: no end mark is there")
@@ -252,4 +260,25 @@ def _in_tar_gz(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
                 continue
             place = ClipPlace("tar.gz", archive, member.size, clips, is_plain=member.isreg() and not member.issparse())
             clips += is_audio(member)
-            yield FileEntry(path_of_member(archive, member.name), place, lambda member=member: tar.open(member))  # type: ignore[misc]
+            path = path_of_member(archive, member.name)
+            if member.islnk() or member.issym():
+                yield _link(path, place, member.name, member.linkname, from_root=member.islnk())
+            else:
+                yield FileEntry(path, place, lambda member=member: tar.open(member))  # type: ignore[misc]
+
+
+def _link(path: str, place: ClipPlace, name: str, target: str, from_root: bool = False) -> FileEntry:
+    """A link in an archive: `target` is as the archive has it, `from_root` for a hard link."""
+
+    def opened() -> AbstractContextManager[BinaryIO]:
+        raise SourceError(
+            f"{shown(place.file)}: {shown(name)} is a link to {shown(target)}. A table is not read through a link: put "
+            "the table itself there, then run again with --resume. What was read before is safe."
+        )
+
+    to = posixpath.normpath(target.lstrip("/") if from_root else posixpath.join(posixpath.dirname(name), target))
+    if not target or "\0" in target or to.startswith(("/", "../")) or to in ("..", "."):
+        led = replace(place, size_bytes=0, is_plain=False, why_not="a link that leads out of the archive")
+    else:
+        led = replace(place, size_bytes=0, is_plain=False, leads_to=path_of_member(place.file, to))
+    return FileEntry(path, led, opened)

@@ -152,6 +152,8 @@ def base_name(member: tarfile.TarInfo) -> str:
 def audio_name(member: tarfile.TarInfo) -> str:
     """The file's name; for one that is not loaded, with the reason."""
     name = base_name(member)
+    if member.islnk() or member.issym():
+        return f"{name} (a link to {shown(member.linkname, 100)}, which this source is not known to have)"
     return too_large(name, member.size) if member.size > MAX_CLIP_BYTES else name
 
 

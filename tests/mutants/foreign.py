@@ -7,6 +7,7 @@ _HTTP = "tests/sources/test_http_sources.py"
 _STAND_INS = "tests/sources/test_stand_ins.py"
 _LEAKS = "tests/pipeline/test_credential_leaks.py"
 _NAMES = "tests/pipeline/test_hostile_names.py"
+_IN_ARCHIVES = "tests/readers/test_archive_links.py"
 
 MUTANTS = (
     Mutant(
@@ -94,5 +95,32 @@ MUTANTS = (
         "    return without_credentials(text)\n",
         (f"{_NAMES}::test_no_line_of_a_log_is_made_up_by_others", f"{_NAMES}::test_arguments_are_told_harmlessly"),
         quick=True,
+    ),
+    Mutant(
+        "link-in-a-tar-gz-comes-by-itself",
+        4,
+        "The row of a link waits for the link, not for the member that it names.",
+        "processors/configured/clip_tables.py",
+        "file if in_archive else row.path, row.to_json()",
+        "row.path, row.to_json()",
+        (f"{_IN_ARCHIVES}::test_a_link_to_a_member_is_that_member_under_its_own_name",),
+    ),
+    Mutant(
+        "row-of-a-link-names-its-member",
+        7,
+        "A member counts as named where only a link to it is.",
+        "processors/configured/clip_tables.py",
+        "                if ClipRow.from_row(row).path == path:\n",
+        "                if row:\n",
+        (f"{_IN_ARCHIVES}::test_clips_that_no_row_names_are_counted_links_and_members_alike",),
+    ),
+    Mutant(
+        "link-out-of-an-archive-looked-for-inside",
+        11,
+        "A link that leads out of its archive is looked for in it.",
+        "processors/configured/contents.py",
+        """to.startswith(("/", "../")) or to in ("..", "."):""",
+        """to in ("..", "."):""",
+        (f"{_IN_ARCHIVES}::test_links_that_name_no_member_are_rejects_that_say_why",),
     ),
 )

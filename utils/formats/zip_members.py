@@ -6,6 +6,7 @@ for is ever unpacked, and the checksum has the last word. Python's zipfile holds
 """
 
 import io
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _UNKNOWN: Final = 0xFFFF_FFFF
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
+_UNIX: Final = 3
+"""Who made an entry: only there its attributes have the kind of file."""
 _MAX_COMMENT_LENGTH: Final = 65_535
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -45,6 +48,8 @@ class ZipMember:
     size_bytes: int
     method: int
     crc: int
+    is_link: bool = False
+    """Its content is the path of what it stands for."""
 
 
 def zip_members(stream: BinaryIO) -> Iterator[ZipMember]:
@@ -131,7 +136,8 @@ def _entry(stream: BinaryIO, shift: int) -> ZipMember | None:
     if flags & _ENCRYPTED:
         raise ZipDamaged(f"{name!r} is encrypted")
     size, packed, header_at = _with_extra(extra, [size, packed, header_at])
-    return ZipMember(name, header_at + shift, packed, size, method, crc)
+    is_link = fields[1] >> 8 == _UNIX and stat.S_ISLNK(fields[15] >> 16)
+    return ZipMember(name, header_at + shift, packed, size, method, crc, is_link)
 
 
 def _decoded(raw: bytes, flags: int) -> str:

@@ -157,6 +157,7 @@ def test_addresses_keep_what_is_no_secret() -> None:
         without_credentials("see https://host/a?page=2&sig=abc or b") == "see https://host/a?page=2&sig=<hidden> or b"
     )
     assert without_credentials("ftp://me@host/x and a@b.c") == "ftp://<hidden>@host/x and a@b.c"
+    assert safe("from ftp://me:pw@host/x?sig=ab") == "from ftp://<hidden>@host/x?sig=<hidden>"
     assert secrets_of("https://host/a?page=2") == secrets_of("sftp://marie@host/a") == []
     assert (
         safe("https://huggingface.co/datasets/a/b/blob/main/x@1.tsv")

@@ -459,6 +459,38 @@ def test_a_folder_of_a_url_that_can_not_be_listed_is_not_taken_for_empty(
         clips(own, tmp_path)
 
 
+class LibraryError(Exception):
+    """As ftplib has `error_perm`."""
+
+
+class Refusing(io.BytesIO):
+    """A file whose connection breaks, as a library of its own tells it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise LibraryError("426 connection closed")
+
+
+@pytest.mark.parametrize("when", ["ls", "open", "read"])
+def test_errors_of_a_librarys_own_are_those_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Many are no OSErrors: wherever they come up, they say what the world does, not that we have a bug."""
+    fsspec.register_implementation("unlistable", Unlistable, clobber=True)
+    Unlistable().pipe("/own/train.csv", b"file,text\n")
+
+    def fails(*_: object, **__: object) -> None:
+        raise LibraryError("530 Login incorrect.")
+
+    if when == "read":
+        monkeypatch.setattr(Unlistable, "open", lambda *_, **__: Refusing())
+    else:
+        monkeypatch.setattr(Unlistable, when, fails)
+    own = load(tmp_path, source("unlistable://own"))["MyCorpus"]
+
+    with pytest.raises(SourceError, match=r"unlistable://own can't be read \((426|530)"):
+        clips(own, tmp_path)
+
+
 def test_a_url_of_this_machine_is_read_as_its_path_is(tmp_path: Path) -> None:
     """Linked folders are followed, a link to nothing is an error: fsspec would list both as files."""
     location = a_url(tmp_path)

@@ -6,12 +6,12 @@ revision is made of the names and sizes, as that of a mirror is.
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from utils.errors import SourceError
+from utils.errors import IngestError, SourceError
 from utils.rows.credentials import public
 from utils.rows.printable import shown
 from utils.sources.byte_meter import ByteMeter, open_metered
@@ -137,7 +137,8 @@ class UrlFiles(_Files):
         path = f"{self._root}/{name}" if self._is_folder else self._root
         self._known(name)
         with self._explained():
-            opened = io.BufferedReader(_Metered(self._fs.open(path, "rb"), self._meter), _BUFFER_BYTES)
+            raw = _Metered(self._fs.open(path, "rb"), self._meter, self._explained)
+            opened = io.BufferedReader(raw, _BUFFER_BYTES)
             return itself(opened, name, self.size_bytes(name))
 
     def _listed(self) -> dict[str, int]:
@@ -171,17 +172,22 @@ class UrlFiles(_Files):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
+        """SourceError for whatever a file system's library raises: they have classes of their own for what the world
+        does (`ftplib.error_perm`, those of S3)."""
         try:
             yield
+        except (IngestError, MemoryError):
+            raise
         except ImportError as error:
             raise SourceError(
                 f"{self._place} needs a package that is not installed ({shown(error)}). Install it, then run "
                 "again with --resume."
             ) from error
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            why = shown(error) or "no reason is given"
             raise SourceError(
-                f"{self._place} can't be read ({shown(error)}). What was read before is safe. Check the location "
-                "and the network, then run again with --resume."
+                f"{self._place} can't be read ({why}). What was read before is safe. Check the location and the "
+                "network, then run again with --resume."
             ) from error
 
 
@@ -193,11 +199,12 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 class _Metered(io.RawIOBase):
-    """Another file as a raw one; what is read of it is counted."""
+    """Another file as a raw one; what is read of it is counted, and its errors are explained."""
 
-    def __init__(self, file: Any, meter: ByteMeter) -> None:
+    def __init__(self, file: Any, meter: ByteMeter, explained: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
         self._meter = meter
+        self._explained = explained
 
     def readable(self) -> bool:
         return True
@@ -213,7 +220,8 @@ class _Metered(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         target = memoryview(buffer).cast("B")
-        content = self._file.read(len(target))
+        with self._explained():
+            content = self._file.read(len(target))
         target[: len(content)] = content
         self._meter.bytes_read += len(content)
         return len(content)

@@ -10,6 +10,7 @@ import pytest
 
 from main import main
 from tests.corpus_mirrors import tar_of, zip_of
+from tests.sources.test_stand_ins import PAGE, POINTER, parquet
 from tests.support import tone
 from tests.web_server import Answer, WebServer, cut_short, file, redirect, status
 from utils.errors import Interrupted, SourceError
@@ -20,8 +21,6 @@ from utils.sources.url_files import open_url
 
 CONTENT = bytes(range(256)) * 20_000
 """Some windows of a reader."""
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
-PAGE = b"<!DOCTYPE html>\n<html><title>Please log in</title>" + b" " * 3000 + b"</html>"
 
 
 @pytest.fixture
@@ -99,6 +98,17 @@ def test_what_is_called_packed_for_the_way_stays_as_it_is(web: WebServer) -> Non
 
 
 @pytest.mark.parametrize("ranges", [True, False])
+def test_parquet_behind_an_address_is_published(
+    tmp_path: Path, web: WebServer, ranges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entered from its end; called a page by a server that knows no better."""
+    monkeypatch.chdir(tmp_path)
+    web.answers["/train.parquet"] = [file(parquet(*map(tone, range(4))), ranges, kind="text/html")]
+
+    assert run_over(tmp_path, f"{web.url}/train.parquet?sig=abcdef123456", reader="parquet") == 0
+
+
+@pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize(
     ("name", "packed"), [("c.zip", zip_of), ("c.tar", tar_of), ("c.tar.gz", lambda files: tar_of(files, "w:gz"))]
 )
@@ -119,9 +129,9 @@ def test_a_corpus_behind_an_address_is_published(
     assert run_over(tmp_path, f"{web.url}/{name}?sig=abcdef123456") == 0
 
 
-def run_over(folder: Path, location: str) -> int:
+def run_over(folder: Path, location: str, reader: str = "table") -> int:
     (folder / "my.yaml").write_text(
-        f"sources:\n  - {{name: Mine, location: '{location}', reader: table, licence: cc0-1.0}}\n"
+        f"sources:\n  - {{name: Mine, location: '{location}', reader: {reader}, licence: cc0-1.0}}\n"
     )
     return main(["--fresh", "Mine", "--sources", str(folder / "my.yaml"), "--output", str(folder / "out")])
 
@@ -182,6 +192,18 @@ def a_method_of_its_own(web: WebServer) -> None:
     web.answers["/a.tar"] = [status(304)]
 
 
+def other_bytes(web: WebServer) -> None:
+    web.answers["/a.tar"] = [file(CONTENT), status(206, "x", **{"Content-Range": f"bytes 7-7/{len(CONTENT)}"})]
+
+
+def a_part_of_nothing(web: WebServer) -> None:
+    web.answers["/a.tar"] = [status(206, "x" * 1024)]
+
+
+def no_content(web: WebServer) -> None:
+    web.answers["/a.tar"] = [status(202, "soon")]
+
+
 PROBLEMS: list[tuple[Callable[[WebServer], None], str]] = [
     (gone, r"is not there \(HTTP 404\)"),
     (refused, r"is not for us \(HTTP 403\)"),
@@ -196,6 +218,9 @@ PROBLEMS: list[tuple[Callable[[WebServer], None], str]] = [
     (to_a_scheme("ftp://127.0.0.1"), "sends us on to a ftp: address"),
     (to_a_scheme("data:text/plain,"), "sends us on to a data: address"),
     (to_nothing, "sends us on to what is no address"),
+    (other_bytes, "gives other bytes than it is asked for"),
+    (a_part_of_nothing, "does not say how large it is"),
+    (no_content, "does not say how large it is"),
     (a_method_of_its_own, r"can't be read \(HTTP 304\)"),
 ]
 

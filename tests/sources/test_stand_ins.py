@@ -11,9 +11,11 @@ import pytest
 from pipeline.run.run import RunResult
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.hub_server import HubServer
+from tests.mirrors import clips_of, opener
 from tests.processors.test_own_sources import load, source
 from tests.small_runs import small_run
 from tests.support import published_rows, tone
+from utils.errors import SourceError
 from utils.rows.schema import AUDIO_TYPE
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
@@ -106,3 +108,20 @@ def test_one_in_an_archive_of_sound_clips_is_a_reject_that_says_so(
     (rejects,) = (tmp_path / "out").rglob("rejected/**/*.parquet")
     ((reason, detail),) = {(row["reason"], row["detail"]) for row in pq.read_table(rejects).to_pylist()}
     assert reason == "undecodable" and detail.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("GigaSpeech2", ("data/th/train_refined.tsv", "data/th/train/0.tar.gz")),
+        ("ProcessedVoiceTH", ("data/train-00000-of-00001.parquet",)),
+        ("MozillaCommonVoice", ("cv-corpus-25.0-2026-03-09-th.tar.gz",)),
+        ("MozillaCommonVoice", ("cv-corpus-25.0-2026-03-09/th/train.tsv", "cv-corpus-25.0-2026-03-09/th/clips/a.mp3")),
+    ],
+)
+def test_mirrors_of_pointers_are_told_as_that(tmp_path: Path, name: str, files: tuple[str, ...]) -> None:
+    """A clone of a source's repo, in whatever layout."""
+    processor = opener(tmp_path)(name, dict.fromkeys(files, POINTER))
+
+    with pytest.raises(SourceError, match="is a Git LFS pointer"):
+        clips_of(processor)

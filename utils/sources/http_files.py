@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_REDIRECTS: Final = 10
+WHOLE: Final = 200
+PART: Final = 206
 _HEAD_BYTES: Final = 1024
 _RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _AGAIN: Final = "What was read before is safe. {} Then run again with --resume."
@@ -84,6 +86,10 @@ class HttpFile(RangedFile):
                     f"{self.place} is another file than when it was first asked for (its size or its version). What is "
                     "published is safe. Put the old file back and run again with --resume, or begin anew with --fresh."
                 )
+            if answer.status_code == PART and _range_in(answer)[0] != str(start):
+                raise self._unreadable(
+                    "gives other bytes than it is asked for", "Download it, and name the file as the location."
+                )
             yield answer
 
     def _pieces(self, answer: "httpx2.Response") -> Iterator[bytes]:
@@ -91,9 +97,9 @@ class HttpFile(RangedFile):
 
     def told(self, answer: "httpx2.Response") -> tuple[int, str]:
         """(size in bytes, version) of the file, as an answer says them."""
-        found = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
-        total = found[2] if found else answer.headers.get("content-length", "")
-        if not total.isdigit():
+        of_all = answer.status_code != PART
+        total = answer.headers.get("content-length", "") if of_all else _range_in(answer)[1]
+        if not total.isdigit() or answer.status_code not in (WHOLE, PART):
             raise self._unreadable(
                 "does not say how large it is, so nobody could tell whether all of it came",
                 "Download it, and name the file as the location.",
@@ -170,11 +176,17 @@ def _asked_for_its_size(file: HttpFile) -> HttpFile:
         what = stand_in(head)
         if what == LFS_POINTER:
             raise lfs_pointer(file.place)
-        if what == WEB_PAGE or _is_page(answer):
+        if what == WEB_PAGE or (_is_page(answer) and head.lstrip().startswith(b"<")):
             raise file.page()
-        if answer.status_code != 206:
+        if answer.status_code != PART:
             log.warning("%s gives no parts of a file: each jump reads it from its start again", file.place)
-        return replace(file, size_bytes=size_bytes, version=version, has_ranges=answer.status_code == 206)
+        return replace(file, size_bytes=size_bytes, version=version, has_ranges=answer.status_code == PART)
+
+
+def _range_in(answer: "httpx2.Response") -> tuple[str, str]:
+    """(first byte, size of the whole) as the answer with a part says them; "" where it does not."""
+    found = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    return (found[1] or "", found[2]) if found else ("", "")
 
 
 def _is_page(answer: "httpx2.Response") -> bool:

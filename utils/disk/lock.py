@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils.disk.durable import make_folder, remove, step
@@ -30,35 +31,55 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """A file system that might lock, if it were asked otherwise."""
 _NOT_FOR_LOCKS = (errno.EINVAL, errno.ENOTTY, errno.EBADF)
 """One that does not know the question: shares of other systems."""
+_NOT_TO_BE_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock file that this process holds."""
+
+    descriptor: int
+    is_locked: bool
+    """False: its file system knows no locks, and that was said."""
+    is_ours: bool
+    """Its file may be written to and deleted."""
+    left_by: str = ""
+    """Who had signed it, and is gone."""
 
 
 @contextmanager
-def hold_lock(path: Path, target: str) -> Iterator[None]:
-    """Hold the lock file `path` for as long as the block runs. TargetRefused where another run holds it."""
+def hold_lock(path: Path, target: str, other: HeldLock | None = None) -> Iterator[HeldLock]:
+    """Hold the lock file `path` for as long as the block runs. TargetRefused where another run holds it.
+
+    `other`: a lock on the same target that is held already. Where its folder may not be written, or has no locks, that
+    one must do.
+    """
     make_folder(path.parent)
-    descriptor = _locked(path, target)
+    lock = _locked(path, target, other)
     holder = os.getpid()
     try:
-        if left_by := _signature(descriptor):
-            log.info("Took over the lock on %s from a run that is gone: %s", target, left_by)
-        with step("lock", path):
-            _sign(descriptor)
-        yield
+        if lock.left_by and (other is None or lock.left_by != other.left_by):
+            log.info("Took over the lock on %s from a run that is gone: %s", target, lock.left_by)
+        if lock.is_ours:
+            with step("lock", path):
+                _sign(lock.descriptor)
+        yield lock
     finally:
         try:
-            if os.getpid() == holder:  # a process that we forked has a copy of this block, but the lock is ours
+            if lock.is_ours and os.getpid() == holder:
+                # Not where a process that we forked has a copy of this block: the lock is ours.
                 remove(path)  # while we hold it: who opened it meanwhile sees that it is gone
         finally:
-            os.close(descriptor)
+            os.close(lock.descriptor)
 
 
-def _locked(path: Path, target: str) -> int:
+def _locked(path: Path, target: str, other: HeldLock | None) -> HeldLock:
     """The lock file, opened and locked."""
     until = time.monotonic() + _PATIENCE_S
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor, is_ours = _opened(path, other)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if is_ours else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = _signature(descriptor)
             os.close(descriptor)
@@ -67,13 +88,10 @@ def _locked(path: Path, target: str) -> int:
                 continue
             raise TargetRefused(_held(path, target, holder)) from error
         except OSError as error:
-            if error.errno in _NOT_FOR_LOCKS:
-                log.warning(
-                    "The file system of %s knows no locks (%s): a second run could write to %s meanwhile, and nobody "
-                    "would say so. See to it that there is one.",
-                    *(path.parent, error.strerror, target),
-                )
-                return descriptor
+            if error.errno in _NOT_FOR_LOCKS or (other and error.errno in _NO_LOCKS):
+                if other is None or other.is_locked:
+                    _warn_of_no_locks(path, target, error)
+                return HeldLock(descriptor, False, is_ours)
             os.close(descriptor)
             if error.errno not in _NO_LOCKS:
                 raise
@@ -82,9 +100,27 @@ def _locked(path: Path, target: str) -> int:
                 f"kept from writing to {target}. Nothing was changed. Run in a folder on a local disk, and name an "
                 "--output on one."
             ) from error
-        if _is_still(path, descriptor):
-            return descriptor
+        if not is_ours or _is_still(path, descriptor):
+            return HeldLock(descriptor, True, is_ours, _signature(descriptor) if is_ours else "")
         os.close(descriptor)  # its last holder removed it between our open and our lock: another file counts now
+
+
+def _opened(path: Path, other: HeldLock | None) -> tuple[int, bool]:
+    """The file, and whether it is ours to write. What may only be read can be locked all the same, against writers."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644), True
+    except OSError as error:
+        if other is None or error.errno not in _NOT_TO_BE_WRITTEN:
+            raise
+    return os.open(path if path.exists() else path.parent, os.O_RDONLY), False
+
+
+def _warn_of_no_locks(path: Path, target: str, error: OSError) -> None:
+    log.warning(
+        "The file system of %s knows no locks (%s): a second run could write to %s meanwhile, and nobody would say so. "
+        "See to it that there is one.",
+        *(path.parent, error.strerror, target),
+    )
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -143,6 +143,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="with --remove ...: go on where the dataset has nothing of a name: it is kept away from now on",
     )
     group.add_argument(
+        "--keep-old",
+        action="store_true",
+        help="with --remove ...: keep the old dataset in a folder that is a mount point, too (elsewhere it always is)",
+    )
+    group.add_argument(
         "--same-audio", action="store_true", help="with --repair: the same audio is a copy, whatever its ID"
     )
     group.add_argument(
@@ -429,6 +434,7 @@ def _check_options_of_commands(given: argparse.Namespace, command: Command) -> N
         (given.with_copies and command is not Command.REMOVE, "--with-copies belongs to --remove ..."),
         (given.allow_missing and command is not Command.REMOVE, "--allow-missing belongs to --remove ..."),
         (given.same_audio and not given.repair, "--same-audio belongs to --repair."),
+        (given.keep_old and command is not Command.REMOVE, "--keep-old belongs to --remove ..."),
     )
 
 
@@ -571,6 +577,7 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         with_copies=given.with_copies,
         allow_missing=given.allow_missing,
         same_audio=given.same_audio,
+        keep_old=given.keep_old,
         remove=tuple(given.remove),
         remove_speakers=tuple(given.remove_speaker),
         remove_ids=given.remove_id,

@@ -97,6 +97,8 @@ class Options:
     """--remove takes out rows, too, that nobody named and that have the same recording."""
     allow_missing: bool = False
     """--remove goes on where the dataset has nothing of what was named."""
+    keep_old: bool = False
+    """--remove keeps the old dataset where it would be in the new one's folder, too."""
     same_audio: bool = False
     """--repair removes copies of the same audio, whatever their IDs."""
     verbose: bool = False

@@ -59,7 +59,7 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         if removal.change is None:
             end = "Nothing to take out: nothing was changed."
         else:
-            end = f"Done, in one commit. {target.take_out(removal.change, removal.snapshot)}"
+            end = f"Done, in one commit. {target.take_out(removal.change, removal.snapshot, options.keep_old)}"
         _forget_staged(options, sources, target.snapshot().state)
         return "\n".join([told, "", end, "", *_where_it_still_is(options, target)])
 
@@ -227,7 +227,7 @@ def _beside_the_folder(target: LocalTarget) -> Iterator[str]:
         yield "These datasets as they were before still hold them. To be rid of them, for good:"
         yield from (f"  {shlex.join(['rm', '-r', str(path)])}" for path in put_away)
     else:
-        yield "No older state of this dataset lies beside it."
+        yield "No older state of this dataset lies beside it or in it."
 
 
 def _local_leftovers(options: Options) -> list[Path]:

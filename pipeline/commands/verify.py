@@ -100,9 +100,9 @@ def _conclusion(verdict: Verdict) -> str:
     return f"Sound, as far as it was checked (not: {', '.join(unchecked)})." if unchecked else "Sound."
 
 
-def _undisturbed(target: Target) -> AbstractContextManager[None]:
+def _undisturbed(target: Target) -> AbstractContextManager[object]:
     """A repo is read at one revision. A folder has none: no run of ours may write to it while it is read."""
-    if isinstance(target, LocalTarget) and os.access(target.folder.parent, os.W_OK):
+    if isinstance(target, LocalTarget) and os.access(target.lock_path.parent, os.W_OK):
         return target.lock()
     return nullcontext()
 

@@ -184,7 +184,9 @@ def test_death_at_any_step_of_a_fresh_start_keeps_the_old_dataset(tmp_path: Path
         with pytest.raises(Died), dying_at(number, before=before):
             target.begin(Change("Begin", begun_state("new")), old)
 
-        open_publisher(LocalTarget(machine / "out"), True, 16_000)
+        again = LocalTarget(machine / "out")
+        with again.lock():
+            open_publisher(again, True, 16_000)
 
         kept = [path for path in machine.glob("out.before-fresh-*") if (path / "data").exists()]
         assert len(kept) == 1

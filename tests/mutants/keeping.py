@@ -136,8 +136,8 @@ MUTANTS = (
         9,
         "--fresh deletes the dataset that was there.",
         "utils/dataset/folder.py",
-        'rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))',
-        "remove_tree(self.folder)",
+        'kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{_stamp()}"))',
+        "kept = self.folder\n        remove_tree(self.folder)",
         ("tests/dataset/test_folder.py::test_fresh_renames_the_old_dataset_aside",),
     ),
     Mutant(

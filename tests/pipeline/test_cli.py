@@ -82,6 +82,7 @@ def test_no_upload_publishes_to_the_folder() -> None:
         (["--prune", "--clear-cache"], "give one of them"),
         (["--fresh", "--all", "--dry-run"], "--repair, --remove ... or --prune"),
         (["--prune", "--same-audio"], "belongs to --repair"),
+        (["--prune", "--keep-old"], "--keep-old belongs to --remove"),
         (["--fresh", "Apify"], "--queries queries.yaml"),
         (["--fresh", "Apify", "--demo", "--queries", "q.yaml"], "--demo costs nothing"),
         (["--fresh", "--all", "--queries", "q.yaml"], "--queries is about the paid source"),

@@ -4,8 +4,9 @@ A folder has no atomic commit of several files, so the order makes one: the part
 name, fsync, rename), then the card, and `state.json` last. *The rename of `state.json` is the commit
 point*: files that the state does not name are leftovers of a run that died, set aside at the next start.
 
-What is put away lies beside the folder, which is renamed for it. A folder that is a mount point (a volume, a disk)
-can't be renamed: there it lies in the folder itself, under a hidden name that nobody reads.
+What replaces published files is made beside the folder, and the two change places; what is put away lies beside it.
+A folder that is a mount point (a volume, a disk) can't be renamed: there all of that lies in the folder itself, under
+hidden names that nobody reads, and the change is made in place (`in_place.py`).
 """
 
 import errno
@@ -15,8 +16,8 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from utils.dataset.card import render_card
 from utils.dataset.card_text import BEGIN
+from utils.dataset.in_place import CHANGING, InPlaceChange, Intent
 from utils.dataset.layout import (
     CARD_PATH,
     DATA_FOLDERS,
@@ -48,7 +50,7 @@ from utils.disk.durable import (
     write_atomically,
 )
 from utils.disk.file_names import file_name_of
-from utils.disk.lock import hold_lock
+from utils.disk.lock import HeldLock, hold_lock
 from utils.disk.mounts import is_mount_point
 from utils.errors import Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
@@ -58,14 +60,16 @@ log = logging.getLogger(__name__)
 
 _PUT_AWAY = ".before-"
 _SET_ASIDE = ".set-aside"
-_OF_THE_DISK = "lost+found"
+_LOCK = ".lock"
+_NO_PART = (_SET_ASIDE, CHANGING, _LOCK, "lost+found")
 
 
-def _is_none_of_ours(name: str) -> bool:
+def _is_no_part(name: str) -> bool:
     """Whether what has that name in the folder is no part of the dataset: what was put away, what a disk has itself."""
-    return name.startswith(_PUT_AWAY) or name in (_SET_ASIDE, _OF_THE_DISK)
+    return name.startswith(_PUT_AWAY) or name in _NO_PART
 
 
+_BEFORE_REPAIR = "all of the dataset, before it was repaired"
 BEFORE_REMOVAL = "before-removal"
 """What is kept of a folder that clips were taken out of begins like this, after its name."""
 
@@ -79,33 +83,76 @@ class LocalTarget:
         # Resolved once: two names of one folder must not be two targets.
         self.folder = folder.resolve()
         self.name = str(folder)
+        self._in_place = InPlaceChange(self.folder)
+        self._held: HeldLock | None = None
+        self._locks = ExitStack()
+        self._is_locked_inside = False
 
     @property
     def lock_path(self) -> Path:
+        """Beside the folder; in it where nothing can be written there, and the folder keeps its name."""
+        if is_mount_point(self.folder) and not os.access(self.folder.parent, os.W_OK):
+            return self._inner_lock_path
         return self.folder.parent / f".{file_name_of(self.folder.name)}.lock"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
+        """Two locks: beside the folder, which a change of names does not move, and in it, which is the same one by
+        whatever name (of a mount) the folder is reached."""
         self._refuse_a_file()
-        with hold_lock(self.lock_path, self.name):
+        with hold_lock(self.lock_path, self.name) as self._held, ExitStack() as self._locks:
             if self._died_between_names():
                 rename(self._draft, self.folder)
                 fsync_folder(self.folder.parent)
                 log.info("Finished a change of %s that had died at its very last step", self.name)
-            yield
+            if self.folder.exists():
+                self._lock_inside()
+            if os.access(self.folder, os.W_OK):
+                self._end_what_died_in_place()
+            try:
+                yield
+            finally:
+                self._held, self._is_locked_inside = None, False
+
+    def _end_what_died_in_place(self) -> None:
+        if self._in_place.is_decided():
+            self._in_place.carry_out(self._head())
+            log.info("Finished a change of %s that had died in its middle", self.name)
+        else:
+            self._in_place.forget()
+
+    def _lock_inside(self) -> None:
+        """By whoever holds the lock beside it."""
+        if self._held and not self._is_locked_inside:
+            if self.lock_path != self._inner_lock_path:
+                self._locks.enter_context(hold_lock(self._inner_lock_path, self.name, self._held))
+            self._is_locked_inside = True
+
+    @property
+    def _inner_lock_path(self) -> Path:
+        return self.folder / _LOCK
 
     def snapshot(self) -> Snapshot:
         self._refuse_a_file()
+        self._refuse_what_is_half_changed()
+        raw = self._read(STATE_PATH)
+        # `.ingest` without a state is what a first start leaves that died before its commit: not data. Nor are empty
+        # folders.
+        holds_data = raw is not None or any(path.split("/")[0] != STATE_FOLDER for path in self._paths())
+        return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
+
+    def _refuse_what_is_half_changed(self) -> None:
         if self._died_between_names():
             raise TargetRefused(
                 f"A change of {self.name} died at its very last step. Nothing is lost: repeat that command (--repair, "
                 "--remove ... or --fresh), which finishes it."
             )
-        raw = self._read(STATE_PATH)
-        # `.ingest` without a state is what a first start leaves that died before its commit: not data. Nor are empty
-        # folders, which a fresh start leaves on a mount point that died after it had put the files away.
-        holds_data = raw is not None or any(path.split("/")[0] != STATE_FOLDER for path in self._paths())
-        return Snapshot(_digest(raw), State.from_json(raw) if raw is not None else None, holds_data)
+        if self._in_place.is_decided():
+            raise TargetRefused(
+                f"{self.name} is being changed, or a change of it died in its middle. Nothing is lost. Wait for the "
+                "command that is at it; if there is none, repeat it, or run --verify where the folder can be written: "
+                "whichever comes next finishes the change."
+            )
 
     def heal(self, snapshot: Snapshot) -> None:
         if snapshot.state is None:
@@ -120,37 +167,17 @@ class LocalTarget:
         self._write_card(snapshot.state)
 
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
-        """A folder that holds data is renamed aside, so the new one has nothing to replace."""
+        """What a folder holds is put away whole, and the new dataset takes its place."""
         self._refuse_to_bury(since)
-        planned = replace(change.planned, replaces_old_data=False)
-        if since.holds_data and is_mount_point(self.folder):
-            kept = self._put_away_inside(since, set(change.files))
+        begun = replace(change, planned=replace(change.planned, replaces_old_data=False))
+        if since.holds_data:
+            kept = self._exchange(begun, self._paths(), "before-fresh")
             log.info("The old dataset is kept as %s", kept)
-        elif since.holds_data and change.files:
-            return self._begin_beside(replace(change, planned=planned))
-        elif since.holds_data:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.before-fresh-{stamp}"))
-            log.info("The old dataset is kept as %s", kept)
-        self._write(change.files)
-        return self._put_state(planned)
-
-    def _put_away_inside(self, since: Snapshot, kept: set[str]) -> Path:
-        """Move all files but `kept` into a hidden folder, the state last: whoever dies before that begins anew."""
-        place = self.folder / f"{_PUT_AWAY}fresh-{since.head[:12]}"
-        for path in sorted(self._paths(), key=lambda path: path == STATE_PATH):
-            if path not in kept:
-                rename_aside(self.folder / path, place / path)
-        return place
-
-    def _begin_beside(self, change: Change) -> Snapshot:
-        """Begin with files that the old dataset has, too: made beside it first, so that no crash can lose them."""
-        draft = LocalTarget(self._draft)
-        remove_tree(draft.folder)
-        draft._write(change.files)
-        begun = draft._put_state(change.planned)
-        self._take_the_name_of_the_old("before-fresh")
-        return begun
+            return _as_committed(begun.planned)
+        make_folder(self.folder)
+        self._lock_inside()
+        self._write(begun.files)
+        return self._put_state(begun.planned)
 
     def commit(self, change: Change, since: Snapshot) -> Snapshot:
         now = self.snapshot()
@@ -168,37 +195,62 @@ class LocalTarget:
         return self._put_state(change.planned)
 
     def mend(self, change: Change, since: Snapshot) -> str:
-        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, 'before-repair')}."
+        return f"The dataset as it was is kept in {self._replace(change, since, 'before-repair')}."
 
-    def take_out(self, change: Change, since: Snapshot) -> str:
-        return f"The dataset as it was is kept in {self._replace_by_draft(change, since, BEFORE_REMOVAL)}."
+    def take_out(self, change: Change, since: Snapshot, keep_old: bool = False) -> str:
+        if is_mount_point(self.folder) and not keep_old:
+            self._replace(change, since, "")
+            return f"No copy of the dataset as it was is kept, as {self.name} is a mount point (--keep-old keeps one)."
+        return f"The dataset as it was is kept in {self._replace(change, since, BEFORE_REMOVAL)}."
 
-    def _replace_by_draft(self, change: Change, since: Snapshot, label: str) -> Path:
-        """A copy of the folder is changed (files that stay are linked, not copied), then it takes the folder's name."""
+    def _replace(self, change: Change, since: Snapshot, label: str) -> Path | None:
         if self.head() != since.head:
             raise TargetMoved(
                 f"{self.name} was changed by somebody else meanwhile. Nothing was changed by us. Stop the other run, "
                 "then repeat this command."
             )
         self._refuse_to_bury(replace(since, holds_data=False))  # it is renamed: not the working folder, then
+        return self._exchange(change, (*change.removed, PREVIOUS_STATE_PATH), label)
+
+    def _exchange(self, change: Change, goes: Collection[str], label: str) -> Path | None:
+        """Apply a change of published files; returns where the old dataset is kept, under a name with that label."""
         if is_mount_point(self.folder):
-            raise TargetRefused(
-                f"{self.name} is a mount point, and so can't change places with a changed copy. Nothing was changed. "
-                f"Give this command the folder where it is mounted from, or a copy: cp -a {shlex.quote(self.name)} "
-                "COPY, then --output COPY."
-            )
+            return self._exchange_in_place(change, goes, label)
         draft = LocalTarget(self._draft)
         remove_tree(draft.folder)
-        gone = {*change.removed, *change.files, PREVIOUS_STATE_PATH}
-        for path in self._paths():
-            if path not in gone:
-                _link(self.folder / path, draft.folder / path)
-        for folder, _, _ in os.walk(draft.folder):
-            fsync_folder(Path(folder))
-        draft._write(change.files)
-        draft._write_card(change.planned)
-        draft._put_state(change.planned)
+        gone = {*goes, *change.files}
+        self._link_into(draft.folder, [path for path in self._paths() if path not in gone])
+        draft._put(change)
         return self._take_the_name_of_the_old(label)
+
+    def _exchange_in_place(self, change: Change, goes: Collection[str], label: str) -> Path | None:
+        """The same where the folder keeps its name. Without a label the old dataset is not kept."""
+        in_place = self._in_place
+        in_place.forget()
+        draft = LocalTarget(in_place.new)
+        if CARD_PATH not in goes and (card := self._read(CARD_PATH)) is not None:
+            write_atomically(draft.folder / CARD_PATH, card)
+        draft._put(change)
+        there, comes = self._paths(), draft._paths()
+        alone = tuple(path for path in there if path in goes and path not in comes)
+        if label:
+            self._link_into(in_place.old, [path for path in there if path not in alone])
+        kept_as = f".{label}-{_stamp()}" if label else ""
+        in_place.decide(Intent((self.head(), draft.head()), alone, kept_as))
+        return in_place.carry_out(self._head())
+
+    def _link_into(self, folder: Path, paths: Iterable[str]) -> None:
+        """Give files a second name below another folder, durably."""
+        for path in paths:
+            _link(self.folder / path, folder / path)
+        for below, _, _ in os.walk(folder):
+            fsync_folder(Path(below))
+
+    def _put(self, change: Change) -> None:
+        """Write all of a change, the state last."""
+        self._write(change.files)
+        self._write_card(change.planned)
+        self._put_state(change.planned)
 
     def _write(self, files: Mapping[str, Path | bytes]) -> None:
         """Stopped where a file is not there as it was written: nothing is forgotten for it, then (law 12)."""
@@ -217,9 +269,13 @@ class LocalTarget:
                 )
 
     def _take_the_name_of_the_old(self, label: str) -> Path:
-        """The whole draft becomes the dataset; returns where the old one is kept."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{stamp}"))
+        """The whole draft becomes the dataset; returns where the old one is kept.
+
+        The lock inside goes along, held: so it is in the folder of that name, and in no other, whoever dies.
+        """
+        if self._is_locked_inside and self._inner_lock_path.exists():
+            rename(self._inner_lock_path, self._draft / _LOCK)
+        kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{_stamp()}"))
         rename_aside(self._draft, self.folder)
         return kept
 
@@ -246,6 +302,10 @@ class LocalTarget:
             return file.read(columns=columns)
 
     def head(self) -> str:
+        self._refuse_what_is_half_changed()
+        return self._head()
+
+    def _head(self) -> str:
         return _digest(self._read(STATE_PATH))
 
     def stored_files(self, snapshot: Snapshot) -> list[StoredFile]:
@@ -259,7 +319,8 @@ class LocalTarget:
         paths = []
         for parent, folders, names in below:
             if Path(parent) == self.folder:
-                folders[:] = [name for name in folders if not _is_none_of_ours(name)]
+                folders[:] = [name for name in folders if not _is_no_part(name)]
+                names = [name for name in names if not _is_no_part(name)]
             paths += [Path(parent, name).relative_to(self.folder).as_posix() for name in names]
         return sorted(paths)
 
@@ -271,7 +332,10 @@ class LocalTarget:
         for old in sorted(self.folder.parent.glob(f"{glob.escape(self.folder.name)}.before-repair-*"), reverse=True):
             swap = ((self.folder, self.folder.with_name(f"{self.folder.name}.damaged")), (old, self.folder))
             moves = tuple(shlex.join(["mv", str(here), str(there)]) for here, there in swap)
-            yield Revision(str(old), "all of the dataset, before it was repaired", LocalTarget(old)._read(path), moves)
+            yield Revision(str(old), _BEFORE_REPAIR, LocalTarget(old)._read(path), moves)
+        for old in sorted(self.folder.glob(f"{_PUT_AWAY}repair-*"), reverse=True):
+            copies = (shlex.join(["cp", "-a", "--remove-destination", f"{old}/.", str(self.folder)]),)
+            yield Revision(str(old), _BEFORE_REPAIR, LocalTarget(old)._read(path), copies)
 
     def sha256(self, path: str, snapshot: Snapshot) -> str:
         with (self.folder / path).open("rb") as file:
@@ -309,9 +373,8 @@ class LocalTarget:
         return (self.folder / STATE_PATH).exists() or BEGIN.encode() in card or has_parquet
 
     def _put_state(self, state: State) -> Snapshot:
-        raw = state.to_json()
-        write_atomically(self.folder / STATE_PATH, raw)
-        return Snapshot(_digest(raw), state, holds_data=True)
+        write_atomically(self.folder / STATE_PATH, state.to_json())
+        return _as_committed(state)
 
     def _write_card(self, state: State) -> None:
         existing = self._read(CARD_PATH)
@@ -339,6 +402,14 @@ class LocalTarget:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def _stamp() -> str:
+    return time.strftime("%Y%m%d-%H%M%S")
+
+
+def _as_committed(state: State) -> Snapshot:
+    return Snapshot(_digest(state.to_json()), state, holds_data=True)
 
 
 def _digest(raw: bytes | None) -> str:

@@ -79,7 +79,7 @@ class HubTarget:
         self._stop_requested = stop_requested
         self.lock_path = lock_folder / "lock"
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[object]:
         return hold_lock(self.lock_path, self.name)
 
     def open(self) -> None:
@@ -132,8 +132,8 @@ class HubTarget:
         self.commit(change, since)
         return f"The dataset as it was stays reachable as revision {tag}."
 
-    def take_out(self, change: Change, since: Snapshot) -> str:
-        """Without a tag: what is to go should not get one more name."""
+    def take_out(self, change: Change, since: Snapshot, keep_old: bool = False) -> str:
+        """Without a tag: what is to go should not get one more name. The history keeps it in any case."""
         self.commit(change, since)
         return f"The dataset as it was stays reachable as revision {since.head[:12]}."
 

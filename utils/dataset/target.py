@@ -111,7 +111,7 @@ class Target(TargetReader, Protocol):
     def lock_path(self) -> Path:
         """The file that `lock` locks."""
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[object]:
         """Held by the one writer on this machine (law 5). TargetRefused where another holds it."""
 
     def heal(self, snapshot: Snapshot) -> None:
@@ -126,8 +126,11 @@ class Target(TargetReader, Protocol):
     def mend(self, change: Change, since: Snapshot) -> str:
         """Apply a change that replaces published files, the old ones kept; returns where they are, in words."""
 
-    def take_out(self, change: Change, since: Snapshot) -> str:
-        """The same for a change after which clips are to be there no more; says where they still are, in words."""
+    def take_out(self, change: Change, since: Snapshot, keep_old: bool = False) -> str:
+        """The same for a change after which clips are to be there no more; says where they still are, in words.
+
+        Where the old dataset could only be kept in the new one it goes, unless `keep_old`.
+        """
 
 
 def batch_rows(columns: Collection[str]) -> int:

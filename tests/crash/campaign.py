@@ -30,6 +30,8 @@ from tests.runs import start
 SAME, EMPTY = "the same folder", "an empty folder"
 MAX_RESUMES = 3
 RAW = "data/raw"
+TOLD = 6
+"""What a reader ends with that finds a target half changed."""
 MARKS = "data/staging/*/fresh-since"
 """Where a run that is to begin anew says so, until it has."""
 
@@ -150,7 +152,7 @@ class Campaign:
             self._hub.store.add_folder(REPO, draft)
         else:
             shutil.rmtree(self._target / "out")
-            draft.rename(self._target / "out")
+            shutil.copytree(draft, self._target / "out")
 
     def _expect_done(self, ended: Ended) -> None:
         if ended.code != 0:
@@ -171,8 +173,7 @@ class Campaign:
             problems += oracle.shrunk(bought, oracle.journals(self._machine))
             problems += oracle.complaints(ended.code, ended.told)
             published = self._published(scenario)
-            if published != recording.before:
-                problems += oracle.broken_promises(published, recording.published)
+            problems += self._told_or_whole(scenario, published)
             if schedule.resume_in == EMPTY:
                 self._leave_machine(scenario)
             # Nothing anywhere tells of a fresh start that did not come to its first step: it is asked for again.
@@ -182,6 +183,16 @@ class Campaign:
         problems += oracle.shrunk(bought, oracle.journals(self._machine))
         problems += self._aftermath(scenario)
         return Outcome(schedule, struck, tuple(problems))
+
+    def _told_or_whole(self, scenario: Scenario, published: oracle.Files) -> Iterator[str]:
+        """What is wrong in the middle of things: readers are told of a change that is half made, or find a whole."""
+        recording = self._recordings[scenario.name]
+        if (self._target / "out/.changing/intent.json").exists():
+            told = self._run(scenario, ("--status",))
+            if told.code != TOLD or "Nothing is lost" not in told.told:
+                yield f"a reader of a half-made change was not told: exit {told.code}\n{told.told}"
+        elif published != recording.before:
+            yield from oracle.broken_promises(published, recording.published)
 
     def _leave_machine(self, scenario: Scenario) -> None:
         """Go on with an empty folder; what was paid for is taken along."""
@@ -232,6 +243,7 @@ class Campaign:
         self._hub.settle()  # what comes late, comes before we look
         yield from oracle.differences(self._published(scenario), self._recordings[scenario.name].published)
         yield from oracle.left_lying(self._machine)
+        yield from oracle.left_in_the_folder(self._target / "out", scenario.keeps if scenario.mounted else "")
         if scenario.buys:
             undisturbed = self._recordings[scenario.name].bought
             yield from oracle.wrongly_bought(self._machine, self._apify.bought, undisturbed, len(PAIRS))
@@ -280,7 +292,8 @@ class Campaign:
             tags = self._hub.store.refs(REPO, "tags")
             kept = [files_at(self._hub, tag) for tag in tags if tag.startswith(scenario.keeps)]
         else:
-            kept = [tree(folder) for folder in self._target.glob(f"{scenario.keeps}*")]
+            place = self._target / "out" if scenario.mounted else self._target
+            kept = [tree(folder) for folder in place.glob(f"{scenario.keeps}*")]
         if self._recordings[scenario.name].before not in kept:
             yield "the old data was not kept"
 
@@ -295,12 +308,13 @@ class Campaign:
             "APIFY_TOKEN": APIFY_TOKEN,
             "APIFY_API_BASE_URL": self._apify.url,
         }
-        return Run(arguments(command, scenario.target), self._machine, environment)
+        mounted = self._target / "out" if scenario.mounted else None
+        return Run(arguments(command, scenario.target), self._machine, environment, mounted=mounted)
 
     def _published(self, scenario: Scenario) -> oracle.Files:
         if scenario.target == HUB:
             return files_at(self._hub, "main") if self._hub.store.settings(REPO) else {}
-        return tree(self._target / "out")
+        return {path: content for path, content in tree(self._target / "out").items() if not _is_hidden(path)}
 
     @property
     def _repo(self) -> Path:
@@ -374,6 +388,11 @@ def environment_of(hub: HubProcess, place: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether it is no part of a dataset: a lock, a change that is under way, what is kept on a mount point."""
+    return path.startswith(".") and not path.startswith(".ingest/")
 
 
 def tree(folder: Path) -> dict[str, bytes]:

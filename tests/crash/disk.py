@@ -18,6 +18,9 @@ from huggingface_hub.utils import _http
 
 from utils.disk.durable import Effect
 
+_link = os.link
+"""As it is where no run has a mount point."""
+
 TAKES_SPACE = ("create", "write", "mkdir", "link", "index")
 
 ACTIONS = ("kill_before", "kill_after", "torn", "enospc", "eio", "full", "power", "pause")
@@ -183,7 +186,7 @@ class Unsettled:
             case "mkdir":
                 self._changes.append(_Change({path.parent}, lambda: _remove_if_empty(path)))
             case "delete" if kept is not None:
-                self._changes.append(_Change({path.parent}, lambda: os.link(kept, path)))
+                self._changes.append(_Change({path.parent}, lambda: _link(kept, path)))
             case "rename":
                 assert effect.old is not None
                 self._renamed(effect.old.absolute(), path, kept)
@@ -200,7 +203,7 @@ class Unsettled:
         self._shelter.mkdir(exist_ok=True)
         self._sheltered += 1
         second = self._shelter / str(self._sheltered)
-        os.link(path, second)
+        _link(path, second)
         return second
 
     def _renamed(self, old: Path, new: Path, replaced: Path | None) -> None:
@@ -212,11 +215,11 @@ class Unsettled:
             if new.exists() and old.parent.is_dir():
                 new.rename(old)
             if replaced is not None:
-                os.link(replaced, new)
+                _link(replaced, new)
 
         def come_back() -> None:
             if new.is_file() and old.parent.is_dir() and not old.exists():
-                os.link(new, old)
+                _link(new, old)
 
         if old.parent != new.parent:  # the new name may last, and the old one too
             self._changes.append(_Change({old.parent}, come_back))

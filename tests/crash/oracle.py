@@ -103,6 +103,13 @@ def left_lying(machine: Path) -> Iterator[str]:
             yield f"{path.relative_to(machine)} was left"
 
 
+def left_in_the_folder(folder: Path, kept: str) -> Iterator[str]:
+    """What a finished run must not leave in its folder: locks, changes, old data but for what is to be `kept` there."""
+    for path in folder.glob(".*"):
+        if path.name not in (".ingest", ".set-aside") and not (kept and path.name.startswith(kept)):
+            yield f"{path.name} was left in the folder"
+
+
 def journals(machine: Path) -> Files:
     """What was bought, up to the last whole line of each file."""
     return {

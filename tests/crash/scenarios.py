@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ from tests.support import tone
 from utils.rows.schema import AUDIO_TYPE
 
 HUB, FOLDER = "hub", "folder"
+MOUNTED = ("fresh over older data, folder", "repair, folder", "removal, folder", "fresh over a removal, folder")
+"""What is done to a mount point as well."""
 REPO = "me/thai-voice"
 OUTPUT = "../target/out"
 SOURCES = "../sources"
@@ -51,6 +53,8 @@ class Scenario:
     keeps: str = ""
     """How the data that was there before is kept: the name of a folder, or of a tag, begins like this. Empty: not told,
     or, of a removal on the Hub, in its history alone."""
+    mounted: bool = False
+    """The folder is a mount point: whatever is kept lies in it."""
 
 
 def arguments(command: Sequence[str], target: str) -> list[str]:
@@ -60,8 +64,8 @@ def arguments(command: Sequence[str], target: str) -> list[str]:
 
 
 def scenarios() -> list[Scenario]:
-    """All scenarios: both targets; fresh, over older data, appending, repairing, taking out, all at once; sources from
-    a mirror and the Hub."""
+    """All scenarios: both targets, and a mount point; fresh, over older data, appending, repairing, taking out, all at
+    once; sources from a mirror and the Hub."""
     giga, parquet = ("GigaSpeech2", *MIRRORS, *CUTS), ("ProcessedVoiceTH", *MIRRORS, *CUTS)
     overlapped = ("GigaSpeech2", "ProcessedVoiceTH", *MIRRORS, *OVERLAPPED)
     hub_source = ("ProcessedVoiceTH", *CUTS, "--timeout", str(TIMEOUT_S))
@@ -130,6 +134,7 @@ def scenarios() -> list[Scenario]:
                 keeps=kept,
             )
         )
+    found += [_mounted(scenario) for scenario in found if scenario.name in MOUNTED]
     paid = ("Apify", "--queries", f"{SOURCES}/queries.yaml", *CUTS, "--flush-interval", "2", "--accept-terms", "Apify")
     found += [
         Scenario("fresh, paid, folder", FOLDER, ("--fresh", *paid), ("--fresh", "--resume", *paid), buys=True),
@@ -152,6 +157,12 @@ def scenarios() -> list[Scenario]:
             )
         )
     return found
+
+
+def _mounted(scenario: Scenario) -> Scenario:
+    """The same where the folder is a mount point; a removal keeps nothing there unless it is asked to."""
+    keeps = "" if scenario.name.startswith("removal") else scenario.keeps.removeprefix("out")
+    return replace(scenario, name=f"{scenario.name}, mounted", keeps=keeps, mounted=True)
 
 
 def write_sources(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.crash import oracle
 from tests.crash.campaign import EMPTY, SAME, Campaign, Fault, Recording, Schedule, pairs, single_faults
-from tests.crash.scenarios import REPO, Scenario, scenarios
+from tests.crash.scenarios import MOUNTED, REPO, Scenario, scenarios
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios()}
 
@@ -98,6 +98,21 @@ def test_what_is_taken_out_is_out_whatever_step_fails(campaign: Campaign, name: 
     faults = [*one_of_each(recording, "disk"), *one_of_each(recording, "hub")]
 
     assert problems_of(campaign, scenario, Random(name).sample(faults, 18)) == []
+
+
+@pytest.mark.parametrize("name", [f"{name}, mounted" for name in MOUNTED])
+def test_a_change_in_place_is_whole_or_not_at_all(campaign: Campaign, name: str) -> None:
+    """On a mount point no two folders change places: each step of the exchange may be the last one of its process."""
+    scenario = BY_NAME[name]
+    recording = campaign.record(scenario)
+    in_place = [at for at, (_, path) in enumerate(recording.steps, 1) if "/.changing" in path]
+    decided = next(at for at, (_, path) in enumerate(recording.steps, 1) if path.endswith("/intent.json"))
+    faults = [fault for fault in single_faults(recording) if fault.at in in_place or fault.at - decided in range(30)]
+    kills = [fault for fault in faults if fault.action in ("kill_before", "kill_after") and fault.at > decided]
+
+    chosen = [*Random(name).sample(kills, 5), *Random(name).sample(faults, 3)]
+
+    assert problems_of(campaign, scenario, chosen) == []
 
 
 @pytest.mark.parametrize("name", ["fresh over older data, folder", "fresh over older data, hub"])

@@ -32,13 +32,17 @@ NO_XET = {"HF_HUB_DISABLE_XET": "1"}
 
 @dataclass(frozen=True)
 class Run:
-    """One run in the folder `machine`; `fault` are the arguments of `disk.Fault`, `record` a file for the steps."""
+    """One run in the folder `machine`; `fault` are the arguments of `disk.Fault`, `record` a file for the steps.
+
+    `mounted` is a folder that is a mount point.
+    """
 
     arguments: Sequence[str]
     machine: Path
     environment: Mapping[str, str]
     fault: Mapping[str, Any] | None = None
     record: Path | None = None
+    mounted: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Warm:
             "environment": dict(run.environment),
             "fault": run.fault and {**run.fault, "mark": str(run.fault["mark"])},
             "record": run.record and str(run.record),
+            "mounted": run.mounted and str(run.mounted),
         }
         return int(self._ask({"start": order})["pid"])
 
@@ -215,12 +220,17 @@ def _be_a_run(order: Mapping[str, Any]) -> None:
 
 
 def _run(order: Mapping[str, Any]) -> int:
+    import pytest
+
     import main
     from tests.crash.clock import VirtualClock
     from tests.crash.disk import Fault, Recorder
+    from tests.mounts import mount
     from utils.disk.durable import watch
 
     VirtualClock().install()
+    if order["mounted"]:
+        mount(Path(order["mounted"]), pytest.MonkeyPatch())
     if order["record"]:
         watch(Recorder(Path(order["record"])))
     if order["fault"]:

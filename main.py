@@ -31,6 +31,7 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
             from pipeline.cli import parse
             from pipeline.options import Command
 
+            Path.cwd()
             options = parse(arguments)
             if options.command is Command.LIST:
                 return list_sources(options)
@@ -42,10 +43,23 @@ def main(arguments: Sequence[str], supervised: bool = False) -> int:
         except ModuleNotFoundError as error:
             say(f"{PROGRAM}: {what_is_missing(str(error.name))}", sys.stderr)
             return UsageError.exit_code
+        except OSError as error:
+            return what_is_refused(error)
         except UsageError as error:
             say(f"{PROGRAM}: {error}", sys.stderr)
             return error.exit_code
         return execute(options, arguments, stop)
+
+
+def what_is_refused(error: OSError) -> int:
+    """Tell what the system refuses before a run: a folder to be in, a process; returns the exit code."""
+    from pipeline.explain import in_words
+
+    told = in_words(error)
+    if told is None:
+        raise error
+    print(f"{PROGRAM}: {told}", file=sys.stderr)
+    return told.exit_code
 
 
 def what_is_missing(module: str) -> str:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from utils.errors import Stopped
@@ -59,7 +60,7 @@ def supervise(run: Run) -> int:
 
 
 def _in_a_child(run: Run, in_flight: InFlight, begun_again: bool) -> int:
-    """The status that a child which does `run` ends with."""
+    """The status that a child which does `run` ends with. OSError where the system starts none."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
     try:
         sys.stdout.flush()
@@ -98,14 +99,15 @@ def _end_of(child: int) -> int:
 def _give_up(name: str) -> int:
     error = Stopped(
         f"The run died of {name}, and not of a clip that it could set aside. Nothing that was published or staged is "
-        "lost. Mend what killed it (lack of memory?), then run again with --resume."
+        "lost. Mend what killed it (lack of memory, a limit of threads?), then run again with --resume."
     )
     _say(str(error))
     return error.exit_code
 
 
 def _say(text: str) -> None:
-    print(f"\n{text}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def _die_of(number: int) -> NoReturn:

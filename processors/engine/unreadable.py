@@ -19,11 +19,14 @@ def too_large(name: str, size_bytes: int) -> str:
     return f"{shown(name, 100)} ({size_bytes:,} bytes; over {MAX_CLIP_BYTES:,} are not loaded)"
 
 
+_TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+
+
 @contextmanager
 def damage_explained(name: str, *kinds: type[Exception], found: str = "can't be read") -> Iterator[None]:
     """Turn OSError and `kinds`, raised while reading the source file `name`, into a SourceError saying what to do.
 
-    A lack of memory says nothing of the file: it is passed on, whatever class a library gives it.
+    A lack of memory or of open files says nothing of the file: it is passed on, whatever class a library gives it.
     """
     errors: tuple[type[Exception], ...] = (OSError, *kinds)
     try:
@@ -33,6 +36,8 @@ def damage_explained(name: str, *kinds: type[Exception], found: str = "can't be 
     except errors as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             raise MemoryError from error
+        if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
+            raise
         raise SourceError(
             f"{shown(name)} {found} ({shown(error)}). What was read before is safe. Put a whole copy in its place (of "
             "a cached download: --clear-cache), then run again with --resume."

@@ -66,13 +66,18 @@ def unwatch(watcher: Watcher) -> None:
 
 @contextmanager
 def step(kind: str, path: Path, data: memoryview | None = None, old: Path | None = None) -> Iterator[None]:
-    """One effect on the disk, which happens inside the block."""
+    """One effect on the disk, which happens inside the block. An error of the system names its file."""
     effect = Effect(kind, path, data, old)
-    for watcher in _watchers:
-        watcher.before(effect)
-    yield
-    for watcher in _watchers:
-        watcher.after(effect)
+    try:
+        for watcher in _watchers:
+            watcher.before(effect)
+        yield
+        for watcher in _watchers:
+            watcher.after(effect)
+    except OSError as error:
+        if error.filename is None:  # of what is done by a descriptor the system does not say where
+            error.filename = str(path)
+        raise
 
 
 class NewFile(io.RawIOBase):

@@ -26,7 +26,7 @@ _SEGMENT = re.compile(rf"[^/]+\.(arrow|parquet){_AGAIN}")
 _PART = re.compile(rf"({'|'.join(DATA_FOLDERS)})/[^/]+/[^/]+-\d{{5}}\.parquet(\.[0-9a-f-]+)?(\.tmp)?{_AGAIN}")
 _HALF_WRITTEN = re.compile(r"[^/]+\.json\.[0-9a-f-]+\.tmp")
 _LOG = re.compile(rf"run-{_STAMP}-\d+\.log")
-_PUT_AWAY = re.compile(rf".+\.before-(fresh|repair|removal)-{_STAMP}{_AGAIN}")
+_PUT_AWAY = re.compile(rf".*\.before-(fresh|repair|removal)-{_STAMP}{_AGAIN}")
 
 
 def run_prune(options: Options, now_s: float | None = None) -> str:
@@ -76,7 +76,8 @@ def _places(options: Options) -> Iterator[RetainedFolder]:
 
 def _set_aside_of_targets(options: Options) -> list[Path]:
     output = options.output.resolve()
-    return sorted({*options.data_dir.resolve().glob("*.set-aside"), output.with_name(f"{output.name}.set-aside")})
+    beside = output.with_name(f"{output.name}.set-aside")
+    return sorted({*options.data_dir.resolve().glob("*.set-aside"), beside, output / ".set-aside"})
 
 
 def _due(options: Options, now_s: float) -> Iterator[RetainedEntry]:
@@ -94,8 +95,9 @@ def _listed(entries: list[RetainedEntry], now_s: float) -> Iterator[str]:
 
 
 def _never_deleted(options: Options) -> Iterator[str]:
-    """The datasets that were put away beside the target and in the data folder."""
-    beside = {*options.data_dir.resolve().glob("*"), *options.output.resolve().parent.glob("*")}
+    """The datasets that were put away beside the target or in it (a mount point), and in the data folder."""
+    output = options.output.resolve()
+    beside = {*options.data_dir.resolve().glob("*"), *output.parent.glob("*"), *output.glob(".before-*")}
     put_away = sorted(path for path in beside if _PUT_AWAY.fullmatch(path.name) and path.is_dir())
     if put_away:
         yield "Whole datasets of before --fresh or --repair. They are yours; this program never deletes them:"

@@ -19,7 +19,7 @@ from pipeline.options import Command, Options
 from tests.audit.test_verify import broken
 from tests.kills import Killed, KilledAt
 from tests.mounts import mount
-from tests.small_runs import CLIPS, KEPT, SOURCE, StopAfter, small_options, small_run, watching, write_mirror
+from tests.small_runs import CLIPS, KEPT, SOURCE, Seen, StopAfter, small_options, small_run, watching, write_mirror
 from tests.support import published_rows, tree
 from utils.audit.verify import verify
 from utils.dataset.folder import LocalTarget
@@ -302,6 +302,26 @@ class DiesDecided(KilledAt):
     def is_due(self) -> bool:
         self._left = -1 if self._intent.exists() else 1
         return self._left < 0
+
+
+def test_the_decision_comes_first_and_goes_for_good(machine: Path) -> None:
+    """All that comes is durable before it, nothing is exchanged before it; and no power cut brings it back."""
+    small_run(machine)
+    with watching(Seen(machine / "out")) as seen:
+        withdraw(machine)
+
+    steps = [
+        f"{effect.kind} {seen.name(effect.path)}"
+        for effect in seen.effects
+        if effect.path.is_relative_to(machine / "out")
+    ]
+    decided = steps.index(f"rename {CHANGING}/intent.json")
+    exchanged = [at for at, step in enumerate(steps) if step.split()[0] == "rename" and CHANGING not in step]
+    made = [at for at, step in enumerate(steps) if f"{CHANGING}/new" in step and step.split()[0] in ("write", "fsync")]
+    over = steps.index(f"delete {CHANGING}/intent.json")
+    assert max(made) < decided < min(exchanged)
+    assert steps[exchanged[-1]] == f"rename {STATE_PATH}" and exchanged[-1] < over
+    assert steps[over + 1 :] == [f"fsync {CHANGING}", f"delete {CHANGING}", "delete .lock"]
 
 
 def test_what_is_half_made_ready_is_forgotten(machine: Path) -> None:

@@ -101,6 +101,7 @@ DUE = (
     f"data/staging/local-out/set-aside/{SEGMENT}",
     f"data/staging/hub-me_voice/set-aside/{SEGMENT}-2",
     f"data/out.set-aside/{PART}",
+    f"data/out/.set-aside/{PART}",
     f"data/out.set-aside/{PART}.0123abcd-123.tmp-2",
 )
 NEVER = (
@@ -118,6 +119,7 @@ NEVER = (
     "data/out.set-aside/data/train/my-recordings.txt",
     "data/out.before-fresh-20200101-000000/data/train/Corpus-00000.parquet",
     "data/out.before-repair-20200101-000000-2/README.md",
+    "data/out/.before-repair-20200101-000000/README.md",
     "data/cache/me/voice/abc/file.parquet",
     "logs/notes.txt",
 )
@@ -156,7 +158,8 @@ def test_put_away_datasets_are_shown_and_never_deleted(options: Options, tmp_pat
     """They are the user's own, whatever their age."""
     told = run_prune(options, old_enough() + 100 * YEAR_S)
 
-    for name in ("out.before-fresh-20200101-000000", "out.before-repair-20200101-000000-2"):
+    in_it = "out/.before-repair-20200101-000000"
+    for name in ("out.before-fresh-20200101-000000", "out.before-repair-20200101-000000-2", in_it):
         assert f"{tmp_path}/data/{name}  (" in told.partition("They are yours")[2]
         assert (tmp_path / "data" / name).is_dir()
 

@@ -2,6 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
+_MOUNTED = "tests/dataset/test_mounted_folder.py"
+
 MUTANTS = (
     # --- 8: cannot tell is not empty ---------------------------------------------------------
     Mutant(
@@ -256,5 +258,69 @@ MUTANTS = (
         '        return len(uploaded["uploaded_ids"]) > 0\n',
         "        return False\n",
         ("tests/upload/test_checkpoint_duplication_fix.py::test_file_of_an_older_program_puts_no_dataset_away",),
+    ),
+    # --- changes in place, on a mount point --------------------------------------------------
+    Mutant(
+        "decided-change-dropped",
+        9,
+        "A change in place that died after its decision is thrown away with what it had made ready.",
+        "utils/dataset/folder.py",
+        "        if self._in_place.is_decided():\n            self._in_place.carry_out",
+        "        if False:\n            self._in_place.carry_out",
+        (f"{_MOUNTED}::test_a_removal_that_is_killed_anywhere_is_whole_or_not_at_all[again-False-3]",),
+    ),
+    Mutant(
+        "half-changed-dataset-read",
+        8,
+        "A dataset in the middle of a change in place is read as if it were whole.",
+        "utils/dataset/folder.py",
+        "        if self._in_place.is_decided():\n            raise TargetRefused(\n",
+        "        if False:\n            raise TargetRefused(\n",
+        (f"{_MOUNTED}::test_a_removal_that_is_killed_anywhere_is_whole_or_not_at_all[--verify-False-13]",),
+    ),
+    Mutant(
+        "decision-carried-out-on-another-state",
+        8,
+        "A change that died is carried out on whatever state is there by now.",
+        "utils/dataset/in_place.py",
+        "        if head not in intent.heads:\n",
+        "        if False:\n",
+        (f"{_MOUNTED}::test_a_decision_on_another_state_is_not_carried_out",),
+    ),
+    Mutant(
+        "decision-may-come-back",
+        9,
+        "A power cut may bring back a decision that was carried out, to delete what has come since.",
+        "utils/dataset/in_place.py",
+        "        fsync_folder(self._place)  # else",
+        "        # else",
+        (f"{_MOUNTED}::test_the_decision_comes_first_and_goes_for_good",),
+    ),
+    Mutant(
+        "old-dataset-lost-on-a-mount-point",
+        9,
+        "What a repair keeps on a mount point lacks the files that stay.",
+        "utils/dataset/folder.py",
+        "        if label:\n            self._link_into(",
+        "        if False:\n            self._link_into(",
+        (f"{_MOUNTED}::test_a_repair_keeps_the_old_dataset_under_a_hidden_name",),
+    ),
+    Mutant(
+        "withdrawn-clips-kept-on-a-mount-point",
+        9,
+        "A removal on a mount point keeps a copy with the clips that are to go, though nobody asked for it.",
+        "utils/dataset/folder.py",
+        "        if is_mount_point(self.folder) and not keep_old:\n",
+        "        if False:\n",
+        (f"{_MOUNTED}::test_a_removal_keeps_no_old_copy",),
+    ),
+    Mutant(
+        "too-many-open-files-are-damage",
+        8,
+        "Where this program may open no more files, the source's file counts as damaged.",
+        "processors/engine/unreadable.py",
+        "        if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:\n            raise\n",
+        "",
+        ("tests/pipeline/test_limits_of_the_machine.py::test_too_many_open_files_say_nothing_of_a_source",),
     ),
 )

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _SAME_BYTES = "tests/upload/test_cutting.py::test_same_data_same_bytes"
 _STAGED = "tests/upload/test_staging.py::test_bytes_are_on_the_disk_before_the_rename_and_the_name_after"
+_INSIDE = "tests/dataset/test_lock_inside.py"
 _FLUSHES = "tests/disk/test_durable.py::test_every_rename_of_a_run_is_between_two_flushes"
 _AHEAD = "tests/disk/test_durable.py::test_position_is_durable_before_any_checkpoint_tells_of_it"
 _WRITTEN = "tests/disk/test_durable.py::test_file_is_written_and_flushed_before_it_gets_its_name"
@@ -205,6 +206,33 @@ MUTANTS = (
         "        self.folder = folder.resolve()\n",
         "        self.folder = folder.absolute()\n",
         ("tests/pipeline/test_source_run.py::test_two_names_of_one_folder_have_one_lock",),
+    ),
+    Mutant(
+        "no-lock-inside",
+        5,
+        "The lock is held beside the folder alone, where another mount of it has another place.",
+        "utils/dataset/folder.py",
+        "            if self.lock_path != self._inner_lock_path:\n",
+        "            if False:\n",
+        (f"{_INSIDE}::test_the_same_folder_by_another_name_is_refused",),
+    ),
+    Mutant(
+        "no-lock-in-a-new-folder",
+        5,
+        "A first run that makes its folder holds no lock in it.",
+        "utils/dataset/folder.py",
+        "        make_folder(self.folder)\n        self._lock_inside()\n",
+        "        make_folder(self.folder)\n",
+        (f"{_INSIDE}::test_a_first_run_holds_it_as_soon_as_there_is_a_folder",),
+    ),
+    Mutant(
+        "lock-left-in-the-old-folder",
+        5,
+        "Where two folders change places the lock inside stays in the old one.",
+        "utils/dataset/folder.py",
+        "            rename(self._inner_lock_path, self._draft / _LOCK)\n",
+        "            pass\n",
+        (f"{_INSIDE}::test_a_fresh_start_takes_it_along",),
     ),
     Mutant(
         "commit-without-a-parent",

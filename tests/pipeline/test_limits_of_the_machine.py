@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.explain import in_words
+from processors.engine.unreadable import damage_explained
 from tests.runs import PROJECT, environment
 from tests.small_runs import CLIPS, KEPT, SOURCE, small_run, watching, write_mirror
 from tests.support import published_rows, tree
@@ -286,6 +287,15 @@ def test_whatever_the_system_says_of_a_file_is_no_bug(tmp_path: Path, number: in
 def test_numbers_that_have_words_of_their_own(tmp_path: Path, number: int, words: str) -> None:
     """What is meant, and what to do."""
     assert words in str(in_words(refused(tmp_path / "state.json", number)))
+
+
+def test_too_many_open_files_say_nothing_of_a_source() -> None:
+    """Its file is not damaged, and no copy of it would help."""
+    for number in (errno.EMFILE, errno.ENFILE):
+        with pytest.raises(OSError, match="open files") as stopped, damage_explained("clips.tar"):
+            raise OSError(number, os.strerror(number))
+
+        assert isinstance(in_words(stopped.value), Stopped)
 
 
 def test_an_error_without_a_file_may_be_a_bug_of_ours() -> None:

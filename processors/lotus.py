@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from processors.configured.clip_finder import CLIPS, without_ending
+from processors.configured.clip_finder import CLIPS
 from processors.configured.clip_tables import ASIDE, ClipRow, ClipTables
 from processors.configured.contents import ClipPlace, FileEntry, shown_name
 from processors.engine.clip_names import short_key
+from processors.readers.table_names import without_ending
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
 from utils.rows.printable import shown

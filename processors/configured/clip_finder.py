@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from processors.configured.contents import without_archive_ending
-from processors.engine.clip_names import AUDIO_SUFFIXES, base_name_of, ending_of
+from processors.engine.clip_names import base_name_of
+from processors.readers.table_names import (
+    UNREADABLE,
+    folder_of,
+    name_key,
+    normal_name,
+    without_archive_ending,
+    without_ending,
+)
 from utils.sources.table_index import TableIndex
 
 CLIPS: Final = "clips"
@@ -19,7 +26,6 @@ NAMES: Final = "names"
 """The index's table of their names: name without ending, in one case -> path."""
 
 _MAX_OF_ONE_NAME: Final = 10_000
-_UNREADABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -30,22 +36,6 @@ class Found:
     why_not: str = ""
 
 
-def name_key(path: str) -> str:
-    """Under what a clip is looked for: its file name without ending, in one case."""
-    return _stem(base_name_of(path)).casefold()
-
-
-def normal_name(name: str) -> str:
-    """A clip's name in a table as a path: with slashes alone, without `./` and `..`."""
-    return "/".join(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-def without_ending(name: str) -> str:
-    """A name without the ending of an audio file, where it has one."""
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{_stem(last)}"
-
-
 class ClipFinder:
     """Finds clips in an index with the tables `CLIPS` and `NAMES`."""
 
@@ -54,20 +44,20 @@ class ClipFinder:
         self._folders: set[str] = set()
         """Every folder that has a clip in it or below."""
         for row in index.rows(CLIPS):
-            folder = _folder_of(row.key)
+            folder = folder_of(row.key)
             while folder not in self._folders:
                 self._folders.add(folder)
-                folder = _folder_of(folder)
+                folder = folder_of(folder)
         self._folder_names = {_folder_name(base_name_of(folder)) for folder in self._folders}
         self._scopes: dict[str, str] = {}
 
     def find(self, name: str, table: str) -> Found:
         """The clip that a row of `table` means by `name`."""
         name = normal_name(name)
-        if _UNREADABLE in name:  # which bytes stood there is not known: several names look like this
+        if UNREADABLE in name:  # which bytes stood there is not known: several names look like this
             return Found(None, name)
-        scope = self._scope(_folder_of(table))
-        for folder in (_folder_of(table), scope, *([""] if "/" in name else [])):
+        scope = self._scope(folder_of(table))
+        for folder in (folder_of(table), scope, *([""] if "/" in name else [])):
             if self._index.get(CLIPS, f"{folder}/{name}".strip("/")):
                 return Found(f"{folder}/{name}".strip("/"))
         return self._best(list(self._candidates(name, scope)), base_name_of(name))
@@ -77,7 +67,7 @@ class ClipFinder:
         if folder not in self._scopes:
             nearest = folder
             while nearest not in self._folders and nearest:
-                nearest = _folder_of(nearest)
+                nearest = folder_of(nearest)
             self._scopes[folder] = nearest
         return self._scopes[folder]
 
@@ -93,7 +83,7 @@ class ClipFinder:
 
     def _best(self, paths: list[str], name: str) -> Found:
         """The one whose ending is most like the row's; none where two are."""
-        has_ending = _stem(name) != name
+        has_ending = without_ending(name) != name
         ranked: dict[int, list[str]] = {}
         for path in dict.fromkeys(paths):
             there = base_name_of(path)
@@ -105,15 +95,6 @@ class ClipFinder:
         return (
             Found(best[0]) if len(best) == 1 else Found(None, f"{name} ({len(best)} files fit: {', '.join(best[:3])})")
         )
-
-
-def _stem(name: str) -> str:
-    ending = ending_of(name)
-    return name[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else name
-
-
-def _folder_of(path: str) -> str:
-    return path.rpartition("/")[0]
 
 
 def _folder_name(part: str) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from processors.configured.archive_links import OTHERS, ClipPlaces
-from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder, name_key, normal_name, without_ending
+from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder
 from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
-from processors.engine.clip_names import base_name_of, short_key
-from processors.readers.spec import Form, FoundColumns, TableSpec, matches, split_of_path, split_of_value
-from processors.readers.table_forms import KEY, VALUE, TableRow, form_of, rows_of
+from processors.readers.spec import FoundColumns, TableSpec, split_of_path
+from processors.readers.table_forms import KEY, VALUE, TableRow, rows_of
+from processors.readers.table_names import RowNames, first_of, folder_of, name_key, normal_name, text_of
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.rows.schema import SPLITS
@@ -35,8 +35,6 @@ _FORMAT: Final = 2
 _ROWS: Final = "rows"
 ASIDE: Final = "aside"
 """What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
-_KALDI_FILES: Final = ("wav.scp", "utt2spk", "segments")
-_TABLE_ENDINGS: Final = ("*.csv", "*.tsv", "*.jsonl", "*.json", "wav.scp")
 IN_ARCHIVE_ORDER: Final = "@"
 """Behind a split's name: its rows whose clip is in a tar.gz, by the clip's path."""
 _STOP_CHECK_ROWS: Final = 1000
@@ -82,6 +80,7 @@ class ClipTables:
     ) -> None:
         """Opens the indexes in `folder`, made first where they are not there. SourceError where they can't be made."""
         self.name, self._files, self._spec = name, files, spec
+        self._names = RowNames(spec)
         self.raise_if_stopped = raise_if_stopped
         self._folder = folder
         columns = spec.columns
@@ -119,57 +118,39 @@ class ClipTables:
             if entry.is_clip:
                 yield CLIPS, entry.path, entry.place.to_json()
                 yield NAMES, name_key(entry.path), entry.path
-            elif self._spec.form == "kaldi" and base_name_of(entry.path) in _KALDI_FILES:
+            elif self._names.is_aside(entry.path):
                 yield from self._aside(entry)
-            elif matches(entry.path, self._patterns()) and self._form_of(entry.path):
+            elif self._names.is_table(entry.path):
                 tables += 1
                 yield from self.table_entries(entry)
             elif entry.place.kind != "file":
                 yield OTHERS, entry.path, entry.place.to_json()
         if not tables:
             raise SourceError(
-                f"{self.name} has no table {' or '.join(self._patterns())}; it has "
+                f"{self.name} has no table {' or '.join(self._names.patterns)}; it has "
                 f"{shown(', '.join(self._files.names()[:5]))}. Put it there, then run again with --resume."
             )
 
-    def _patterns(self) -> tuple[str, ...]:
-        if self._spec.tables:
-            return self._spec.tables
-        if self._spec.splits and not self._spec.columns.split:
-            return tuple(pattern for patterns in self._spec.splits.values() for pattern in patterns)
-        return ("text",) if self._spec.form == "kaldi" else _TABLE_ENDINGS
-
-    def _form_of(self, path: str) -> Form:
-        said = next((form for pattern, form in self._spec.forms if matches(path, [pattern])), self._spec.form)
-        return form_of(path, said)
-
     def table_entries(self, entry: FileEntry) -> Iterator[IndexEntry]:
-        form = self._form_of(entry.path)
-        split = self._split_of_table(entry.path)
+        form = self._names.form_of(entry.path)
+        split = self._names.split_of_table(entry.path)
         found: FoundColumns | None = None
         with entry.open() as stream:
             for number, row in enumerate(rows_of(stream, entry.path, form, self._spec.header, self._spec.quoted)):
                 if number % _STOP_CHECK_ROWS == 0:
                     self.raise_if_stopped()
                 found = found or self._columns(row, entry.path)
-                yield _ROWS, entry.path, as_text(json.dumps([split, self._only_needed(row)], ensure_ascii=False))
+                yield (
+                    _ROWS,
+                    entry.path,
+                    as_text(json.dumps([split, self._names.only(row, self._needed)], ensure_ascii=False)),
+                )
 
     def _columns(self, row: TableRow, path: str) -> FoundColumns:
         """Looks whether a table's first row has what is needed: if that has not, none has."""
         if self._spec.form == "kaldi":
             return FoundColumns(KEY, VALUE, None, KEY, None)
         return self._spec.columns.found_in(list(row), path)
-
-    def _only_needed(self, row: TableRow) -> dict[str, Any]:
-        values = ((name, value_of(row, name)) for name in self._needed)
-        return {name: value for name, value in values if value not in (None, "")}
-
-    def _split_of_table(self, path: str) -> str | None:
-        if self._spec.columns.split:
-            return None
-        if self._spec.splits:
-            return next((split for split, patterns in self._spec.splits.items() if matches(path, patterns)), None)
-        return split_of_path(path)
 
     def _aside(self, entry: FileEntry) -> Iterator[IndexEntry]:
         folder, _, name = entry.path.rpartition("/")
@@ -193,7 +174,7 @@ class ClipTables:
             if number % _STOP_CHECK_ROWS == 0:
                 self.raise_if_stopped()
             split, row = json.loads(found.value)
-            given = self._given_name(row, found.key)
+            given = self._names.clip_name(row, found.key, self._said_aside)
             name = normal_name(given)
             if not name:
                 nameless += 1
@@ -202,7 +183,7 @@ class ClipTables:
             has_clips = has_clips or place is not None
             first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
-            where = split or self._split(row, given, path if place else "", found.key)
+            where = split or self._names.split(row, given, path if place else "", found.key)
             yield self.placed(where, clip, file)
         if nameless:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
@@ -233,44 +214,21 @@ class ClipTables:
 
     def _clip_row(self, row: TableRow, name: str, path: str, place: ClipPlace | None, table: str) -> ClipRow:
         columns = self._spec.columns
-        is_kaldi = self._spec.form == "kaldi"
-        transcript = text_of(_first(row, (VALUE,) if is_kaldi else columns.transcript))
-        speaker = self.contents.get(ASIDE, f"utt2spk {_folder(table)} {row.get(KEY)}") if is_kaldi else None
+        transcript = self._names.transcript(row)
+        speaker = self._said_aside(f"utt2spk {folder_of(table)} {row.get(KEY)}") if self._spec.form == "kaldi" else None
         return ClipRow(
-            key=self._key(row, name, table),
+            key=self._names.key(row, name, table),
             name=shown_name(path, place) if place else path,
             transcript=transcript.translate(self._removed) if self._removed else transcript,
-            speaker=text_of(_first(row, columns.speaker)) or (speaker.value if speaker else None),
+            speaker=text_of(first_of(row, columns.speaker)) or speaker,
             metadata={name: row[name] for name in columns.metadata if name in row} or None,
             place=place,
             path=path if place else "",
         )
 
-    def _given_name(self, row: TableRow, table: str) -> str:
-        """What the row calls its clip; "" where it has no name."""
-        if self._spec.form != "kaldi":
-            return text_of(_first(row, self._spec.columns.audio)).strip()
-        found = self.contents.get(ASIDE, f"wav.scp {_folder(table)} {row[KEY]}")
-        return _file_of_command(found.value) if found else str(row[KEY])
-
-    def _key(self, row: TableRow, name: str, table: str) -> str:
-        ids = (KEY,) if self._spec.form == "kaldi" else self._spec.columns.id
-        key = text_of(_first(row, ids)) or without_ending(name)
-        folder = base_name_of(_folder(table)) if self._spec.key_has_folder else ""
-        return short_key(f"{folder}/{key}" if folder else key)
-
-    def _split(self, row: TableRow, given: str, path: str, table: str) -> str:
-        """By the words in the path of its clip, "" where that is not there, or else in the name that it gives it."""
-        if not self._spec.columns.split:
-            return split_of_path(_folder(path)) or split_of_path(_own_folders(given)) or "train"
-        value = text_of(_first(row, self._spec.columns.split))
-        split = split_of_value(value, self._spec.splits)
-        if split is None:
-            raise SourceError(
-                f"{shown(table)}: {shown(repr(value))} is no split that is known. Say in the source's definition what "
-                "it stands for. Nothing was read."
-            )
-        return split
+    def _said_aside(self, key: str) -> str | None:
+        found = self.contents.get(ASIDE, key)
+        return found.value if found else None
 
     # --- rest --------------------------------------------------------------------------------
 
@@ -283,7 +241,7 @@ class ClipTables:
                 self.raise_if_stopped()
             meant_by = self._row_of(clip.key, with_rows)
             if meant_by is None:
-                named = split_of_path(_folder(clip.key))
+                named = split_of_path(folder_of(clip.key))
                 yield named if named in with_rows else default, clip.key, ""
             elif (first := self.contents.get(CLIPS, clip.key)) and first.number != clip.number:
                 # An archive has it twice: the second one is a repetition of the first.
@@ -298,46 +256,3 @@ class ClipTables:
                 if ClipRow.from_row(row).path == path:
                     return split, row
         return None
-
-
-def value_of(row: TableRow, name: str) -> Any:
-    """A value by its column; `a.b` is b of the object a, where no column has the whole name."""
-    if name in row or "." not in name:
-        return row.get(name)
-    outer, _, inner = name.partition(".")
-    value = row.get(outer)
-    return value_of(value, inner) if isinstance(value, Mapping) else None
-
-
-def text_of(value: Any) -> str:
-    """A value of a table as text; "" for one that is none."""
-    if value is None or isinstance(value, list | dict):
-        return ""
-    return str(value)
-
-
-def _first(row: TableRow, names: tuple[str, ...]) -> Any:
-    return next((row[name] for name in names if name in row), None)
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _own_folders(given: str) -> str:
-    """The folders in a clip's name; of a path from another machine (`/home/dev/wav/a.wav`) the last one, as those in
-    front of the corpus may be called anything."""
-    folder = _folder(normal_name(given))
-    is_absolute = given.startswith(("/", "\\")) or given[1:2] == ":"
-    return base_name_of(folder) if is_absolute and folder else folder
-
-
-def _file_of_command(value: str) -> str:
-    """The file in an entry of `wav.scp`: the entry itself, or of a command (`sox a.flac -t wav - |`) what it reads.
-
-    No command is ever run.
-    """
-    if not value.endswith("|"):
-        return value
-    words = value.rstrip("|").split()
-    return next((word for word in words if without_ending(word) != word), value)

@@ -15,14 +15,14 @@ from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
 from processors.engine.clip_names import base_name_of, is_audio_name
 from processors.engine.unreadable import MAX_CLIP_BYTES, damage_explained, too_large
+from processors.readers.table_names import path_of_member
 from processors.readers.tar import MAX_HEADER_BYTES, TarGz, is_audio
 from utils.errors import SourceError
 from utils.formats.zip_members import Window, ZipDamaged, ZipMember, open_member, zip_members
-from utils.rows.printable import as_text, shown
+from utils.rows.printable import shown
 from utils.sources.source_files import SourceFiles
 from utils.sources.stand_ins import itself
 
-ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
 _MAX_LINK_BYTES: Final = 4096
 _END_OF_TAR: Final = bytes(tarfile.BLOCKSIZE)
 
@@ -138,25 +138,11 @@ def shown_name(path: str, place: ClipPlace) -> str:
     return too_large(name, place.size_bytes) if place.size_bytes > MAX_CLIP_BYTES else name
 
 
-def without_archive_ending(part: str) -> str:
-    """A folder's name, of an archive without its ending: `train_01.zip` is the folder `train_01`."""
-    lower = part.lower()
-    ending = next((ending for ending in ARCHIVE_ENDINGS if lower.endswith(ending)), "")
-    return part[: len(part) - len(ending)]
-
-
 def _kind_of(name: str) -> Kind:
     lower = name.lower()
     if lower.endswith((".tar.gz", ".tgz")):
         return "tar.gz"
     return "zip" if lower.endswith(".zip") else "tar" if lower.endswith(".tar") else "file"
-
-
-def path_of_member(archive: str, member: str) -> str:
-    """A member's path, which may begin with `./` or be written with backslashes."""
-    return "/".join(
-        part for part in as_text(f"{archive}/{member}").replace("\\", "/").split("/") if part not in ("", ".")
-    )
 
 
 def _loose(files: SourceFiles, name: str) -> FileEntry:

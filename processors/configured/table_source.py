@@ -8,13 +8,13 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from processors.configured.clip_finder import without_ending
 from processors.configured.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTables
 from processors.configured.configured_source import ConfiguredSource
-from processors.configured.contents import ClipAudio, path_of_member
+from processors.configured.contents import ClipAudio
 from processors.engine.clip_names import short_key
 from processors.engine.positions import behind_the_end, number_in
 from processors.readers.spec import TableSpec
+from processors.readers.table_names import path_of_member, without_ending
 from processors.readers.tar import TarGz, entering
 from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.schema import Position, RawClip

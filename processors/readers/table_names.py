@@ -1,0 +1,168 @@
+"""How rows of tables and the clips that they mean are called: the rules that whoever reads a source of tables keeps.
+
+Pure. Which of the clips that are there a row means is found by `processors/configured/clip_finder.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from processors.engine.clip_names import AUDIO_SUFFIXES, base_name_of, ending_of, short_key
+from processors.readers.spec import Form, TableSpec, matches, split_of_path, split_of_value
+from processors.readers.table_forms import KEY, VALUE, TableRow, form_of
+from utils.errors import SourceError
+from utils.rows.printable import as_text, shown
+
+ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
+KALDI_FILES: Final = ("wav.scp", "utt2spk", "segments")
+UNREADABLE: Final = "\N{REPLACEMENT CHARACTER}"
+"""In a name: which bytes stood there is not known, so several names look like it."""
+_TABLE_ENDINGS: Final = ("*.csv", "*.tsv", "*.jsonl", "*.json", "wav.scp")
+
+Aside = Callable[[str], str | None]
+"""What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
+
+
+def name_key(path: str) -> str:
+    """Under what a clip is looked for: its file name without ending, in one case."""
+    return without_ending(base_name_of(path)).casefold()
+
+
+def normal_name(name: str) -> str:
+    """A clip's name in a table as a path: with slashes alone, without `./` and `..`."""
+    return "/".join(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def without_ending(name: str) -> str:
+    """A name without the ending of an audio file, where it has one."""
+    folder, slash, last = name.rpartition("/")
+    ending = ending_of(last)
+    return f"{folder}{slash}{last[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else last}"
+
+
+def without_archive_ending(part: str) -> str:
+    """A folder's name, of an archive without its ending: `train_01.zip` is the folder `train_01`."""
+    lower = part.lower()
+    ending = next((ending for ending in ARCHIVE_ENDINGS if lower.endswith(ending)), "")
+    return part[: len(part) - len(ending)]
+
+
+def path_of_member(archive: str, member: str) -> str:
+    """A member's path, which may begin with `./` or be written with backslashes."""
+    return "/".join(
+        part for part in as_text(f"{archive}/{member}").replace("\\", "/").split("/") if part not in ("", ".")
+    )
+
+
+def folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def value_of(row: TableRow, name: str) -> Any:
+    """A value by its column; `a.b` is b of the object a, where no column has the whole name."""
+    if name in row or "." not in name:
+        return row.get(name)
+    outer, _, inner = name.partition(".")
+    value = row.get(outer)
+    return value_of(value, inner) if isinstance(value, Mapping) else None
+
+
+def text_of(value: Any) -> str:
+    """A value of a table as text; "" for one that is none."""
+    if value is None or isinstance(value, list | dict):
+        return ""
+    return str(value)
+
+
+def first_of(row: TableRow, names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if name in row), None)
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """The rules of one source."""
+
+    spec: TableSpec
+
+    @cached_property
+    def patterns(self) -> tuple[str, ...]:
+        """Of the files that are tables."""
+        if self.spec.tables:
+            return self.spec.tables
+        if self.spec.splits and not self.spec.columns.split:
+            return tuple(pattern for patterns in self.spec.splits.values() for pattern in patterns)
+        return ("text",) if self.spec.form == "kaldi" else _TABLE_ENDINGS
+
+    def form_of(self, path: str) -> Form:
+        said = next((form for pattern, form in self.spec.forms if matches(path, [pattern])), self.spec.form)
+        return form_of(path, said)
+
+    def is_table(self, path: str) -> bool:
+        return matches(path, self.patterns) and bool(self.form_of(path))
+
+    def is_aside(self, path: str) -> bool:
+        """Whether a file is one of Kaldi's other ones."""
+        return self.spec.form == "kaldi" and base_name_of(path) in KALDI_FILES
+
+    def split_of_table(self, path: str) -> str | None:
+        """The split of all its rows; None where they tell it themselves."""
+        if self.spec.columns.split:
+            return None
+        if self.spec.splits:
+            return next((split for split, patterns in self.spec.splits.items() if matches(path, patterns)), None)
+        return split_of_path(path)
+
+    def only(self, row: TableRow, names: tuple[str, ...]) -> dict[str, Any]:
+        """Of a row what these columns hold."""
+        values = ((name, value_of(row, name)) for name in names)
+        return {name: value for name, value in values if value not in (None, "")}
+
+    def clip_name(self, row: TableRow, table: str, aside: Aside) -> str:
+        """What the row calls its clip; "" where it has no name."""
+        if self.spec.form != "kaldi":
+            return text_of(first_of(row, self.spec.columns.audio)).strip()
+        found = aside(f"wav.scp {folder_of(table)} {row[KEY]}")
+        return str(row[KEY]) if found is None else _file_of_command(found)
+
+    def key(self, row: TableRow, name: str, table: str) -> str:
+        """The row's key in the dataset, `name` being its clip's, in normal form."""
+        ids = (KEY,) if self.spec.form == "kaldi" else self.spec.columns.id
+        key = text_of(first_of(row, ids)) or without_ending(name)
+        folder = base_name_of(folder_of(table)) if self.spec.key_has_folder else ""
+        return short_key(f"{folder}/{key}" if folder else key)
+
+    def transcript(self, row: TableRow) -> str:
+        return text_of(first_of(row, (VALUE,) if self.spec.form == "kaldi" else self.spec.columns.transcript))
+
+    def split(self, row: TableRow, given: str, path: str, table: str) -> str:
+        """By the words in the path of its clip, "" where that is not there, or else in the name that it gives it."""
+        if not self.spec.columns.split:
+            return split_of_path(folder_of(path)) or split_of_path(_own_folders(given)) or "train"
+        value = text_of(first_of(row, self.spec.columns.split))
+        split = split_of_value(value, self.spec.splits)
+        if split is None:
+            raise SourceError(
+                f"{shown(table)}: {shown(repr(value))} is no split that is known. Say in the source's definition what "
+                "it stands for. Nothing was read."
+            )
+        return split
+
+
+def _own_folders(given: str) -> str:
+    """The folders in a clip's name; of a path from another machine (`/home/dev/wav/a.wav`) the last one, as those in
+    front of the corpus may be called anything."""
+    folder = folder_of(normal_name(given))
+    is_absolute = given.startswith(("/", "\\")) or given[1:2] == ":"
+    return base_name_of(folder) if is_absolute and folder else folder
+
+
+def _file_of_command(value: str) -> str:
+    """The file in an entry of `wav.scp`: the entry itself, or of a command (`sox a.flac -t wav - |`) what it reads.
+
+    No command is ever run.
+    """
+    if not value.endswith("|"):
+        return value
+    words = value.rstrip("|").split()
+    return next((word for word in words if without_ending(word) != word), value)

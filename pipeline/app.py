@@ -165,7 +165,7 @@ def _status(options: Options, token: str | None, arguments: Sequence[str], stop:
 
 
 def _verify(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
-    told, code = run_verify(options, make_target(options, token, stop), stop)
+    told, code = run_verify(options, make_target(options, token, stop), token, stop)
     say(told)
     return code
 

@@ -106,6 +106,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="command: check all that is published, from the files alone; changes nothing",
     )
     group.add_argument("--deep", action="store_true", help="with --verify: decode every clip, too")
+    group.add_argument(
+        "--source",
+        action="store_true",
+        help="with --verify: name every clip of the sources once more and look for it, too (of tar archives with "
+        "--deep); NAME ... for some of them",
+    )
     group.add_argument("--json", action="store_true", help="with --verify: what was found, for machines")
     group.add_argument(
         "--repair",
@@ -417,7 +423,10 @@ def _refuse(*cases: tuple[object, str]) -> None:
 def _check_options_of_commands(given: argparse.Namespace, command: Command) -> None:
     """UsageError for an option that belongs to another command than the one that was given."""
     _refuse(
-        ((given.deep or given.json) and not given.verify, "--deep and --json belong to --verify."),
+        (
+            (given.deep or given.json or given.source) and not given.verify,
+            "--deep, --source and --json belong to --verify.",
+        ),
         (
             given.dry_run and command not in (Command.REPAIR, Command.REMOVE, Command.PRUNE),
             "--dry-run belongs to --repair, --remove ... or --prune.",
@@ -572,6 +581,7 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         patience_minutes=given.patience,
         timeout_s=given.timeout,
         deep=given.deep,
+        against_sources=given.source,
         as_json=given.json,
         dry_run=given.dry_run,
         with_copies=given.with_copies,

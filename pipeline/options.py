@@ -84,7 +84,9 @@ class Options:
     timeout_s: float = 60.0
     """Of one answer of the Hub."""
     deep: bool = False
-    """--verify decodes every clip."""
+    """--verify decodes every clip, and reads sources whole where nothing less tells what they hold."""
+    against_sources: bool = False
+    """--verify holds the dataset against the names of its sources, too."""
     as_json: bool = False
     dry_run: bool = False
     """--repair, --remove and --prune only say what they would do."""

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from processors.engine.conversion import as_raw_clip, complete_row, convert_clip
 from processors.engine.isolated import convert_alone
+from processors.engine.listed import ListedClip, NotListed
 from processors.engine.read_ahead import in_order
 from processors.engine.run_side import OrderedMerge, RunFacts
 from processors.source_info import SourceInfo as SourceInfo
@@ -125,6 +126,25 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         Raises SourceError where the source can't be read.
         """
         raise NotImplementedError(f"{type(self).__name__} must override read() or _process_single_split()")
+
+    def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
+        """Every clip of a split, in the order in which it is read, by a way of its own: it shares no loop and no index
+        with `read`, so that `--verify --source` sees what that overlooked.
+
+        `scratch` is a folder for its indexes; `deep`: files may be read whole for it. Raises NotListed where there is
+        no such way, SourceError where the source can't be read.
+        """
+        raise NotListed("its processor can't name its clips but by reading them")
+
+    @property
+    def lists_what_it_reads(self) -> bool:
+        """Whether `listed` is of the class that says how clips are read, or of one made from it."""
+        classes = type(self).__mro__
+
+        def first_with(method: str) -> int:
+            return next(at for at, one in enumerate(classes) if method in vars(one))
+
+        return first_with("listed") <= min(first_with("read"), first_with("_process_single_split"))
 
     def check_can_be_read(self) -> None:
         """Look whether there is a source to read, before anything is begun. Raises SourceError; changes nothing."""

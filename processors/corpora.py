@@ -8,7 +8,8 @@ from processors.catalog import CATALOG
 from processors.configured.clip_tables import ClipTables
 from processors.configured.parquet_source import ParquetSource
 from processors.configured.table_source import TableSource
-from processors.lotus import LotusTables
+from processors.listing.tables import TableListing
+from processors.lotus import LotusListing, LotusTables
 from processors.readers.spec import Columns, ParquetSpec, TableSpec
 
 _TEXT = ("sentence", "transcription", "transcript", "text")
@@ -111,6 +112,7 @@ class LOTUSProcessor(TableSource):
     info = CATALOG["LOTUS"]
     spec = TableSpec(tables=("index.txt", "PDsen.txt"), splits={"train": ("*",)})
     tables_class: type[ClipTables] = LotusTables
+    listing_class: type[TableListing] = LotusListing
 
 
 class TSync1Processor(TableSource):

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
+from processors.engine.listed import ListedClip
 from processors.engine.unreadable import damage_explained
+from processors.listing.releases import archives_listed
 from processors.readers.tar import read_tars
 from utils.errors import SourceError, UsageError
 from utils.formats.tsv import TextLines
@@ -51,6 +53,15 @@ class GigaSpeech2Processor(BaseProcessor):
 
             points = self.facts.seek_points.get(split)
             yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
+
+    def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
+        of_split = "dev" if split == "validation" else split
+        found = [(0, f"{_FOLDER}/{of_split}.tar.gz")]
+        if split == "train":
+            found = [(int(match[1]), match[0]) for match in map(_TRAIN_ARCHIVE.fullmatch, self.files.names()) if match]
+        archives = [name for _, name in sorted(found)]
+        table = f"{_FOLDER}/{self._table_name(split)}.tsv"
+        return archives_listed(self.files, archives, table, scratch, deep, self.raise_if_stopped)
 
     def _archives(self, split: str) -> list[str]:
         """The archives of a split, train's in numeric order. SourceError where they are not as known."""

@@ -15,7 +15,11 @@ from typing import Final
 from processors.configured.clip_finder import CLIPS
 from processors.configured.clip_tables import ASIDE, ClipRow, ClipTables
 from processors.configured.contents import ClipPlace, FileEntry, shown_name
-from processors.engine.clip_names import short_key
+from processors.engine.clip_names import base_name_of, short_key
+from processors.listing.packed import Listed
+from processors.listing.tables import ASIDE as LISTED_ASIDE
+from processors.listing.tables import CLIPS as LISTED_CLIPS
+from processors.listing.tables import IN_ORDER, TableListing
 from processors.readers.table_names import without_ending
 from utils.errors import SourceError
 from utils.formats.tsv import TextLines
@@ -80,3 +84,31 @@ class LotusTables(ClipTables):
                 if text:
                     return sets[at - 1] if at else None, text.value
         return None
+
+
+class LotusListing(TableListing):
+    """The same clips, found once more."""
+
+    def rows_in(self, file: Listed) -> Iterator[IndexEntry]:
+        is_index = base_name_of(file.path).casefold() == _INDEX
+        with file.open() as stream:
+            for text, _ in TextLines(stream, file.path, or_tis_620=True):
+                first, *others = [field.strip() for field in text.split("\t")]
+                if is_index and len(others) >= 2:
+                    yield LISTED_ASIDE, f"number {first} {others[0]}", others[1]
+                elif not is_index and others:
+                    yield LISTED_ASIDE, f"sentence {first}", ""
+
+    def meant(self) -> Iterator[IndexEntry]:
+        for clip in self.held.rows(LISTED_CLIPS):
+            self.raise_if_stopped()
+            *folders, name = without_ending(clip.key).split("/")
+            *words, number = name.split("_")
+            sets = [*(folders[-1].split("_") if folders else []), *words]
+            if any(self._has_sentence(word, number) for word in sets):
+                key = short_key(without_ending("/".join(clip.key.split("/")[-5:])))
+                yield f"train{IN_ORDER if clip.value else ''}", clip.key, key
+
+    def _has_sentence(self, word: str, number: str) -> bool:
+        found = self.held.get(LISTED_ASIDE, f"number {word} {number}")
+        return found is not None and self.held.get(LISTED_ASIDE, f"sentence {found.value}") is not None

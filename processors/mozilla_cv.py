@@ -21,7 +21,9 @@ from pathlib import Path
 
 from processors.base_processor import BaseProcessor
 from processors.catalog import CATALOG
+from processors.engine.listed import ListedClip
 from processors.engine.unreadable import damage_explained
+from processors.listing.releases import ReleaseListing
 from processors.readers.archive import CLIPS, Archive
 from processors.readers.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
 from processors.readers.held_out import HELD_OUT, held_out_entries, without_held_out
@@ -87,6 +89,14 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         with self._index(release) as index:
             clips = self._clips(release, index, split, position)
             yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
+
+    def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
+        release = self._release()
+        held_out_by = tuple(_EVALUATION.values()) if self._holds_out else ()
+        listing = ReleaseListing(self.files, _LAYOUT, self._tables, held_out_by, self.raise_if_stopped)
+        if release.extracted:
+            return listing.extracted(release.place, split, scratch)
+        return listing.archived(release.place, split, scratch, deep)
 
     def close(self) -> None:
         """The clips that were unpacked go only now: had they gone with the last one read, a run that dies before that

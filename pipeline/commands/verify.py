@@ -5,18 +5,21 @@ import logging
 import os
 import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.commands.against_sources import SourceChecks
 from pipeline.interrupts import StopRequest
 from pipeline.options import Options
 from utils.audit.findings import NOT_CHECKED, NOT_SOUND, Check, Totals, Verdict
+from utils.audit.source_names import PublishedNames
 from utils.audit.verify import verify
 from utils.dataset.card_text import duration_text
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
 from utils.dataset.target import Target
-from utils.errors import NotSound, TargetMoved, UsageError
+from utils.errors import NotSound, SourceError, TargetMoved, UsageError
 from utils.rows.printable import one_line
 
 log = logging.getLogger(__name__)
@@ -24,13 +27,27 @@ log = logging.getLogger(__name__)
 _TOLD_EVERY_S = 10.0
 
 
-def run_verify(options: Options, target: Target, stop: StopRequest) -> tuple[str, int]:
-    """Check the target; returns what to tell, and the exit code."""
+def run_verify(options: Options, target: Target, token: str | None, stop: StopRequest) -> tuple[str, int]:
+    """Check the target; returns what to tell, and the exit code. `token` is for sources on the Hub."""
     refuse_where_nothing_is(target)
-    with _undisturbed(target), tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+    out_of_reach = False
+    with ExitStack() as opened:
+        opened.enter_context(_undisturbed(target))
+        scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="verify-")))
+        names = opened.enter_context(closing(PublishedNames(scratch))) if options.against_sources else None
         verdict = verify(
-            target, Path(scratch), deep=options.deep, repo_id=options.hf_repo, on_file=_Teller(), stop_requested=stop
+            target,
+            scratch,
+            deep=options.deep,
+            repo_id=options.hf_repo,
+            names=names,
+            on_file=_Teller(),
+            stop_requested=stop,
         )
+        if names:
+            of_sources = SourceChecks(options, names, token, stop, scratch / "sources")
+            verdict = replace(verdict, checks=(*verdict.checks, *of_sources.all()))
+            out_of_reach = of_sources.is_out_of_reach
     if isinstance(target, LocalTarget) and target.head() != verdict.revision:
         raise TargetMoved(
             f"{target.name} was written to while it was being verified, so what was found says nothing. Wait until the "
@@ -45,7 +62,7 @@ def run_verify(options: Options, target: Target, stop: StopRequest) -> tuple[str
         told = json.dumps({"target": options.target_name, **verdict.as_json()}, ensure_ascii=False, indent=2)
     else:
         told = report(verdict, options.target_name)
-    return told, 0 if verdict.is_sound else NotSound.exit_code
+    return told, NotSound.exit_code if not verdict.is_sound else SourceError.exit_code if out_of_reach else 0
 
 
 def refuse_where_nothing_is(target: Target) -> None:
@@ -63,9 +80,15 @@ def refuse_where_nothing_is(target: Target) -> None:
 def report(verdict: Verdict, where: str) -> str:
     """The table, the first offenders of each check, totals, and the verdict."""
     totals = verdict.totals
-    lines = [f"Dataset: {one_line(where)}", "", f"{'check':<20}  {'result':<11} {'looked at':>12}  what", "-" * 100]
+    width = max(20, *(len(check.name) for check in verdict.checks))
+    lines = [
+        f"Dataset: {one_line(where)}",
+        "",
+        f"{'check':<{width}}  {'result':<11} {'looked at':>12}  what",
+        "-" * 100,
+    ]
     for check in verdict.checks:
-        lines += _check_lines(check)
+        lines += _check_lines(check, width)
     lines += [
         "-" * 100,
         f"Read {totals.rows:,} rows{_lasting(totals)} and {totals.rejects:,} rejects in "
@@ -81,9 +104,9 @@ def _lasting(totals: Totals) -> str:
     return f" ({duration_text(totals.duration_s)})" if totals.duration_s else ""
 
 
-def _check_lines(check: Check) -> list[str]:
+def _check_lines(check: Check, width: int) -> list[str]:
     looked_at = f"{check.checked:,}" if check.result != NOT_CHECKED else "-"
-    lines = [f"{check.name:<20}  {check.result:<11} {looked_at:>12}  {check.about}"]
+    lines = [f"{check.name:<{width}}  {check.result:<11} {looked_at:>12}  {check.about}"]
     if check.why_not:
         lines.append(f"    not checked: {check.why_not}")
     lines += [f"    {one_line(offender)}" for offender in check.offenders]

@@ -3,8 +3,11 @@
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from processors.configured.configured_source import ConfiguredSource
+from processors.engine.listed import ListedClip
+from processors.listing.parquet import files_of_split, parquet_listed
 from processors.readers.parquet import RowNaming, count_rows, read_parquet
 from processors.readers.spec import ParquetSpec, matches, split_of_path
 from utils.errors import SourceError
@@ -31,6 +34,10 @@ class ParquetSource(ConfiguredSource):
         may_have_moved = self.facts.is_newer_revision and not self.spec.paths_are_unique
         naming = RowNaming(by_content=self.naming == 2, may_have_moved=may_have_moved)
         return read_parquet(self.files, self.names_of(split), self.spec.columns, position, naming)
+
+    def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
+        names = files_of_split(self.files.names(), self.spec, split)
+        return parquet_listed(self.files, names, self.spec.columns, self.naming == 2, deep)
 
     def expected_clips(self, split: str) -> int | None:
         if self.keeps_revisions and not self.config.access.streaming:  # would download all files before the first

@@ -12,7 +12,9 @@ from processors.configured.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTab
 from processors.configured.configured_source import ConfiguredSource
 from processors.configured.contents import ClipAudio
 from processors.engine.clip_names import short_key
+from processors.engine.listed import ListedClip
 from processors.engine.positions import behind_the_end, number_in
+from processors.listing.tables import TableListing
 from processors.readers.spec import TableSpec
 from processors.readers.table_names import path_of_member, without_ending
 from processors.readers.tar import TarGz, entering
@@ -26,10 +28,15 @@ class TableSource(ConfiguredSource):
 
     spec: TableSpec
     tables_class: type[ClipTables] = ClipTables
+    listing_class: type[TableListing] = TableListing
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         with self._tables() as tables:
             yield from _Reading(self, tables, split, position).clips()
+
+    def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
+        with self.listing_class(self.files, self.spec, scratch, deep, self.raise_if_stopped) as listing:
+            yield from listing.clips(split)
 
     def expected_clips(self, split: str) -> int | None:
         with self._tables() as tables:

@@ -58,12 +58,12 @@ def machine(published: Path, tmp_path: Path) -> Path:
 
 def verified(folder: Path, **options: Any) -> tuple[str, int]:
     """What `--verify` tells of a folder, and its exit code."""
-    return run_verify(Options(output=folder, **options), LocalTarget(folder), StopRequest())
+    return run_verify(Options(output=folder, **options), LocalTarget(folder), None, StopRequest())
 
 
 def verified_hub(scratch: Path, **options: Any) -> tuple[str, int]:
     """The same of the repo."""
-    return run_verify(Options(hf_repo=REPO, **options), HubTarget(REPO, TOKEN, scratch), StopRequest())
+    return run_verify(Options(hf_repo=REPO, **options), HubTarget(REPO, TOKEN, scratch), TOKEN, StopRequest())
 
 
 def damage(path: Path) -> None:

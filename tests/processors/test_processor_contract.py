@@ -102,6 +102,21 @@ class EachIdOnce(OrderedMerge):
 
 
 @every_split
+def test_a_source_names_its_clips_by_another_way_than_it_reads_them(
+    source: str, split: str, demo: Path, work: Path, tmp_path: Path
+) -> None:
+    """The same clips in the same order, also those that its tables leave out: `--verify --source` counts on it."""
+    processor = opened(source, demo, work)
+    read = [clip.key if clip.selected else None for clip in processor.read(split, dict(START))]
+
+    listed = [clip.key if clip.selected else None for clip in processor.listed(split, tmp_path, deep=True)]
+
+    assert processor.lists_what_it_reads
+    assert listed == read
+    assert len(read) == expected[source].get(split, DemoCounts(kept=0)).read
+
+
+@every_split
 def test_a_mirror_comes_to_what_was_put_into_it(source: str, split: str, demo: Path, work: Path) -> None:
     """Each clip is kept, unselected or rejected for the reason it was made for; nothing is lost and nothing raises."""
     processor = opened(source, demo, work)

@@ -30,6 +30,7 @@ ROOMS = {
     "processors": (
         ("engine", "source_info"),
         ("readers", "catalog"),
+        ("listing",),
         ("base_processor",),
         ("configured", "apify"),
         ("gigaspeech2", "processed_voice_th", "mozilla_cv", "lotus"),

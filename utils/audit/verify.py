@@ -14,6 +14,7 @@ from pathlib import Path
 from utils.audit.files_read import FileFacts
 from utils.audit.findings import Totals, Verdict
 from utils.audit.row_checks import Clips, Duplicates, Ids, Lengths, RemovedRows, SameAudio, SourceIds
+from utils.audit.source_names import PublishedNames
 from utils.audit.verify_rows import RowReader
 from utils.audit.verify_state import StateChecks
 from utils.dataset.layout import REJECTED_FOLDER, STATE_FOLDER
@@ -26,12 +27,14 @@ def verify(
     *,
     deep: bool = False,
     repo_id: str | None = None,
+    names: PublishedNames | None = None,
     on_file: Callable[[str, int, int], None] = lambda path, number, total: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """Check a target. `scratch` is an empty folder for indexes; `repo_id` is the target's name on the Hub.
 
-    `on_file(path, number, total)` is told before each file is read.
+    `names` takes up the source ids, for who holds them against the sources. `on_file(path, number, total)` is told
+    before each file is read.
     """
     snapshot = Snapshot(target.head(), None, holds_data=True)
     of_state = StateChecks()
@@ -42,8 +45,11 @@ def verify(
     clips = Clips(deep, state.sample_rate_hz if state else None)
     removed = RemovedRows(of_state.removed, of_state.removed_check)
     duplicates = Duplicates(scratch, source_ids, state, of_state.removed)
-    of_shards = (ids, source_ids, same_audio, removed, Lengths(), clips)
-    of_rejects = (source_ids.of_rejects, duplicates)
+    if names:
+        names.begin(state, of_state.removed)
+    named = (names,) if names else ()
+    of_shards = (ids, source_ids, same_audio, removed, Lengths(), clips, *named)
+    of_rejects = (source_ids.of_rejects, duplicates, *named)
 
     reader = RowReader(target, snapshot, state is not None, stop_requested)
     shards, rejects = data_files(stored, of_state)

@@ -99,6 +99,10 @@ class ParquetFile:
         """The rows of a row group."""
         return self._groups[group].rows
 
+    def unpacked_bytes(self, group: int, columns: Sequence[str]) -> int:
+        """What these columns of a row group unpack to, by the footer: no value in them is larger."""
+        return sum(chunk.unpacked_bytes for chunk in self._chunks_of([group], columns))
+
     def batches(
         self, groups: Sequence[int], columns: Sequence[str], most_rows: int, is_bounded: bool = False
     ) -> Iterator[pa.RecordBatch]:

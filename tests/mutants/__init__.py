@@ -4,7 +4,7 @@
 run (`tests/mutants/test_mutants.py`). Whoever changes a line that is named here changes the mutant with it.
 """
 
-from tests.mutants import books, foreign, keeping, known, paid, protocol, publishing, reading, removing
+from tests.mutants import books, foreign, keeping, known, listing, paid, protocol, publishing, reading, removing
 from tests.mutants.mutant import LAWS, PROTOCOL, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,6 +13,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *books.MUTANTS,
     *keeping.MUTANTS,
     *known.MUTANTS,
+    *listing.MUTANTS,
     *protocol.MUTANTS,
     *paid.MUTANTS,
     *removing.MUTANTS,

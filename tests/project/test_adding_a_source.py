@@ -99,6 +99,9 @@ def test_the_spec_makes_a_source(tmp_path: Path) -> None:
         done = run([sys.executable, str(project / "main.py"), *arguments], tmp_path, {})
         assert done.returncode == 0, done.stdout + done.stderr
 
+    at = ["--source-dir", "mirrors", "--output", "data/my-talks"]
+    look = run([sys.executable, str(project / "main.py"), "--verify", "--source", *at], tmp_path, {})
+    assert re.search(r"clips of MyTalks +sound +4 ", look.stdout), look.stdout + look.stderr
     assert published_ids(tmp_path / "data/my-talks") == [
         f"MyTalks/train/{name}/{n}" for name in ("friday", "monday") for n in (1, 2)
     ]
@@ -115,6 +118,10 @@ def test_the_code_makes_a_source(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
     assert "kept 2 + rejected 1" in done.stdout
+    at = ["--source-dir", "mirrors", "--output", "data/my-tapes"]
+    look = run([sys.executable, str(project / "main.py"), "--verify", "--source", *at], tmp_path, {})
+    assert look.returncode == 0, look.stdout + look.stderr
+    assert "its processor can't name its clips but by reading them" in look.stdout
     assert published_ids(tmp_path / "data/my-tapes") == ["MyTapes/train/0000", "MyTapes/train/0002"]
 
 

@@ -62,7 +62,7 @@ class PublishedNames(RowCheck):
         self.state: State | None = None
         self.removed = RemovedList()
         self._unreadable: set[str] = set()
-        self._db = sqlite3.connect(scratch / "names.sqlite", isolation_level=None)
+        self._db = sqlite3.connect(scratch / "names.sqlite")
         self._db.executescript(_SCHEMA)
 
     def begin(self, state: State | None, removed: RemovedList) -> None:
@@ -85,7 +85,8 @@ class PublishedNames(RowCheck):
         is_earlier = number < books.pass_first_part
         names = (name for name in as_text(batch["source_id"]).to_pylist() if name)
         rows = ((f"{source}/{split}", self._key(name), name, is_earlier) for name in names)
-        self._db.executemany("INSERT INTO published VALUES (?, ?, ?, ?)", rows)
+        with self._db:
+            self._db.executemany("INSERT INTO published VALUES (?, ?, ?, ?)", rows)
 
     def finish(self, read: FilesRead) -> None:
         for file in read.files:
@@ -108,7 +109,8 @@ class PublishedNames(RowCheck):
         self._db.executescript(_LISTED)
         counts = _Counts()
         taken = iter(listed) if is_whole else islice(listed, books.progress.read)
-        self._db.executemany("INSERT INTO listed VALUES (?, ?, ?)", self._selected(taken, counts))
+        with self._db:
+            self._db.executemany("INSERT INTO listed VALUES (?, ?, ?)", self._selected(taken, counts))
         check.checked += counts.all
         found = check.found
         for name, times, published, times_published in self._unequal(place):

@@ -20,7 +20,7 @@ for _name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FA
 os.environ.update(
     HF_HOME=str(_SESSION_FOLDER / "hf"),
     XDG_CACHE_HOME=str(_SESSION_FOLDER / "cache"),
-    # Xet's transfers go around the Hub's HTTP surface, to servers that tests do not have.
+    # Over Xet goes only what tests let go there: it remembers what it has sent, in HF_HOME.
     HF_HUB_DISABLE_XET="1",
     HYPOTHESIS_STORAGE_DIRECTORY=str(_SESSION_FOLDER / "hypothesis"),
     HF_HUB_DISABLE_TELEMETRY="1",

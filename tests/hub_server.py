@@ -10,8 +10,8 @@ request (`tests.hub.ledger`).
 
     python -m tests.hub_server --root DIR --port 8080 --seed me/source=FOLDER      # by itself
 
-`tests.hub.process.HubProcess` starts the second form and steers it from a test. Clients must run with
-`HF_HUB_DISABLE_XET=1`: Xet's transfers do not go through the Hub's HTTP surface.
+`tests.hub.process.HubProcess` starts the second form and steers it from a test. Clients send large files over LFS, as
+`HF_HUB_DISABLE_XET=1` says for all tests, or over Xet (`tests.hub.xet`), with `tests.hub.client.xet_settings`.
 """
 
 import argparse

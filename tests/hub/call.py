@@ -74,9 +74,14 @@ class Call:
             raise Refused(400, f"Invalid JSON: {error}") from None
 
     @property
+    def bearer(self) -> str:
+        """The token that came with the request; empty where none did."""
+        return self.request.headers.get("authorization", "").removeprefix("Bearer ")
+
+    @property
     def user(self) -> str | None:
         """Who asks; None without a token. A token that nobody has is refused."""
-        token = self.request.headers.get("authorization", "").removeprefix("Bearer ")
+        token = self.bearer
         if token and token not in self.place.tokens:
             raise Refused(401, "Invalid credentials in Authorization header")
         return self.place.tokens[token] if token else None

@@ -4,13 +4,41 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub.utils._xet import abort_xet_session
 
 from tests.hub_server import TOKEN, HubServer
 
 REPO = "me/thai-voice"
 SHARD = b"PAR1" + bytes(range(256)) * 40
+
+
+def xet_settings(home: Path) -> dict[str, str]:
+    """The environment of a client that sends large files over Xet, as the Hub's does, with nothing remembered yet."""
+    return {
+        "HF_HUB_DISABLE_XET": "0",
+        "HF_HOME": str(home),
+        "HF_XET_CACHE": str(home / "xet"),
+        "HF_XET_XORB_COMPRESSION_POLICY": "none",  # the tests' Hub can't unpack
+        "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
+        "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    }
+
+
+@contextmanager
+def over_xet(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
+    """The client of this process sends large files over Xet."""
+    for name, value in xet_settings(home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    abort_xet_session()  # the next one reads the environment
+    yield
+    abort_xet_session()
 
 
 def commit(api: HfApi, *, parent: str | None = None, title: str = "more", **files: bytes) -> str:

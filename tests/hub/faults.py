@@ -33,6 +33,7 @@ STEPS = frozenset(
         *("whoami", "create_repo", "delete_repo", "settings", "repo_info", "auth_check", "validate_yaml"),
         *("preupload", "lfs_batch", "lfs_put", "lfs_verify", "commit", "tag", "delete_tag"),
         *("tree", "paths_info", "refs", "commits", "resolve", "cdn", "unknown"),
+        *("xet_token", "xet_xorb", "xet_shard"),
     }
 )
 """The Hub's requests by name. `resolve` is HEAD or GET of a file; large ones are redirected to `cdn`."""

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote, urlencode
 
-from tests.hub import reads, writes
+from tests.hub import reads, writes, xet
 from tests.hub.call import Call, Place
 from tests.hub.objects import Refused
 from tests.hub.wire import Answer, Request, json_answer
@@ -35,6 +35,9 @@ _CALLS = [
         (("POST",), rf"{_GIT}/objects/batch", writes.lfs_batch),
         (("POST",), rf"{_GIT}/verify", writes.lfs_verify),
         (("PUT",), rf"/_lfs/{_REPO}/{_SHA}", writes.lfs_put),
+        (("GET",), rf"{_API}/xet-(?P<kind>read|write)-token/{_REV}", xet.xet_token),
+        (("POST",), r"/v1/xorbs/default/(?P<xorb>[0-9a-f]{64})", xet.xet_xorb),
+        (("POST",), r"/v1/shards", xet.xet_shard),
         (("GET", "HEAD"), rf"/datasets/{_REPO}/resolve/{_REV}/(?P<path>.+)", reads.resolve),
         (("GET", "HEAD"), rf"/_cdn/{_REPO}/{_SHA}/(?P<path>.+)", reads.cdn),
     )

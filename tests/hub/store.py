@@ -80,7 +80,8 @@ class Store:
         self.root = root
         self._repos = root / "repos"
         self._incoming = root / "incoming"
-        for folder in (self._repos, self._incoming):
+        self._xorbs = root / "xorbs"
+        for folder in (self._repos, self._incoming, self._xorbs):
             folder.mkdir(parents=True, exist_ok=True)
         self.secret = self._make_secret()
         self._locks: dict[str, threading.RLock] = {}
@@ -170,6 +171,10 @@ class Store:
             return self._lfs_path(repo_id, sha256).stat().st_size
         except FileNotFoundError:
             return None
+
+    def xorb_path(self, name: str) -> Path:
+        """Where a xorb lies, or is to lie: those of all repos beside each other, as their chunks are shared."""
+        return self._xorbs / name
 
     def object_path(self, repo_id: str, entry: Entry) -> Path:
         """The file that holds an entry's bytes."""

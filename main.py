@@ -12,7 +12,7 @@ if (_here := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, _here)  # PYTHONSAFEPATH leaves it out
 
 from pipeline import supervisor
-from pipeline.interrupts import StopRequest
+from pipeline.interrupts import StopRequest, leave_if_interrupted
 from pipeline.terminal.say import say
 from pipeline.terminal.streams import keep_streams
 from utils.errors import INSTALLED_COMMAND, PROGRAM, UsageError
@@ -90,7 +90,9 @@ def execute_again(
 
     spare_pandas()
     spare_collections()
-    return execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
+    code = execute(replace(options, resume=True) if begun_again else options, arguments, stop, in_flight)
+    leave_if_interrupted(code)
+    return code
 
 
 def list_sources(options: "Options") -> int:
@@ -114,7 +116,9 @@ def show_version() -> int:
 def run_command_line() -> int:
     """The program, from this file or as the installed command `thai-audio`."""
     keep_streams()
-    return main(sys.argv[1:], supervised=True)
+    code = main(sys.argv[1:], supervised=True)
+    leave_if_interrupted(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -13,6 +13,15 @@ from types import FrameType
 INTERRUPTED = 130
 
 
+def leave_if_interrupted(code: int) -> None:
+    """End the process here, where it was interrupted: Python would wait for threads that still wait for the network."""
+    if code == INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(code)
+
+
 class StopRequest:
     """Whether somebody asked the run to stop."""
 

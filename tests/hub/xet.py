@@ -1,6 +1,6 @@
 """Xet, as far as uploads need it: a token of the Hub's, then xorbs and shards to the CAS, which is this server, too.
 
-A file is rebuilt when its shard comes, held against its sha256 and kept as a large file that came through LFS is: commits,
+A file is rebuilt when its shard comes, held against its sha256 and kept as one that came through LFS is: commits,
 listings and ranges serve it as any other. Routes that are not here (`/v2/shards`, grants, telemetry, the lookup of
 chunks) are 404, and the client falls back.
 """

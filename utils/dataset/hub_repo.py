@@ -33,7 +33,8 @@ from utils.disk.lock import hold_lock
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
 from utils.rows.printable import one_line, shown
-from utils.sources import hub
+from utils.sources import hub, xet
+from utils.sources.unless_stopped import unless_stopped
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class HubTarget:
     ) -> None:
         self.name = repo_id
         self._api = hub.connect(token, timeout_s)
+        xet.prepare_environment(timeout_s, patience_s)
+        self._large_files = xet.LargeFiles()
         self._token = token
         self._private = private
         self._patience_s = patience_s
@@ -186,25 +189,26 @@ class HubTarget:
 
     def _sent(self, operations: Sequence[Any], change: Change, base: Snapshot, pause_s: float) -> str | None:
         """The commit that the Hub says it made; None, after a pause, where it gave no clear answer."""
+        send = partial(self._send, list(operations), change, base)
         try:
-            self._refuse_ignored([one.path_in_repo for one in operations if hub.adds(one)], base)
-            commit = self._api.create_commit(
-                self.name,
-                list(operations),
-                commit_message=change.message,
-                repo_type="dataset",
-                parent_commit=base.head,
-            )
-            return str(commit.oid)
+            return self._large_files.send(lambda: unless_stopped(send, self._stop_requested, xet.abort))
         except hub.COMMIT_ERRORS as error:
             self._stop_if_forbidden(error)
             self._stop_if_refused(error)
             # Nor is an answer a clear one that is no JSON (a gateway's error page), or says nothing of a commit.
-            if hub.network_error_behind(error) is None and not hub.is_unclear_answer(error):
+            is_unclear = hub.is_unclear_answer(error) or isinstance(error, xet.XetFailed)
+            if hub.network_error_behind(error) is None and not is_unclear:
                 raise
             log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
             self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
             return None
+
+    def _send(self, operations: list[Any], change: Change, base: Snapshot) -> str:
+        self._refuse_ignored([one.path_in_repo for one in operations if hub.adds(one)], base)
+        commit = self._api.create_commit(
+            self.name, operations, commit_message=change.message, repo_type="dataset", parent_commit=base.head
+        )
+        return str(commit.oid)
 
     def _refuse_ignored(self, paths: Sequence[str], base: Snapshot) -> None:
         """TargetRefused where the Hub would commit without some of these: a `.gitignore` in the repo can say so."""
@@ -445,8 +449,9 @@ class HubTarget:
         )
 
     def _stop_if_forbidden(self, error: BaseException) -> None:
-        # A large file's address says 403 when it has expired: the next try gets a new one.
-        if hub.is_auth_problem(error) and not isinstance(error, RuntimeError):
+        # A large file's address says 403 when it has expired: the next try gets a new one. So it is with Xet's token.
+        is_refused = hub.is_auth_problem(error) and not isinstance(error, RuntimeError)
+        if is_refused or (isinstance(error, xet.XetFailed) and error.is_for_good):
             raise AuthenticationError(
                 f"The Hub does not let this token write to {self.name}. What is staged here is kept. Check the "
                 "name and that the token has write access, then repeat this command with --resume."
@@ -496,4 +501,4 @@ def _is_signed(path: str) -> bool:
 def _why(error: BaseException) -> str:
     """An error in a few words, and what it was raised from; never an address, which may hold a secret."""
     cause = hub.network_error_behind(error)
-    return hub.in_short(cause or error)
+    return str(error) if isinstance(error, xet.XetFailed) else hub.in_short(cause or error)

@@ -5,12 +5,13 @@ It waits for the network while the next clips are read and converted.
 
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from utils.errors import Interrupted
+from utils.process.own_thread import in_own_thread
 
 Job = Callable[[], None]
 
@@ -87,15 +88,13 @@ class BackgroundWorker:
         if not self._overlap:
             job()
             return
-        done: Future[None] = Future()
-        thread = threading.Thread(target=_do, args=(job, done), name="upload", daemon=True)
-        thread.start()
+        done = in_own_thread(job, "upload")
         try:
             while not done.done():
                 meanwhile()
                 wait([done], LOOKED_EVERY_S)
         finally:
-            thread.join()
+            wait([done])
         done.result()
 
     @property
@@ -136,11 +135,3 @@ class BackgroundWorker:
                 return None
             self._is_busy = True
             return self._jobs.pop(next(iter(self._jobs)))
-
-
-def _do(job: Job, done: "Future[None]") -> None:
-    try:
-        job()
-        done.set_result(None)
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-        done.set_exception(error)

@@ -1,0 +1,139 @@
+"""Xet, by which the Hub's client sends large files: its settings, its errors in words, and the way around it.
+
+The client takes Xet without asking anybody, and what fails there is a builtin error whose text holds addresses. So an
+error is told by where it was raised, and shown is its status alone.
+
+    refused once (4xx)          sent again over Xet: a token may have run out
+    the Hub can't be asked      the same
+    no token from it, twice     an error of our token
+    anything else               sent again over LFS, and so is all that follows: it needs neither Xet's servers nor its
+                                cache in HF_HOME
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import accumulate, takewhile
+from typing import Final, TypeVar
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_RAISED_IN: Final = "_upload_xet_files"
+"""The client's function that hands files to Xet."""
+_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_TOKEN_ROUTE: Final = "-token/"  # noqa: S105 - a part of an address
+_MAX_RETRIES: Final = 5
+_FIRST_WAIT_S: Final = 3
+"""As Xet does it by itself: 3, 6, 12, 24, 48 s."""
+_TIMEOUTS_A_BLOCK: Final = 10
+"""Xet's timeout is for a whole block of 64 MB, of which four are sent at once, ours for a byte."""
+
+_FAST: Final = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
+
+
+class XetFailed(RuntimeError):
+    """Large files could not be sent over Xet. Its text holds no address."""
+
+    def __init__(self, why: str, status: int | None = None, is_of_token: bool = False) -> None:
+        super().__init__(why)
+        self.status = status
+        self.is_of_token = is_of_token
+        """Whether the Hub did not give a token for Xet's servers."""
+        self.is_for_good = False
+        """Whether trying again is of no use."""
+
+
+def prepare_environment(timeout_s: float, patience_s: float) -> None:
+    """Settings that Xet reads once. What the user has set stays, under whatever of its names.
+
+    Memory: three files of 500 MB to a slow server need 1.5 GB as Xet comes, 0.6 GB like this.
+    """
+    if os.environ.get("HF_HUB_DISABLE_XET", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return
+    waits = accumulate(_FIRST_WAIT_S * 2**number for number in range(_MAX_RETRIES))
+    retries = max(1, len(list(takewhile(lambda waited_s: waited_s <= patience_s, waits))))
+    for value, name, *others in (
+        ("4", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY", *_FAST),
+        ("1", "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION", "HF_XET_MAX_CONCURRENT_FILE_INGESTION", *_FAST),
+        (f"{timeout_s * _TIMEOUTS_A_BLOCK:.0f}s", "HF_XET_CLIENT_READ_TIMEOUT"),
+        (str(retries), "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS"),
+        ("0", "HF_XET_TELEMETRY_ENABLED"),
+        ("off", "RUST_LOG"),  # else it draws JSON over the terminal where it can't write its log
+    ):
+        if not any(known in os.environ for known in (name, *others)):
+            os.environ[name] = value
+
+
+def abort() -> None:
+    """End what is being sent over Xet; the next upload is not touched."""
+    from huggingface_hub.utils._xet import abort_xet_session
+
+    abort_xet_session()
+
+
+class LargeFiles:
+    """By which way a target's large files go: as the client would send them, and over LFS where Xet has failed."""
+
+    def __init__(self) -> None:
+        self._is_over_lfs = False
+        self._failures = 0
+        """Since something was sent."""
+
+    def send(self, call: Callable[[], Result]) -> Result:
+        """What `call`, which sends files, returns. XetFailed once it is settled by which way the next try goes."""
+        with _without_xet() if self._is_over_lfs else nullcontext():
+            try:
+                sent = call()
+            except (OSError, RuntimeError, ValueError) as error:
+                if not _was_raised_by_xet(error):
+                    raise
+                failed = _in_words(error)
+                self._settle(failed)
+                raise failed from None
+        self._failures = 0
+        return sent
+
+    def _settle(self, failed: XetFailed) -> None:
+        is_again, self._failures = self._failures > 0, self._failures + 1
+        is_refused = failed.status is not None and failed.status < 500
+        if failed.is_of_token and failed.status in (401, 403):
+            failed.is_for_good = is_again
+        elif is_again if is_refused else not failed.is_of_token:
+            self._is_over_lfs = True
+            log.warning("Large files can't be sent over Xet (%s): they go over LFS from now on", failed)
+
+
+@contextmanager
+def _without_xet() -> Iterator[None]:
+    """The client sends by LFS: it looks at this whenever it sends."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_XET
+    constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+def _was_raised_by_xet(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == _RAISED_IN:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _in_words(error: Exception) -> XetFailed:
+    text = str(error)
+    if found := _STATUS.search(text):
+        return XetFailed(f"HTTP {found[1]}", int(found[1]), _TOKEN_ROUTE in text)
+    if found := _OS_ERROR.search(text):
+        return XetFailed(os.strerror(int(found[1])))
+    return XetFailed("no connection" if isinstance(error, ConnectionError) else "it failed on this machine")

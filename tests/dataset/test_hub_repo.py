@@ -208,6 +208,18 @@ def test_refused_card_is_said_so(hub: HubServer, tmp_path: Path) -> None:
         target.commit(change(tmp_path / "built", snapshot.state), snapshot)
 
 
+def test_an_address_that_has_expired_is_asked_for_again(hub: HubServer, tmp_path: Path) -> None:
+    """Published files lie behind signed addresses: a 403 there says nothing of the token."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state)
+    landed = target.commit(planned, snapshot)
+    path, local = next(iter(planned.files.items()))
+    rule = hub.fault("status", step="cdn", status=403)
+
+    assert target.read_file(path, landed) == local.read_bytes()
+    assert rule.struck == 1
+
+
 def test_the_last_wait_is_followed_by_a_try(hub: HubServer, tmp_path: Path) -> None:
     """Of 0.02 to 0.32 s: a Hub that is back within our patience is asked."""
     target, snapshot = begun(tmp_path)

@@ -29,6 +29,8 @@ _CATCH_UP_S = 0.05
 """A connection that was late may be quicker than its rate for so long; idle time buys no more."""
 _STOP_WAIT_S = 10.0
 _MESSAGES = {
+    401: "Invalid credentials in Authorization header",
+    403: "You don't have the rights to write to this repository.",
     409: "Another commit is in progress. Please try again.",
     412: "A commit has happened since. Please refresh and try again.",
     429: "Too many requests. Please slow down.",

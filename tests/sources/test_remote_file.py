@@ -224,6 +224,27 @@ def test_a_broken_connection_heals_where_it_broke(hub: HubServer, streaming: Sou
         assert bytes_sent(hub) == ARCHIVE_BYTES
 
 
+def test_an_address_that_has_expired_is_asked_for_again(hub: HubServer, streaming: SourceAccess) -> None:
+    """Large files lie behind signed addresses, which last minutes: a 403 there says nothing of the token."""
+    rule = hub.fault("status", step="cdn", status=403, times=2)
+
+    with open_source(REPO, REPO, streaming, None).open(ARCHIVE) as file:
+        assert file.read() == noise(0, ARCHIVE_BYTES)
+
+    assert rule.struck == 2
+
+
+def test_an_address_that_is_refused_for_ever_is_told(hub: HubServer, streaming: SourceAccess) -> None:
+    """Patience ends, and the letter says what to do."""
+    rule = hub.fault("status", step="cdn", status=403, times=None)
+    files = open_source(REPO, REPO, streaming, None)
+
+    with pytest.raises(SourceError, match=r"HTTP 403.*--resume"):
+        files.open(ARCHIVE).read(10)
+
+    assert rule.struck == 5
+
+
 def test_patience_begins_anew_with_every_byte(hub: HubServer, streaming: SourceAccess) -> None:
     """A bad line that brings a little each time is used to the end; only one that brings nothing is given up."""
     rule = hub.fault("cut_body", step="cdn", times=6)

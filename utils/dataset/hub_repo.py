@@ -14,7 +14,6 @@ made. What is not as planned is sent again.
 import hashlib
 import logging
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -199,7 +198,10 @@ class HubTarget:
             is_unclear = hub.is_unclear_answer(error) or isinstance(error, xet.XetFailed)
             if hub.network_error_behind(error) is None and not is_unclear:
                 raise
-            log.warning("No clear yes to a commit on %s (%s): looking at what is there", self.name, _why(error))
+            log.warning(
+                "No clear yes to a commit on %s (%s): looking at what is there, and trying again, for %s at most",
+                *(self.name, _why(error), _spelled(self._patience_s)),
+            )
             self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
             return None
 
@@ -353,18 +355,10 @@ class HubTarget:
 
     def _read(self, path: str, head: str) -> bytes | None:
         """A small file at a revision, None where that revision has none. Any other failure raises."""
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                local = self._api.hf_hub_download(self.name, path, repo_type="dataset", revision=head, local_dir=folder)
-            except hub.hf_errors().RemoteEntryNotFoundError:
-                return None
-            except hub.hf_errors().LocalEntryNotFoundError as error:
-                # The client's word for "could not ask, and have no copy": what happened is behind it.
-                cause = hub.network_error_behind(error)
-                if cause is None:
-                    raise
-                raise cause from None
-            return Path(local).read_bytes()
+        try:
+            return hub.read_file(self.name, path, head, self._token)
+        except hub.hf_errors().RemoteEntryNotFoundError:
+            return None
 
     def _operations(self, change: Change, base: Snapshot, since: Snapshot) -> Iterator[Any]:
         """Fresh operation objects for every try: used ones skip the upload, and can make a second commit.
@@ -409,8 +403,8 @@ class HubTarget:
                 if not hub.is_transient(error):
                     raise self._refused(what, error) from error
                 log.warning(
-                    "Could not %s of %s (%s); trying again, for %.0f minutes at most",
-                    *(what, self.name, _why(error), self._patience_s / 60),
+                    "Could not %s of %s (%s); trying again, for %s at most",
+                    *(what, self.name, _why(error), _spelled(self._patience_s)),
                 )
                 self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
         raise self._gave_up(what)
@@ -444,18 +438,25 @@ class HubTarget:
                 "staged here is kept."
             )
         return TargetRefused(
-            f"The Hub would not {what} for {self.name} ({_why(error)}). What was committed is safe, what is staged "
-            "here is kept."
+            f"The Hub would not {what} for {self.name} ({_why(error)}){_in_its_words(error)}. What was committed is "
+            "safe, what is staged here is kept. Mend that, then repeat this command (a run with --resume)."
         )
 
     def _stop_if_forbidden(self, error: BaseException) -> None:
-        # A large file's address says 403 when it has expired: the next try gets a new one. So it is with Xet's token.
-        is_refused = hub.is_auth_problem(error) and not isinstance(error, RuntimeError)
-        if is_refused or (isinstance(error, xet.XetFailed) and error.is_for_good):
-            raise AuthenticationError(
-                f"The Hub does not let this token write to {self.name}. What is staged here is kept. Check the "
-                "name and that the token has write access, then repeat this command with --resume."
-            ) from error
+        if isinstance(error, xet.XetFailed):
+            is_refused = error.is_for_good
+        else:
+            # A large file's address says 403 when it has expired: the next try gets a new one.
+            is_refused = hub.is_auth_problem(error) and not isinstance(error, RuntimeError)
+        if not is_refused:
+            return
+        said = hub.sentence_of(error)
+        if said and hub.status_of(error) == 403 and not hub.is_about_access(said):
+            raise self._refused("take this", error) from error
+        raise AuthenticationError(
+            f"The Hub does not let this token write to {self.name}{_in_its_words(error)}. What is staged here is kept. "
+            "Check the name and that the token has write access, then repeat this command with --resume."
+        ) from error
 
     def _stop_if_refused(self, error: BaseException) -> None:
         """What the Hub finds wrong in the commit itself, it will find wrong again (not so a large file's upload)."""
@@ -478,9 +479,22 @@ class HubTarget:
 
     def _gave_up(self, what: str) -> Stopped:
         return Stopped(
-            f"The Hub could not {what} for {self.name} after {self._patience_s / 60:.0f} minutes of trying. Nothing "
-            "is lost: what was committed is safe, the rest is staged here. Repeat this command with --resume."
+            f"The Hub could not {what} for {self.name} after {_spelled(self._patience_s)} of trying. Nothing is lost: "
+            "what was committed is safe, the rest is staged here. Check the network, then repeat this command with "
+            "--resume; --patience says how long it tries."
         )
+
+
+def _in_its_words(error: BaseException) -> str:
+    """The reason that the Hub gives, behind our own words; nothing where it gives none."""
+    said = hub.sentence_of(error)
+    return f', as it says: "{said}"' if said else ""
+
+
+def _spelled(seconds: float) -> str:
+    """So many minutes, or seconds where they are few."""
+    count, unit = (seconds / 60, "minute") if seconds >= 120 else (max(seconds, 1), "second")
+    return f"{count:.0f} {unit}{'' if round(count) == 1 else 's'}"
 
 
 def _kept(change: Change) -> set[str]:

@@ -14,7 +14,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from utils.errors import Interrupted, UsageError
+from utils.rows.printable import one_line, shown
 
 if TYPE_CHECKING:
     import httpx2
@@ -64,6 +66,10 @@ _OWN_HOSTS = frozenset({"huggingface.co", "hf.co"})
 _NOISY_LOGGERS = ("huggingface_hub", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3")
 
 _WHY_NOT_CONNECTED = re.compile("refused|certificate")
+_SECRET = re.compile(r"\w+://\S+|\bhf_\w+")
+"""Addresses, which may be signed, and tokens."""
+_ACCESS = re.compile(r"\b(permissions?|rights?|tokens?|access|authori[sz]\w+|credentials?|gated)\b", re.IGNORECASE)
+
 _NAP_S = 0.25
 """A stop is heard at least this often while we wait."""
 
@@ -83,9 +89,26 @@ class Patience:
     first_wait_s: float = 1.0
     longest_wait_s: float = 30.0
 
-    def waits(self) -> Iterator[float]:
+    def waits(self) -> "Waits":
         """The seconds to wait before each further try."""
-        return islice(doubling(self.first_wait_s, self.longest_wait_s), self.tries - 1)
+        return Waits(islice(doubling(self.first_wait_s, self.longest_wait_s), self.tries - 1))
+
+
+class Waits(Iterator[float]):
+    """Seconds to wait, one try after the other."""
+
+    def __init__(self, seconds: Iterable[float]) -> None:
+        self._left = deque(seconds)
+
+    def __next__(self) -> float:
+        if not self._left:
+            raise StopIteration
+        return self._left.popleft()
+
+    @property
+    def left_s(self) -> float:
+        """All that are still to come."""
+        return sum(self._left)
 
 
 def doubling(first_s: float, longest_s: float) -> Iterator[float]:
@@ -120,6 +143,18 @@ def filesystem(token: str | None) -> "HfFileSystem":
     from huggingface_hub import HfFileSystem
 
     return HfFileSystem(endpoint=endpoint(), token=token or False, skip_instance_cache=True)
+
+
+def read_file(repo_id: str, path: str, revision: str, token: str | None) -> bytes:
+    """The bytes of a file, which are held in memory. By plain HTTP, which the Hub serves for all files: the client
+    would fetch large ones over Xet, with a token and errors of its own."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    url = hf_hub_url(repo_id, path, repo_type="dataset", revision=revision, endpoint=endpoint())
+    answer = get_session().get(url, headers=build_hf_headers(token=token or False))
+    hf_raise_for_status(answer)
+    return bytes(answer.content)
 
 
 def operations() -> tuple[Callable[[str, Path | bytes], Any], Callable[[str], Any]]:
@@ -342,7 +377,15 @@ def is_gated(error: BaseException) -> bool:
 
 def is_auth_problem(error: BaseException) -> bool:
     """No token, a wrong one, or one that may not do this. Without a token, missing repos look like this too."""
-    return status_of(error) in (401, 403)
+    return status_of(error) in (401, 403) and not is_expired(error)
+
+
+def is_expired(error: BaseException) -> bool:
+    """The signed address of a large file, on another host, that the Hub sent us to: asked again, it gives a new one."""
+    response: Any = getattr(network_error_behind(error), "response", None)
+    if response is None or response.status_code != 403 or not response.history:
+        return False
+    return bool(response.history[0].url.host != response.url.host)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -352,7 +395,7 @@ def is_transient(error: BaseException) -> bool:
     cause = network_error_behind(error)
     if isinstance(cause, httpx2.TransportError):
         return not isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
-    return status_of(error) in _TRANSIENT_STATUSES
+    return status_of(error) in _TRANSIENT_STATUSES or is_expired(error)
 
 
 def is_unclear_answer(error: BaseException) -> bool:
@@ -382,6 +425,24 @@ def in_short(error: BaseException) -> str:
     return next((words for kind, words in said.items() if isinstance(cause, kind)), "no answer that can be read")
 
 
+def sentence_of(error: BaseException) -> str:
+    """What the Hub says itself of why it refuses: one line that is safe to show; empty where it says nothing.
+
+    A page that a proxy sends in its place is not shown.
+    """
+    response: Any = getattr(network_error_behind(error), "response", None)
+    try:
+        said = response.json()["error"] if response is not None else ""
+    except (ValueError, RuntimeError, *_OF_ANOTHER_SHAPE):  # no JSON, not read, or JSON of another shape
+        said = ""
+    return shown(_SECRET.sub("...", one_line(said))) if isinstance(said, str) else ""
+
+
+def is_about_access(sentence: str) -> bool:
+    """Whether such a sentence says that the token may not do this, and nothing of a quota or a limit."""
+    return _ACCESS.search(sentence) is not None
+
+
 # --- patience --------------------------------------------------------------------------------
 
 
@@ -397,7 +458,7 @@ def patiently(call: Callable[[], T], patience: Patience, stop_requested: Callabl
 
 
 def wait_before_retry(
-    error: Exception, waits: Iterator[float], stop_requested: Callable[[], bool] = never, asked: str = "the Hub"
+    error: Exception, waits: Waits, stop_requested: Callable[[], bool] = never, asked: str = "the Hub"
 ) -> bool:
     """Wait, and say whether to try again: not where that can't help, nor when there are no more waits.
 
@@ -407,7 +468,10 @@ def wait_before_retry(
     if wait_s is None:
         return False
     wait_s = max(wait_s, retry_after_s(error))
-    log.info("no good answer from %s (%s); asking again in %.1f s", asked, in_short(error), wait_s)
+    log.info(
+        "no good answer from %s (%s); asking again in %.1f s, for %.0f s more at most",
+        *(asked, in_short(error), wait_s, wait_s + waits.left_s),
+    )
     if not pause(wait_s, stop_requested):
         raise Interrupted(f"Stopped on request, while waiting for {asked}.")
     return True

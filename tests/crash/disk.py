@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -23,15 +24,18 @@ _link = os.link
 
 TAKES_SPACE = ("create", "write", "mkdir", "link", "index")
 
-ACTIONS = ("kill_before", "kill_after", "torn", "enospc", "eio", "full", "power", "pause")
+ACTIONS = ("kill_before", "kill_after", "torn", "enospc", "eio", "full", "power", "deleted", "pause")
 """Killed before or after the step; in the middle of a write; one failing step; a disk that stays full from
-here on; a power cut after the step, which takes what was not fsynced; stopped until it is told to go on."""
+here on; a power cut after the step, which takes what was not fsynced; staging and cache deleted by somebody else;
+stopped until it is told to go on."""
 
 
 def applies(action: str, kind: str) -> bool:
     """Whether an action makes sense at a step of this kind."""
     if action == "torn":
         return kind == "write"
+    if action == "deleted":
+        return kind in ("write", "rename")
     if action in ("enospc", "full"):
         return kind in (*TAKES_SPACE, "fsync", "rename")
     return True
@@ -101,6 +105,9 @@ class Fault:
                     with effect.path.open("ab") as file:
                         file.write(effect.data[:half])
                 die()
+            case "deleted":
+                for folder in ("data/staging", "data/cache"):
+                    shutil.rmtree(folder, ignore_errors=True)
             case "pause":
                 os.kill(os.getpid(), signal.SIGSTOP)
             case _:

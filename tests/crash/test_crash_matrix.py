@@ -78,6 +78,15 @@ def test_every_kind_of_request_may_fail(campaign: Campaign, name: str) -> None:
     assert problems_of(campaign, scenario, faults) == []
 
 
+@pytest.mark.parametrize("name", ["source on the Hub, folder", "append, hub"])
+def test_staging_and_cache_may_be_deleted_under_a_run(campaign: Campaign, name: str) -> None:
+    """At any step, by somebody who is short of room: in words or well, and the resume comes to the same bytes."""
+    scenario = BY_NAME[name]
+    deleted = [fault for fault in single_faults(campaign.record(scenario)) if fault.action == "deleted"]
+
+    assert problems_of(campaign, scenario, Random(name).sample(deleted, 8)) == []
+
+
 def test_what_is_bought_is_bought_once_whatever_step_fails(campaign: Campaign) -> None:
     """A paid run: its disk and Apify fail. No pair is lost, no purchase is repeated, the journals only grow."""
     scenario = BY_NAME["fresh, paid, folder"]

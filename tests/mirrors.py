@@ -1,5 +1,6 @@
 """Small mirrors of sources, written by tests file by file."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,4 +28,15 @@ def opener(folder: Path) -> Open:
 
 
 def clips_of(processor: BaseProcessor, split: str = "train") -> list[RawClip]:
-    return list(processor.read(split, dict(START)))
+    """What it reads of a split. `--verify --source` counts on it that what it lists is the same."""
+    read = list(processor.read(split, dict(START)))
+    assert_listed(processor, split, read)
+    return read
+
+
+def assert_listed(processor: BaseProcessor, split: str, read: list[RawClip]) -> None:
+    """Where a processor lists its clips, they are those that it reads, in the same order."""
+    if processor.lists_what_it_reads:
+        with tempfile.TemporaryDirectory() as scratch:
+            listed = [clip.key if clip.selected else None for clip in processor.listed(split, Path(scratch), deep=True)]
+        assert listed == [clip.key if clip.selected else None for clip in read]

@@ -16,6 +16,7 @@ from pipeline.interrupts import StopRequest
 from pipeline.run.factory import make_target
 from processors import IN_DEMO, REGISTRY, describe
 from processors.configured.own_source import OwnSource
+from processors.configured.parquet_source import ParquetSource
 from processors.demo.mirrors import write_demo_sources
 from processors.gigaspeech2 import GigaSpeech2Processor
 from processors.processed_voice_th import ProcessedVoiceTHProcessor
@@ -26,6 +27,7 @@ from tests.hub_server import HubServer
 from tests.processors.test_own_sources import CORPUS, PLACES, SPLITS, load, parquet, source
 from tests.processors.test_processor_contract import linked_copy
 from tests.processors.test_table_source import CONTENT, repeated_tar, repeated_zip
+from tests.readers.test_parquet_names import PATHS, read, write
 from tests.runs import run, run_until
 from tests.small_runs import SOURCE, StopAfter, StopWhen, small_options, small_run, write_mirror
 from tests.support import TonesProcessor, published_rows
@@ -142,6 +144,23 @@ def test_a_row_too_large_to_be_loaded_is_known_by_its_place(
     assert state_of(tmp_path / "out").split("MyCorpus", "train").progress.rejected == 3
 
     assert assert_sound(tmp_path, own_sources=own, source_dir=None) == 3
+
+
+@pytest.mark.parametrize("rule", [1, 2])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_rows_without_ids_are_listed_by_the_rule_that_named_them(
+    tmp_path: Path, path: str, rule: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their paths or their places, as of old, which takes no audio; or by their content."""
+    write(tmp_path, [1, 3, 4, 3], path)
+    with monkeypatch.context() as then:
+        then.setattr(ParquetSource, "newest_naming", rule)
+        read(tmp_path)
+    own = load(tmp_path, source(str(tmp_path / "corpus"), "columns: {transcript: text}", reader="parquet"))
+
+    assert assert_sound(tmp_path, own_sources=own, source_dir=None) == 4
+    shallow, _ = verified(tmp_path, own_sources=own, source_dir=None, deep=False)
+    assert results(shallow) == {"MyCorpus": "sound" if rule == 1 else "not checked"}
 
 
 @pytest.mark.parametrize("packing", ["folder", "tar.gz"])

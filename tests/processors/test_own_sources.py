@@ -22,6 +22,7 @@ from processors.configured.sources_file import load_sources
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.hub_server import HubServer
 from tests.hub_sources import access
+from tests.mirrors import clips_of
 from tests.support import published_rows, tone
 from utils.errors import SourceError, UsageError
 from utils.rows.schema import AUDIO_TYPE, START, RawClip
@@ -54,7 +55,7 @@ def load(folder: Path, text: str) -> dict[str, OwnSource]:
 def clips(own: OwnSource, folder: Path, split: str = "train") -> list[RawClip]:
     mirrored = SourceAccess(cache_dir=folder / "cache")
     processor = own.processor_class()(ProcessorConfig(checkpoint_dir=folder, access=mirrored))
-    return list(processor.read(split, dict(START)))
+    return clips_of(processor, split)
 
 
 # --- what it reads ---------------------------------------------------------------------------

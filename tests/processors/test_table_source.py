@@ -40,7 +40,8 @@ def clips(
     write_files(folder / "source", files)
     own = OwnSource("Corpus", INFO, spec, Location(str(folder / "source")))
     config = ProcessorConfig(checkpoint_dir=folder, access=SourceAccess(cache_dir=folder / "cache"))
-    return list(own.processor_class()(config).read(split, position or dict(START)))
+    processor = own.processor_class()(config)
+    return list(processor.read(split, position)) if position else clips_of(processor, split)
 
 
 def rows(content: str | bytes, name: str, **options: Any) -> list[Mapping[str, Any]]:

@@ -28,7 +28,6 @@ MUTANTS = (
         "                        continue\n"
         "                    if naming.may_have_moved and",
         (f"{_IN_PART}[YODAS2]",),
-        quick=True,
     ),
     Mutant(
         "row-of-a-table-overlooked",

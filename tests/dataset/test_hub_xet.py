@@ -4,12 +4,14 @@ What fails there is a builtin error that has an address in its text. It is told 
 stays out of reach the files go over LFS.
 """
 
+import logging
 import os
 import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -55,6 +57,26 @@ def test_large_files_go_over_xet(hub: HubServer, tmp_path: Path) -> None:
     assert ways(hub) == OVER_XET
     assert_landed_once(hub, landed, planned)
     assert_goes_on(hub, target, landed, tmp_path)
+
+
+def test_an_upload_says_how_much_is_sent(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In bytes, and in lines of the log: the client's own bars are not drawn."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state, Random(1).randbytes(3_000_000))
+    monkeypatch.setattr(xet, "TOLD_EVERY_S", 0.0)
+    hub.throttle(3e6)
+    caplog.set_level(logging.INFO)
+
+    target.commit(planned, snapshot)
+
+    assert re.search(r"sending 4 files, 6\.0 MB, to me/thai-voice", caplog.text)
+    told = [float(sent) for sent in re.findall(r"Uploading: ([\d.]+) MB are sent", caplog.text)]
+    assert len(told) > 1
+    assert told == sorted(told)
+    assert told[-1] > 0
+    assert ways(hub) == OVER_XET
 
 
 ONCE = {

@@ -9,7 +9,57 @@ _LOST = "tests/dataset/test_hub_repo.py::test_a_lost_answer_is_not_a_no"
 
 _SEEN = "tests/dataset/test_seen_then_believed.py::test_"
 
+_XET = "tests/dataset/test_hub_xet.py::test_"
+
 MUTANTS = (
+    # --- 2: a lost answer is not a no: over Xet ----------------------------------------------
+    Mutant(
+        "errors-of-xet-are-unknown",
+        2,
+        "What Xet raises is not told apart from a bug.",
+        "utils/sources/xet.py",
+        "        if trace.tb_frame.f_code.co_name == _RAISED_IN:\n            return True\n",
+        "",
+        (f"{_XET}what_fails_once_is_sent_again[xorb 401]",),
+    ),
+    Mutant(
+        "one-refused-token-of-xet-is-the-last",
+        2,
+        "A token that is refused once is not asked for again.",
+        "utils/sources/xet.py",
+        "            failed.is_for_good = is_again\n",
+        "            failed.is_for_good = True\n",
+        (f"{_XET}what_fails_once_is_sent_again[token 403]",),
+    ),
+    Mutant(
+        "no-way-around-xet",
+        2,
+        "Where Xet is out of reach, it is asked until patience ends.",
+        "utils/sources/xet.py",
+        "            self._is_over_lfs = True\n",
+        "",
+        (f"{_XET}where_xet_stays_out_of_reach_lfs_is_taken[servers down]",),
+    ),
+    Mutant(
+        "a-quota-is-taken-for-the-token",
+        2,
+        "Each 403 is told as one of the token.",
+        "utils/dataset/hub_repo.py",
+        "not hub.is_about_access(said):",
+        "not said:",
+        ("tests/dataset/test_hub_refusals.py::test_the_hub_s_own_reason_is_shown[quota]",),
+        quick=True,
+    ),
+    Mutant(
+        "an-expired-address-is-taken-for-the-token",
+        2,
+        "A 403 behind a redirect is told as one of the token.",
+        "utils/sources/hub.py",
+        "    return bool(response.history[0].url.host != response.url.host)\n",
+        "    return False\n",
+        ("tests/sources/test_remote_file.py::test_an_address_that_has_expired_is_asked_for_again",),
+        quick=True,
+    ),
     # --- 12: seen, then believed -------------------------------------------------------------
     Mutant(
         "ignored-files-are-committed-without",

@@ -97,6 +97,15 @@ def test_memory_reports_a_peak_for_all_clips_published(place: Path) -> None:
     assert 20 < number(rows[0]["peak memory"]) < 1000
 
 
+@pytest.mark.parametrize(("flag", "way"), [([], "Xet"), (["--as-it-comes"], "Xet as it comes"), (["--lfs"], "LFS")])
+def test_xet_memory_reports_the_peak_of_the_way_it_says(place: Path, flag: list[str], way: str) -> None:
+    """It leaves with a sentence where the files went another way."""
+    (rows,) = tables(place, "xet_memory", "--files", "2", "--mb", "1", "--mb-per-s", "100", *flag)
+
+    assert [(row["files"], row["way"]) for row in rows] == [("2 x 1 MB", way)]
+    assert 20 < number(rows[0]["peak memory"]) < 1000
+
+
 def test_overlap_measures_both_ways_against_a_bound(place: Path) -> None:
     """All of the source comes in, all of the dataset goes out, and the bound is the slowest of what is in the row."""
     (rows,) = tables(place, "overlap", "--clips", "40", "--mb-per-s", "20", "--work", str(place))

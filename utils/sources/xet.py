@@ -13,10 +13,11 @@ error is told by where it was raised, and shown is its status alone.
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import accumulate, takewhile
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,10 @@ _MAX_RETRIES: Final = 5
 _FIRST_WAIT_S: Final = 3
 """As Xet does it by itself: 3, 6, 12, 24, 48 s."""
 _TIMEOUTS_A_BLOCK: Final = 10
-"""Xet's timeout is for a whole block of 64 MB, of which four are sent at once, ours for a byte."""
+"""Xet's timeout is for a whole block of 64 MB, of which two are sent at once, ours for a byte."""
+
+TOLD_EVERY_S = 30.0
+"""Seconds between two lines of the log about an upload."""
 
 _FAST: Final = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
@@ -51,14 +55,14 @@ class XetFailed(RuntimeError):
 def prepare_environment(timeout_s: float, patience_s: float) -> None:
     """Settings that Xet reads once. What the user has set stays, under whatever of its names.
 
-    Memory: three files of 500 MB to a slow server need 1.5 GB as Xet comes, 0.6 GB like this.
+    Memory: three files of 500 MB to a slow server need 1.5 GB as Xet comes, 0.5 GB like this.
     """
     if os.environ.get("HF_HUB_DISABLE_XET", "").upper() in ("1", "ON", "YES", "TRUE"):
         return
     waits = accumulate(_FIRST_WAIT_S * 2**number for number in range(_MAX_RETRIES))
     retries = max(1, len(list(takewhile(lambda waited_s: waited_s <= patience_s, waits))))
     for value, name, *others in (
-        ("4", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY", *_FAST),
+        ("2", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY", *_FAST),
         ("1", "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION", "HF_XET_MAX_CONCURRENT_FILE_INGESTION", *_FAST),
         (f"{timeout_s * _TIMEOUTS_A_BLOCK:.0f}s", "HF_XET_CLIENT_READ_TIMEOUT"),
         (str(retries), "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS"),
@@ -86,7 +90,7 @@ class LargeFiles:
 
     def send(self, call: Callable[[], Result]) -> Result:
         """What `call`, which sends files, returns. XetFailed once it is settled by which way the next try goes."""
-        with _without_xet() if self._is_over_lfs else nullcontext():
+        with _without_xet() if self._is_over_lfs else _told_in_the_log():
             try:
                 sent = call()
             except (OSError, RuntimeError, ValueError) as error:
@@ -106,6 +110,51 @@ class LargeFiles:
         elif is_again if is_refused else not failed.is_of_token:
             self._is_over_lfs = True
             log.warning("Large files can't be sent over Xet (%s): they go over LFS from now on", failed)
+
+
+class _Reporter:
+    """How much is sent, now and then, in our log: in place of the client's bars, and called as they are."""
+
+    def __init__(self) -> None:
+        self._told_at_s = time.monotonic()
+
+    def update_progress(self, all_files: Any, each_file: Any) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_at_s < TOLD_EVERY_S:
+            return
+        self._told_at_s = now_s
+        sent, known = all_files.total_transfer_bytes_completed, all_files.total_transfer_bytes
+        log.info("Uploading: %.1f MB are sent, of %.1f MB that are ready", sent / 1e6, known / 1e6)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+@contextmanager
+def _told_in_the_log() -> Iterator[None]:
+    """The client has no setting for who is told: it looks up both of these whenever it sends."""
+    from huggingface_hub import utils
+    from huggingface_hub.utils import _xet_progress_reporting as reporting
+
+    with (
+        _instead(reporting, "XetUploadProgressReporter", _Reporter),
+        _instead(utils, "are_progress_bars_disabled", lambda name=None: False),
+    ):
+        yield
+
+
+@contextmanager
+def _instead(module: Any, name: str, ours: object) -> Iterator[None]:
+    """Of a module of the client's; what it does not have (any more) it does not get."""
+    theirs = getattr(module, name, None)
+    if theirs is None:
+        yield
+        return
+    setattr(module, name, ours)
+    try:
+        yield
+    finally:
+        setattr(module, name, theirs)
 
 
 @contextmanager

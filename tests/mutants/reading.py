@@ -239,8 +239,8 @@ MUTANTS = (
         5,
         "A commit on the Hub does not say onto which revision it goes.",
         "utils/dataset/hub_repo.py",
-        "            parent_commit=base.head,\n",
-        "",
+        ", parent_commit=base.head\n",
+        "\n",
         ("tests/dataset/test_hub_repo.py::test_another_writers_commit_is_never_overwritten",),
     ),
     Mutant(

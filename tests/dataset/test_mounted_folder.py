@@ -112,7 +112,7 @@ def test_fresh_that_is_killed_anywhere_mixes_nothing(
             (kept,) = (other / "out").glob(".before-*")
             assert dataset(kept) == before, number
         shutil.rmtree(other)
-        number += 5 if number < 90 else 40
+        number += 11 if number < 90 else 40
 
 
 def test_a_stopped_first_start_on_a_new_disk(machine: Path) -> None:
@@ -232,7 +232,7 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize(
     ("after", "keep_old", "stride"),
     [
-        *(("again", False, 3), ("again", True, 5), ("--verify", False, 13), ("--append", True, 13)),
+        *(("again", False, 5), ("again", True, 7), ("--verify", False, 13), ("--append", True, 13)),
         *(("--repair", True, 13), ("--fresh", False, 13)),
     ],
 )

@@ -267,7 +267,7 @@ MUTANTS = (
         "utils/dataset/folder.py",
         "        if self._in_place.is_decided():\n            self._in_place.carry_out",
         "        if False:\n            self._in_place.carry_out",
-        (f"{_MOUNTED}::test_a_removal_that_is_killed_anywhere_is_whole_or_not_at_all[again-False-3]",),
+        (f"{_MOUNTED}::test_a_removal_that_is_killed_anywhere_is_whole_or_not_at_all[again-False-5]",),
     ),
     Mutant(
         "half-changed-dataset-read",

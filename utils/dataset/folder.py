@@ -17,7 +17,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from utils.dataset.card import render_card
 from utils.dataset.card_text import BEGIN
+from utils.dataset.folder_lock import LOCK, FolderLock
 from utils.dataset.in_place import CHANGING, InPlaceChange, Intent
 from utils.dataset.layout import (
     CARD_PATH,
@@ -49,8 +50,6 @@ from utils.disk.durable import (
     sweep_temporaries,
     write_atomically,
 )
-from utils.disk.file_names import file_name_of
-from utils.disk.lock import HeldLock, hold_lock
 from utils.disk.mounts import is_mount_point
 from utils.errors import Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
@@ -60,8 +59,7 @@ log = logging.getLogger(__name__)
 
 _PUT_AWAY = ".before-"
 _SET_ASIDE = ".set-aside"
-_LOCK = ".lock"
-_NO_PART = (_SET_ASIDE, CHANGING, _LOCK, "lost+found")
+_NO_PART = (_SET_ASIDE, CHANGING, LOCK, "lost+found")
 
 
 def _is_no_part(name: str) -> bool:
@@ -84,35 +82,25 @@ class LocalTarget:
         self.folder = folder.resolve()
         self.name = str(folder)
         self._in_place = InPlaceChange(self.folder)
-        self._held: HeldLock | None = None
-        self._locks = ExitStack()
-        self._is_locked_inside = False
+        self._lock = FolderLock(self.folder, self.name)
 
     @property
     def lock_path(self) -> Path:
-        """Beside the folder; in it where nothing can be written there, and the folder keeps its name."""
-        if is_mount_point(self.folder) and not os.access(self.folder.parent, os.W_OK):
-            return self._inner_lock_path
-        return self.folder.parent / f".{file_name_of(self.folder.name)}.lock"
+        return self._lock.path
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Two locks: beside the folder, which a change of names does not move, and in it, which is the same one by
-        whatever name (of a mount) the folder is reached."""
         self._refuse_a_file()
-        with hold_lock(self.lock_path, self.name) as self._held, ExitStack() as self._locks:
+        with self._lock.held():
             if self._died_between_names():
                 rename(self._draft, self.folder)
                 fsync_folder(self.folder.parent)
                 log.info("Finished a change of %s that had died at its very last step", self.name)
             if self.folder.exists():
-                self._lock_inside()
+                self._lock.hold_inside()
             if os.access(self.folder, os.W_OK):
                 self._end_what_died_in_place()
-            try:
-                yield
-            finally:
-                self._held, self._is_locked_inside = None, False
+            yield
 
     def _end_what_died_in_place(self) -> None:
         if self._in_place.is_decided():
@@ -120,17 +108,6 @@ class LocalTarget:
             log.info("Finished a change of %s that had died in its middle", self.name)
         else:
             self._in_place.forget()
-
-    def _lock_inside(self) -> None:
-        """By whoever holds the lock beside it."""
-        if self._held and not self._is_locked_inside:
-            if self.lock_path != self._inner_lock_path:
-                self._locks.enter_context(hold_lock(self._inner_lock_path, self.name, self._held))
-            self._is_locked_inside = True
-
-    @property
-    def _inner_lock_path(self) -> Path:
-        return self.folder / _LOCK
 
     def snapshot(self) -> Snapshot:
         self._refuse_a_file()
@@ -175,7 +152,7 @@ class LocalTarget:
             log.info("The old dataset is kept as %s", kept)
             return _as_committed(begun.planned)
         make_folder(self.folder)
-        self._lock_inside()
+        self._lock.hold_inside()
         self._write(begun.files)
         return self._put_state(begun.planned)
 
@@ -269,12 +246,8 @@ class LocalTarget:
                 )
 
     def _take_the_name_of_the_old(self, label: str) -> Path:
-        """The whole draft becomes the dataset; returns where the old one is kept.
-
-        The lock inside goes along, held: so it is in the folder of that name, and in no other, whoever dies.
-        """
-        if self._is_locked_inside and self._inner_lock_path.exists():
-            rename(self._inner_lock_path, self._draft / _LOCK)
+        """The whole draft becomes the dataset; returns where the old one is kept."""
+        self._lock.move_to(self._draft)
         kept = rename_aside(self.folder, self.folder.with_name(f"{self.folder.name}.{label}-{_stamp()}"))
         rename_aside(self._draft, self.folder)
         return kept

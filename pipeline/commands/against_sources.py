@@ -104,19 +104,15 @@ class SourceChecks:
             raise NotListed("its processor can't name its clips but by reading them")
         processor.naming = min(naming_of(source.fingerprint), processor.newest_naming)
         processor.revision = source.revision
-        log.info("%s: naming its clips once more, at %s", processor.name, processor.files.revision)
-        folder = self._scratch / processor.name
         for split, books in source.splits.items():
             is_whole = books.progress.finished and source.fingerprint.get("sample_size") is None
-            if is_whole or books.progress.read:
-                listed = self._listed(processor, split, folder)
-                self._names.hold(check, processor.name, split, books, listed, is_whole)
-            else:
-                self._names.hold(check, processor.name, split, books, (), is_whole)
+            self._names.hold(check, processor.name, split, books, self._listed(processor, split), is_whole)
 
-    def _listed(self, processor: BaseProcessor, split: str, folder: Path) -> Iterator[ListedName]:
+    def _listed(self, processor: BaseProcessor, split: str) -> Iterator[ListedName]:
+        """The names of a split. The source is opened for the first of them: not where none is asked for."""
+        log.info("%s/%s: naming its clips once more, at %s", processor.name, split, processor.files.revision)
         place = f"{processor.name}/{split}"
-        for number, clip in enumerate(processor.listed(split, folder, self._options.deep)):
+        for number, clip in enumerate(processor.listed(split, self._scratch / processor.name, self._options.deep)):
             if number % _STOP_CHECK_CLIPS == 0:
                 heed(self._stop)
             name = f"{place}/{clip.key}" if clip.selected else None

@@ -332,6 +332,21 @@ def test_a_source_that_can_not_be_asked_is_not_checked(
     assert checks[f"clips of {SOURCE}"]["result"] == "sound"
 
 
+def test_a_source_of_which_nothing_was_read_is_not_asked(tmp_path: Path) -> None:
+    """It may be out of reach: nothing of it is in the dataset, as there should be."""
+    write_mirror(tmp_path / "mirrors")
+    small_run(tmp_path)
+    state = state_of(tmp_path / "out")
+    unread = replace(state.sources[SOURCE], splits={"test": SplitState()})
+    options = small_options(tmp_path, sources=(), against_sources=True, as_json=True)
+    put_state(tmp_path / "out", state.with_source("TVSpeech", unread))
+
+    told, _ = run_verify(options, make_target(options, None, StopRequest()), None, StopRequest())
+
+    (check,) = [check for check in json.loads(told)["checks"] if check["name"] == "clips of TVSpeech"]
+    assert (check["result"], check["checked"]) == ("sound", 0)
+
+
 def test_another_definition_is_another_source(tmp_path: Path) -> None:
     """Its names would be others, and each a false alarm."""
     write_files(tmp_path / "corpus", CORPUS)

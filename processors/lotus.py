@@ -64,7 +64,7 @@ class LotusTables(ClipTables):
                     place=place,
                     path=clip.key,
                 )
-                yield self.placed("train", row, file)
+                yield from self.placed("train", row, file)
         if not found:
             first = next(self.contents.rows(CLIPS), None)
             raise SourceError(

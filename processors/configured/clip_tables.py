@@ -37,6 +37,8 @@ ASIDE: Final = "aside"
 """What Kaldi's other files say: `{file} {folder} {utterance}` -> value."""
 IN_ARCHIVE_ORDER: Final = "@"
 """Behind a split's name: its rows whose clip is in a tar.gz, by the clip's path."""
+LINKED: Final = "linked"
+"""Splits with a row that means a link in a tar.gz, which comes with the member that it names."""
 _STOP_CHECK_ROWS: Final = 1000
 
 
@@ -90,7 +92,7 @@ class ClipTables:
         with ExitStack() as opened:
             self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES, OTHERS], self._read_contents))
             self.places = ClipPlaces(self.contents)
-            splits = [f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER)]
+            splits = [LINKED, *(f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER))]
             self.rows = opened.enter_context(self._open(splits, self.placed_rows))
             self.rest = opened.enter_context(self._open(list(SPLITS), self._find_rest))
             self._opened = opened.pop_all()
@@ -184,17 +186,19 @@ class ClipTables:
             first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
             where = split or self._names.split(row, given, path if place else "", found.key)
-            yield self.placed(where, clip, file)
+            yield from self.placed(where, clip, file)
         if nameless:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
         if first_lost and not has_clips:
             raise self._no_clips(first_lost)
 
-    def placed(self, split: str, row: ClipRow, file: str) -> IndexEntry:
-        """The entry of a row in its split: under the clip's path, in a tar.gz under that of the `file` itself, with
+    def placed(self, split: str, row: ClipRow, file: str) -> Iterator[IndexEntry]:
+        """The entries of a row in its split: under the clip's path, in a tar.gz under that of the `file` itself, with
         which it comes."""
         in_archive = row.place is not None and row.place.kind == "tar.gz"
-        return f"{split}{IN_ARCHIVE_ORDER if in_archive else ''}", file if in_archive else row.path, row.to_json()
+        yield f"{split}{IN_ARCHIVE_ORDER if in_archive else ''}", file if in_archive else row.path, row.to_json()
+        if in_archive and file != row.path:
+            yield LINKED, split, ""
 
     def _no_clips(self, name: str) -> SourceError:
         """One clip that is missing is a reject; where all are, it is not the corpus that is wrong."""

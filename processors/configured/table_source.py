@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from processors.configured.clip_tables import IN_ARCHIVE_ORDER, ClipRow, ClipTables
+from processors.configured.clip_tables import IN_ARCHIVE_ORDER, LINKED, ClipRow, ClipTables
 from processors.configured.configured_source import ConfiguredSource
 from processors.configured.contents import ClipAudio
 from processors.engine.clip_names import short_key
@@ -20,6 +20,7 @@ from processors.readers.table_names import path_of_member, without_ending
 from processors.readers.tar import TarGz, entering
 from utils.formats.seek_points import SeekPoint, SeekPoints
 from utils.rows.schema import Position, RawClip
+from utils.sources.source_files import SourceChanged
 
 
 class TableSource(ConfiguredSource):
@@ -59,6 +60,14 @@ class _Reading:
         self._read, self._to_pass = (0, index) if is_count else (index, 0)
         if index > tables.count(split):
             raise behind_the_end(f"the split {split}", position)
+        # Only where it makes a difference, so that other positions stay what they were.
+        self._order = {"links": 1} if tables.rows.get(LINKED, split) else {}
+        if "member" in position and position.get("links") != self._order.get("links"):
+            raise SourceChanged(
+                f"{source.name}/{split} was begun by another version of this program, which read links in an archive "
+                "at another place: going on could lose or repeat clips. What is published is safe. Go on with that "
+                "version, or begin anew with --fresh."
+            )
 
     def clips(self) -> Iterator[RawClip]:
         with ClipAudio(self._source.files) as audio:
@@ -117,7 +126,7 @@ class _Reading:
                     reached = number + 1
                     is_last = nth == len(rows)
                     where = {"member": number + 1} if is_last else {"member": number, "rows": nth}
-                    after: Position = {"index": self._read, "file": archive, **where}
+                    after: Position = {"index": self._read, "file": archive, **where, **self._order}
                     yield _clip(row, after, audio)
                 if not rows:
                     self._source.raise_if_stopped()

@@ -123,4 +123,13 @@ MUTANTS = (
         """to in ("..", "."):""",
         (f"{_IN_ARCHIVES}::test_links_that_name_no_member_are_rejects_that_say_why",),
     ),
+    Mutant(
+        "position-of-another-order-believed",
+        6,
+        "A position that was made where links came as they stand is gone on from.",
+        "processors/configured/table_source.py",
+        """if "member" in position and position.get("links") != self._order.get("links"):""",
+        """if "member" in position and position["index"] < 0:""",
+        (f"{_IN_ARCHIVES}::test_a_position_of_another_order_is_refused",),
+    ),
 )

@@ -14,12 +14,13 @@ import pytest
 
 from pipeline.run.run import RunResult
 from processors.base_processor import ProcessorConfig
+from tests.mirrors import clips_of, opener
 from tests.processors.test_own_sources import load, source
 from tests.small_runs import StopAfter, small_run
 from tests.support import published_rows, tone, tree
 from utils.choices import Dedup
 from utils.rows.schema import START
-from utils.sources.source_files import SourceAccess
+from utils.sources.source_files import SourceAccess, SourceChanged
 
 Member = tuple[str, bytes | str]
 """(name, content; or of a link, what it leads to)."""
@@ -222,3 +223,27 @@ def test_a_store_of_contents_is_linked_to_where_it_can_be_jumped_to(tmp_path: Pa
         assert "which is not named like a clip" in rejected(tmp_path)["s/a"]
     else:
         assert list(published(tmp_path)) == ["s/a"]
+
+
+def test_a_position_of_another_order_is_refused(tmp_path: Path) -> None:
+    """A program that read a link where it stands: behind its position the link's row would come no more, or again."""
+    (tmp_path / "c.tgz").write_bytes(KINDS["c.tar.gz"]([*GOOD, table(*GOOD_NAMES)]))
+    own = load(tmp_path, source("c.tgz", "splits: {train: train.csv}"))["MyCorpus"]
+    processor = own.processor_class()(ProcessorConfig(access=SourceAccess(cache_dir=tmp_path / "cache")))
+
+    with pytest.raises(SourceChanged, match="begun by another version"):
+        list(processor.read("train", {"index": 2, "file": "c.tgz", "member": 2}))
+
+
+def test_a_link_in_a_source_of_a_layout_of_its_own_is_a_reject_that_says_so(tmp_path: Path) -> None:
+    """Such sources are read once, forwards, and have none."""
+    packed = KINDS["c.tar.gz"]([("0/0/a.wav", tone(1)), ("0/0/b.wav", "a.wav")])
+    files = {"data/th/train/0.tar.gz": packed, "data/th/train_refined.tsv": b"a\tone\nb\ttwo\n"}
+
+    clips = clips_of(opener(tmp_path)("GigaSpeech2", files))
+
+    assert [clip.key for clip in clips] == ["a", "b"]
+    assert (clips[1].audio, clips[1].audio_name) == (
+        None,
+        "b.wav (a link to a.wav, which this source is not known to have)",
+    )

@@ -110,6 +110,18 @@ def test_what_fails_once_is_sent_again(hub: HubServer, tmp_path: Path, step: str
     assert_goes_on(hub, target, landed, tmp_path)
 
 
+def test_a_token_refused_behind_another_refusal_is_asked_for_once_more(hub: HubServer, tmp_path: Path) -> None:
+    """It was refused once, and not twice."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state)
+    rules = [hub.fault("status", step="xet_shard", status=401)]
+    rules += [hub.fault("status", step="xet_token", status=401, skip=1)]
+
+    assert_landed_once(hub, target.commit(planned, snapshot), planned)
+    assert [rule.struck for rule in rules] == [1, 1]
+    assert ways(hub) == OVER_XET
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_may_not_write_is_told_as_anywhere(
     hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int

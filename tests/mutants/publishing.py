@@ -27,8 +27,8 @@ MUTANTS = (
         2,
         "A token that is refused once is not asked for again.",
         "utils/sources/xet.py",
-        "            failed.is_for_good = is_again\n",
-        "            failed.is_for_good = True\n",
+        "failed.is_for_good = before is not None and before.is_without_token\n",
+        "failed.is_for_good = True\n",
         (f"{_XET}what_fails_once_is_sent_again[token 403]",),
     ),
     Mutant(

@@ -207,8 +207,8 @@ class HubTarget:
 
     def _send(self, operations: list[Any], change: Change, base: Snapshot) -> str:
         self._refuse_ignored([one.path_in_repo for one in operations if hub.adds(one)], base)
-        size_bytes = sum(one.upload_info.size for one in operations if hub.adds(one))
-        log.info("sending %d files, %.1f MB, to %s", len(operations), size_bytes / 1e6, self.name)
+        sizes = [one.upload_info.size for one in operations if hub.adds(one)]
+        log.info("sending %d files, %.1f MB, to %s", len(sizes), sum(sizes) / 1e6, self.name)
         commit = self._api.create_commit(
             self.name, operations, commit_message=change.message, repo_type="dataset", parent_commit=base.head
         )

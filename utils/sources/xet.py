@@ -47,9 +47,19 @@ class XetFailed(RuntimeError):
         super().__init__(why)
         self.status = status
         self.is_of_token = is_of_token
-        """Whether the Hub did not give a token for Xet's servers."""
+        """Whether it was about the token for Xet's servers, which the Hub gives."""
         self.is_for_good = False
         """Whether trying again is of no use."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the answer was a no, and not trouble of the server's own."""
+        return self.status is not None and self.status < 500
+
+    @property
+    def is_without_token(self) -> bool:
+        """Whether the Hub gives none to us."""
+        return self.is_of_token and self.status in (401, 403)
 
 
 def prepare_environment(timeout_s: float, patience_s: float) -> None:
@@ -64,7 +74,7 @@ def prepare_environment(timeout_s: float, patience_s: float) -> None:
     for value, name, *others in (
         ("2", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY", *_FAST),
         ("1", "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION", "HF_XET_MAX_CONCURRENT_FILE_INGESTION", *_FAST),
-        (f"{timeout_s * _TIMEOUTS_A_BLOCK:.0f}s", "HF_XET_CLIENT_READ_TIMEOUT"),
+        (f"{max(timeout_s * _TIMEOUTS_A_BLOCK, 1):.0f}s", "HF_XET_CLIENT_READ_TIMEOUT"),
         (str(retries), "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS"),
         ("0", "HF_XET_TELEMETRY_ENABLED"),
         ("off", "RUST_LOG"),  # else it draws JSON over the terminal where it can't write its log
@@ -85,8 +95,8 @@ class LargeFiles:
 
     def __init__(self) -> None:
         self._is_over_lfs = False
-        self._failures = 0
-        """Since something was sent."""
+        self._failed: XetFailed | None = None
+        """The last time, where nothing was sent since."""
 
     def send(self, call: Callable[[], Result]) -> Result:
         """What `call`, which sends files, returns. XetFailed once it is settled by which way the next try goes."""
@@ -99,15 +109,14 @@ class LargeFiles:
                 failed = _in_words(error)
                 self._settle(failed)
                 raise failed from None
-        self._failures = 0
+        self._failed = None
         return sent
 
     def _settle(self, failed: XetFailed) -> None:
-        is_again, self._failures = self._failures > 0, self._failures + 1
-        is_refused = failed.status is not None and failed.status < 500
-        if failed.is_of_token and failed.status in (401, 403):
-            failed.is_for_good = is_again
-        elif is_again if is_refused else not failed.is_of_token:
+        before, self._failed = self._failed, failed
+        if failed.is_without_token:
+            failed.is_for_good = before is not None and before.is_without_token
+        elif before is not None if failed.is_refused else not failed.is_of_token:
             self._is_over_lfs = True
             log.warning("Large files can't be sent over Xet (%s): they go over LFS from now on", failed)
 

@@ -45,6 +45,8 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         refuse_where_nothing_is(target)
         if isinstance(target, HubTarget) and not options.dry_run:
             target.open()
+        if not options.dry_run:
+            target.heal(target.snapshot())  # what a run that died has left could hold what is to go
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
         speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
@@ -171,7 +173,7 @@ def _plan_lines(removal: Removal, where: str) -> Iterator[str]:
         yield (
             f"{removal.speakerless:,} clips are rejects, as the dataset has the same recording under another name, and "
             "rejects don't tell their speaker. Give those of the speaker (see the source) to --remove-id: it takes "
-            "out what is published instead."
+            "out what is published instead, with --with-copies."
         )
     if removal.copies:
         yield (

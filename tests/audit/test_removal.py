@@ -28,7 +28,7 @@ from tests.support import published_ids, published_rows, sample, tree
 from utils.audit.verify import verify
 from utils.dataset.folder import LocalTarget
 from utils.dataset.hub_repo import HubTarget
-from utils.dataset.layout import REMOVED_PATH
+from utils.dataset.layout import REMOVED_PATH, STATE_PATH
 from utils.errors import TargetRefused, UsageError
 from utils.known.removals import RemovedList
 from utils.rows.schema import SPLITS
@@ -383,6 +383,57 @@ def test_a_script_does_not_upload_their_recordings_either(machine: Path) -> None
         }
         assert taken == {(row["ID"], at): row is kept for row in (gone, kept) for at in range(3)}
         assert not uploader.add_sample({**sample(900), "ID": gone["ID"]})
+
+
+def test_what_a_dead_run_left_goes_as_well(machine: Path) -> None:
+    """A shard that no state names is read by whoever loads the folder: it is put away, and that is told."""
+    out = machine / "out"
+    left = out / f"data/train/{VOICES}-00007.parquet"
+    shutil.copy(next(out.glob("data/train/*.parquet")), left)
+
+    told = removal(machine, remove_speakers=(ANN,))
+
+    assert not left.exists()
+    assert "out.set-aside" in told
+    assert broken(checked(out, deep=True)) == {}
+
+
+def test_a_list_that_the_state_does_not_name_is_not_passed_over(machine: Path) -> None:
+    """An older copy of the dataset was put over the one from which clips were taken out."""
+    shutil.copytree(machine / "out", machine / "backup")
+    removal(machine, remove_speakers=(ANN,))
+    shutil.copytree(machine / "backup", machine / "out", dirs_exist_ok=True)
+    write_voices(machine / "mirrors", {**SPOKEN, "train": SPOKEN["train"] + "ab"})
+
+    for fresh in (False, True):
+        with pytest.raises(TargetRefused, match="its state names none"):
+            voices_run(machine, fresh=fresh)
+    assert "its state names none" in broken(checked(machine / "out"))["taken out"][0]
+
+
+def test_no_state_from_before_a_removal_is_advised(machine: Path) -> None:
+    """What `--verify` says to type must not bring anybody back."""
+    out = machine / "out"
+    (out / "README.md").write_text("by hand")
+    assert repaired(out)
+    removal(machine, remove_speakers=(ANN,))
+    (out / STATE_PATH).write_bytes(b"{}")
+
+    found = next(check for check in checked(out).checks if check.name == "state")
+
+    assert found.remedy
+    assert "before-repair" not in " ".join(found.remedy)
+
+
+def test_a_clip_named_beside_its_whole_source_stays_out_of_others(machine: Path) -> None:
+    """Both wishes hold: the source goes, and the recording does not come back by another one."""
+    row = next(row for row in published_rows(machine / "out").to_pylist() if row["speaker_id"] == ANN)
+
+    removal(machine, remove=(VOICES,), remove_ids=listing(machine, row["source_id"]))
+
+    listed = RemovedList.from_json((machine / "out" / REMOVED_PATH).read_bytes())
+    assert listed.means_audio(row["audio_hash"])
+    assert len(listed.audio) == 1
 
 
 # --- what can't be done ----------------------------------------------------------------------

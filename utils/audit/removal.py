@@ -250,7 +250,9 @@ class _Plan:
     def _keep_copies(self) -> None:
         for path in self.before:
             rows = rows_in(path)
-            if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
+            if path.startswith(_REJECTED) or not rows.has_audio or self._goes_whole(path):
+                continue
+            if not self._has_any(path, rows):
                 continue
             for _, row in self.scanner.rows_of(path, [*_NAMES, "audio_hash", "transcript"]):
                 if self._is_copy(row) and not self._is_named(row):
@@ -268,7 +270,7 @@ class _Plan:
         for _, row in self.scanner.rows_of(path, [name for name in (*known_by, "length") if name in rows.columns]):
             if self._is_meant(row) or goes_whole:
                 gone.take(row, rows)
-        if rows.has_audio and not goes_whole:
+        if rows.has_audio and (not goes_whole or self._has_any(path, rows)):
             gone.recordings = self._recordings(path)
         self.gone[path] = gone
         if gone.rows < self.records[path].rows:

@@ -70,7 +70,7 @@ def verify(
         *(of_state.state_check, of_state.ledger_check, of_state.files, of_state.contents, reader.readable),
         *(of_state.counts, of_state.books, ids.check, of_state.order, source_ids.check, source_ids.splits),
         *([duplicates.check] if state else []),
-        *([of_state.removed_check] if state and state.list_of_removed else []),
+        *([of_state.removed_check] if state and (state.list_of_removed or of_state.removed_check.found) else []),
         *(of_state.card, same_audio.check, clips.check),
     )
     return Verdict(checks, _totals(files, files_of_rejects, stored), snapshot.head)

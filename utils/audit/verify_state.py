@@ -86,7 +86,10 @@ class StateChecks:
         except TargetRefused as error:
             self.state_check.offend(str(error))
             if isinstance(error, DamagedState):
-                self.state_check.remedy = how_to_restore(target, STATE_PATH, snapshot, State.from_json)
+                listed = target.read_file(REMOVED_PATH, snapshot)
+                self.state_check.remedy = how_to_restore(
+                    target, STATE_PATH, snapshot, lambda old: RemovedList.checked(listed, State.from_json(old))
+                )
             self.skip_all("the state can't be read")
             return
         self._read_ledger(raw_ledger, self.state)
@@ -96,13 +99,16 @@ class StateChecks:
         self._read_removed(target, snapshot, self.state)
 
     def _read_removed(self, target: TargetReader, snapshot: Snapshot, state: State) -> None:
-        if not state.list_of_removed:
+        raw = target.read_file(REMOVED_PATH, snapshot)
+        if raw is None and not state.list_of_removed:
             self.removed_check.skip("nothing was taken out")
             return
         try:
-            self.removed = RemovedList.checked(target.read_file(REMOVED_PATH, snapshot), state)
+            self.removed = RemovedList.checked(raw, state)
         except TargetRefused as error:
             self.removed_check.offend(str(error))
+            if not state.list_of_removed:
+                return
             names_it = partial(RemovedList.checked, state=state)
             self.removed_check.remedy = how_to_restore(target, REMOVED_PATH, snapshot, names_it)
 

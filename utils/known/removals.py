@@ -54,10 +54,10 @@ class RemovedList:
         TargetRefused where it is not that: without it, what was taken out would be collected again.
         """
         digest = state.list_of_removed if state else ""
-        if state is not None and not digest:
-            return cls()
         if raw is None and not digest:
             return cls()
+        if state is not None and not digest:
+            raise _not_named()
         if raw is None or (digest and hashlib.sha256(raw).hexdigest() != digest):
             raise _damaged("it is not what its state names")
         return cls.from_json(raw)
@@ -168,6 +168,14 @@ def _names(value: object) -> frozenset[str]:
     if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
         raise ValueError(f"not a list of hashes: {json.dumps(value)[:50]}")
     return frozenset(value)
+
+
+def _not_named() -> TargetRefused:
+    return TargetRefused(
+        f"The target has {REMOVED_PATH}, the list of what was taken out for good, and its state names none: an older "
+        "copy of the dataset was put over it. Nothing was changed, as who was taken out would come back. Put the newer "
+        "copy there; or, if all of them may come back, delete that file; then repeat this command."
+    )
 
 
 def _damaged(why: str) -> TargetRefused:

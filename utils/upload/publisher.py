@@ -75,6 +75,8 @@ class Publisher:
         """TargetRefused where files are gone, or of another size, that were published; a warning where others lie among
         them."""
         sizes = {file.path: file.size_bytes for file in self.target.stored_files(self.snapshot)}
+        if REMOVED_PATH in sizes and not self.committed.list_of_removed:
+            RemovedList.checked(b"", self.committed)
         self._to_empty = [path for path, size_bytes in sizes.items() if size_bytes and is_seek_file(path)]
         there = {path for path in sizes if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path: record.size_bytes for record in self.ledger.records()}

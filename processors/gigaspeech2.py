@@ -90,7 +90,7 @@ class GigaSpeech2Processor(BaseProcessor):
         return open_table_index(
             Path(self.config.access.cache_dir) / "index",
             f"{self.name}-{Path(table).stem}",
-            f"{self.name}\n{self.files.revision}\n{table}",
+            f"{self.name}\n{self.files.as_found}\n{table}",
             [_TRANSCRIPTS],
             lambda: self._entries(table),
         )

@@ -118,7 +118,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         return Archive(self.files, release.place, _LAYOUT, self._spool(release), self.raise_if_stopped, unpacked)
 
     def _spool(self, release: _Release) -> Path:
-        name = hashlib.sha256(f"{self.files.revision}\n{release.place}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{self.files.as_found}\n{release.place}".encode()).hexdigest()[:16]
         return self._index_folder / f"{self.name}-{name}{SUFFIX}"
 
     @property
@@ -171,7 +171,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         return open_table_index(
             self._index_folder,
             self.name,
-            f"{self.name}\n{self.files.revision}\n{release.place}\n{SUFFIX}",
+            f"{self.name}\n{self.files.as_found}\n{release.place}\n{SUFFIX}",
             [
                 *([] if release.extracted else [*self._tables.values(), CLIPS]),
                 DURATIONS,

@@ -20,7 +20,8 @@ def opener(folder: Path) -> Open:
         for name, content in files.items():
             path = folder / describe(source).mirror / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            if not path.exists() or path.read_bytes() != content:  # else it is the file that was there
+                path.write_bytes(content)
         access = SourceAccess(source_dir=folder, cache_dir=folder / "cache")
         return create(source, ProcessorConfig(checkpoint_dir=folder, access=access, options=options))
 

@@ -267,6 +267,8 @@ class _Run:
                         source.clip_judge = judge
                     self._read_all(sources)
                     self._background.wait()
+                if self._publisher.committed.sequence != self._sequence_before:
+                    self._publisher.refuse_missing_files()  # somebody may have moved the target away meanwhile
             except Interrupted:
                 self._result.interrupted = True
         self._settle(sources)

@@ -108,7 +108,7 @@ class ClipTables:
         return self.rows.count(split) + self.rows.count(split + IN_ARCHIVE_ORDER) + self.rest.count(split)
 
     def _open(self, tables: list[str], entries: Callable[[], Iterator[IndexEntry]]) -> TableIndex:
-        identity = f"{self.name}\n{self._files.revision}\n{self._spec!r}\n{entries.__name__}\n{_FORMAT}"
+        identity = f"{self.name}\n{self._files.as_found}\n{self._spec!r}\n{entries.__name__}\n{_FORMAT}"
         return open_table_index(self._folder, self.name, identity, tables, entries)
 
     # --- contents ----------------------------------------------------------------------------
@@ -191,6 +191,12 @@ class ClipTables:
             log.warning("%s: %d rows that name no clip were left out", self.name, nameless)
         if first_lost and not has_clips:
             raise self._no_clips(first_lost)
+        if not first_lost and self.contents.count(CLIPS):
+            raise SourceError(
+                f"{self.name}: no row of its tables names a clip ({nameless:,} rows were read), and there are clips. "
+                "Nothing was read. Look whether the tables are whole, and their columns those that the source's "
+                "definition names; then run again with --resume."
+            )
 
     def placed(self, split: str, row: ClipRow, file: str) -> Iterator[IndexEntry]:
         """The entries of a row in its split: under the clip's path, in a tar.gz under that of the `file` itself, with

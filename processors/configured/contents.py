@@ -24,6 +24,7 @@ from utils.sources.source_files import SourceFiles
 from utils.sources.stand_ins import itself
 
 _MAX_LINK_BYTES: Final = 4096
+_REST_BYTES: Final = 2**18
 _END_OF_TAR: Final = bytes(tarfile.BLOCKSIZE)
 
 Kind: TypeAlias = Literal["file", "zip", "tar", "tar.gz"]
@@ -213,6 +214,11 @@ def _in_tar(files: SourceFiles, archive: str) -> Iterator[FileEntry]:
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != _END_OF_TAR:
             raise tarfile.ReadError(f"it ends, or is damaged, at byte {tar.offset:,}: no end mark is there")
+        while rest := stream.read(_REST_BYTES):
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError(
+                    f"more data after its end mark at byte {tar.offset:,}: archives that were joined are to be parted"
+                )
 
 
 class _Headers:

@@ -74,7 +74,7 @@ class CollectiveFiles:
         hub.connect(None, access.timeout_s)  # sets up the client that we use too
         self._api = _Api(slug, access, key_in_environment())
         archive = self._api.archive()
-        self.revision = archive.revision
+        self.revision = self.as_found = archive.revision
         if revision is not None and revision != self.revision:
             raise SourceChanged(
                 f"The Mozilla Data Collective has another file of {slug} now than the one that was first read. What is "

@@ -110,7 +110,13 @@ class RowNames:
         if self.spec.columns.split:
             return None
         if self.spec.splits:
-            return next((split for split, patterns in self.spec.splits.items() if matches(path, patterns)), None)
+            found = [split for split, patterns in self.spec.splits.items() if matches(path, patterns)]
+            if len(found) > 1:
+                raise SourceError(
+                    f"{shown(path)} is a table of {' and of '.join(found)}, by the patterns of `splits` in the "
+                    "source's definition. Make them such that each table is of one split. Nothing was read."
+                )
+            return found[0] if found else None
         return split_of_path(path)
 
     def only(self, row: TableRow, names: tuple[str, ...]) -> dict[str, Any]:

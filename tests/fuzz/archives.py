@@ -57,7 +57,7 @@ def targets() -> list[Target]:
 class MemoryFiles:
     """A source's files in memory, or opened by whatever makes them."""
 
-    revision = "memory"
+    revision = as_found = "memory"
 
     def __init__(self, files: Mapping[str, bytes | Callable[[], BinaryIO]]) -> None:
         self._files = files

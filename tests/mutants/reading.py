@@ -374,8 +374,8 @@ MUTANTS = (
         6,
         "The files of a mirror are listed backwards.",
         "utils/sources/source_files.py",
-        "        listed = sorted((_as_text(name), size, name) for name, size in files_in(folder))\n",
-        "        listed = sorted((_as_text(name), size, name) for name, size in files_in(folder))[::-1]\n",
+        "        listed = sorted((_as_text(name), size, name) for name, size in sizes)\n",
+        "        listed = sorted((_as_text(name), size, name) for name, size in sizes)[::-1]\n",
         ("tests/sources/test_source_files.py::test_a_mirror_lists_its_files_sorted_and_leaves_hidden_ones_out",),
     ),
     Mutant(

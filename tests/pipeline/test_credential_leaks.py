@@ -153,6 +153,10 @@ def test_the_password_of_an_endpoint_is_told_nowhere(tmp_path: Path, status_code
 def test_addresses_keep_what_is_no_secret() -> None:
     """A message still says which place it is about."""
     assert public("https://me:pw@host:8/a/b.zip?sig=1#x") == "https://host:8/a/b.zip"
+    assert public("http://localhost:8080/a@b.zip") == "http://localhost:8080/a@b.zip"
+    for password in ("hunter2/SEKRET", "hunter2?SEKRET", "hunter2#SEKRET", "a:b/c"):
+        assert public(f"http://bobby:{password}@host/c.zip#access_token=x") == "http://host/c.zip"
+        assert safe(f"no http://bobby:{password}@host/c.zip") == "no http://<hidden>@host/c.zip"
     assert (
         without_credentials("see https://host/a?page=2&sig=abc or b") == "see https://host/a?page=2&sig=<hidden> or b"
     )

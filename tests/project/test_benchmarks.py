@@ -166,7 +166,18 @@ def test_fuzz_puts_as_many_inputs_as_it_is_asked_for(place: Path) -> None:
 
 def test_the_crash_campaign_strikes_every_schedule(place: Path) -> None:
     """So many as it is asked for; each is struck, and none loses or doubles anything."""
-    only = ["--only", "repair, folder, mounted", "--schedules", "4", "--jobs", "1", "--seed", "3", "--place", str(place)]
+    only = [
+        "--only",
+        "repair, folder, mounted",
+        "--schedules",
+        "4",
+        "--jobs",
+        "1",
+        "--seed",
+        "3",
+        "--place",
+        str(place),
+    ]
     code, printed = ran(place, "crash_campaign", *only)
 
     assert code == 0, printed

@@ -21,7 +21,7 @@ from tests.processors.test_mozilla_cv import CV_HEADER, RELEASE, as_archive
 from utils.dataset.folder import LocalTarget
 from utils.dataset.target import Change, Snapshot
 from utils.rows.progress import Progress
-from utils.rows.schema import RawClip
+from utils.rows.schema import START, RawClip
 from utils.sources import clip_spool
 from utils.sources.table_index import clear_indexes
 
@@ -57,7 +57,7 @@ def spools(processor: BaseProcessor) -> list[Path]:
 
 
 def read_all(processor: BaseProcessor) -> dict[str, list[RawClip]]:
-    return {split: clips_of(processor, split) for split in SPLITS}
+    return {split: list(processor.read(split, dict(START))) for split in SPLITS}
 
 
 def bytes_of_archive(processor: BaseProcessor) -> int:

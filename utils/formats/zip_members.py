@@ -61,6 +61,8 @@ def zip_members(stream: BinaryIO) -> Iterator[ZipMember]:
         member = _entry(left, shift)
         if member is not None:
             yield member
+    if left.read(1):
+        raise ZipDamaged(f"its list has more members than the {entries:,} that it says")
 
 
 def open_member(stream: BinaryIO, member: ZipMember) -> BinaryIO:

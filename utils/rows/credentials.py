@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, unquote
 
 HIDDEN: Final = "<hidden>"
 
-_USER: Final = re.compile(r"(?<=://)[^\s/?#\"'<>\\]+@")
+_USER: Final = re.compile(r"(?<=://)(?:[^\s/?#\"'<>\\]+|[^\s/@:\"'<>\\]*:(?!\d+/)[^\s@\"'<>\\]+)@")
+"""A password should have no `/`, `?` or `#` as they are; one that was pasted has. (`host:8080/a@b` has a port.)"""
 _SECRET_VALUE: Final = re.compile(
     r"(?i)([?&;][\w.%-]{0,60}?(?:sig|token|secret|key|passw|pwd|auth|credential|session|jwt|policy|code)[\w.%-]{0,60}=)"
     r"[^\s&;\"'<>#)\]}\\]+"
@@ -33,7 +34,7 @@ def without_credentials(text: str) -> str:
 
 def public(url: str) -> str:
     """An address as it may be shown and stored: without name and password, and without parameters."""
-    return _USER.sub("", url).partition("?")[0]
+    return _USER.sub("", url).partition("?")[0].partition("#")[0]
 
 
 def secrets_of(url: str) -> list[str]:

@@ -9,7 +9,7 @@ as part of it: `blobs` beside the `snapshots` of the Hub's own cache, those of g
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,13 +24,18 @@ MAX_LINKED_FOLDERS: Final = 10_000
 """Followed in one folder: ten that link to each other make millions of paths."""
 
 
-def files_in(folder: Path) -> Iterator[tuple[str, int]]:
+def files_in(folder: Path, note: Callable[[bytes], object] | None = None) -> Iterator[tuple[str, int]]:
     """(relative name, size in bytes) of each file, not sorted; hidden ones are left out.
+
+    `note` is told what else tells one file from another in its place, as far as a disk says it.
 
     SourceError where something can't be read, or is a link that leads out of the folder or to nothing.
     """
     try:
-        yield from _Walk(folder).files()
+        for name, status in _Walk(folder).files():
+            if note is not None:
+                note(os.fsencode(name) + b"\0%d %d\n" % (status.st_mtime_ns, status.st_ino))
+            yield name, status.st_size
     except OSError as error:
         raise SourceError(
             f"{shown(error.filename)} can't be read ({error.strerror}), so what the mirror holds is not known. "
@@ -51,10 +56,10 @@ class _Walk:
         stores += [above.parent.with_name(_BLOBS) for above in (root, *root.parents) if above.parent.name == _SNAPSHOTS]
         self.places = (str(root), *(os.path.realpath(store) for store in stores if store.is_dir()))
 
-    def files(self) -> Iterator[tuple[str, int]]:
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
         return self._below(str(self.folder), "", ())
 
-    def _below(self, folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    def _below(self, folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
         real = os.path.realpath(folder)
         if real in ancestors:  # a link to a folder above it
             return
@@ -66,8 +71,8 @@ class _Walk:
                     self._check_link(entry)
                 if entry.is_dir():
                     yield from self._below(entry.path, f"{prefix}{entry.name}/", (*ancestors, real))
-                elif (size := _size_of_regular_file(entry)) is not None:
-                    yield prefix + entry.name, size
+                elif (status := _status_of_regular_file(entry)) is not None:
+                    yield prefix + entry.name, status
 
     def _check_link(self, link: os.DirEntry[str]) -> None:
         real = os.path.realpath(link.path)
@@ -85,7 +90,7 @@ class _Walk:
             )
 
 
-def _size_of_regular_file(entry: os.DirEntry[str]) -> int | None:
+def _status_of_regular_file(entry: os.DirEntry[str]) -> os.stat_result | None:
     """None for a pipe, a socket or a device. A link to nothing raises: leaving it out would lose clips."""
     status = entry.stat()
-    return status.st_size if entry.is_file() else None
+    return status if entry.is_file() else None

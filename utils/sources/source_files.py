@@ -61,6 +61,8 @@ class SourceFiles(Protocol):
     """The files of one source at one revision."""
 
     revision: str
+    as_found: str
+    """What an index on this machine is made from: another one where a file was replaced, by one of its size, too."""
 
     def names(self) -> Sequence[str]:
         """The paths of all files relative to the source's root, with `/`, sorted."""
@@ -111,7 +113,9 @@ class MirrorFiles:
             )
         self._folder = folder
         self._meter = ByteMeter()
-        listed = sorted((_as_text(name), size, name) for name, size in files_in(folder))
+        found = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
+        sizes = files_in(folder, found.update)
+        listed = sorted((_as_text(name), size, name) for name, size in sizes)
         if not listed:
             raise SourceError(f"The mirror folder {folder} holds no files. Put the source's files there.")
         # A corpus may be 400,000 loose clips: two flat sequences take half of what a dict would.
@@ -121,6 +125,7 @@ class MirrorFiles:
         if two := next((one for one, other in pairwise(self._names) if one == other), None):
             raise SourceError(f"{folder} has two files that are both called {two} here. Give one another name.")
         self.revision = revision_of_files(self._names, self._sizes)
+        self.as_found = f"{self.revision} {found.hexdigest()[:32]}"
         if revision is not None and revision != self.revision:
             raise SourceChanged(_mirror_changed(folder, revision))
 
@@ -175,6 +180,7 @@ class HubFiles:
             "revision",
             None if revision else branch,
         )
+        self.as_found = self.revision
         self._files = self._ask(self._list, "list of files")
         self._names = tuple(sorted(self._files))
         self._prefetcher = Prefetcher(self._fetch_ahead)

@@ -6,7 +6,7 @@ revision is made of the names and sizes, as that of a mirror is.
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -61,7 +61,10 @@ def open_url(url: str, access: SourceAccess, revision: str | None) -> SourceFile
 class _Files:
     """Names, sizes and the revision that is made of them."""
 
-    def __init__(self, place: str, sizes: Mapping[str, int], revision: str | None) -> None:
+    def __init__(
+        self, place: str, sizes: Mapping[str, int], revision: str | None, versions: Iterable[str] = ()
+    ) -> None:
+        """`versions`: what the place says of its files beside their sizes."""
         self._place = place
         self._names = tuple(sorted(sizes))
         self._sizes = dict(sizes)
@@ -69,6 +72,7 @@ class _Files:
         if not self._names:
             raise SourceError(f"{place} holds no files. Put the source there, then run again with --resume.")
         self.revision = revision_of_files(self._names, [self._sizes[name] for name in self._names])
+        self.as_found = " ".join([self.revision, *versions])
         if revision is not None and revision != self.revision:
             raise SourceChanged(
                 f"What is in {place} is not what was first read (names or sizes differ). What is published is safe. "
@@ -100,7 +104,9 @@ class _OneFile(_Files):
 
     def __init__(self, path: Path, revision: str | None) -> None:
         self._path = path
-        super().__init__(str(path), {path.name: path.stat().st_size}, revision)
+        status = path.stat()
+        version = f"{path.resolve()} {status.st_mtime_ns} {status.st_ino}"
+        super().__init__(str(path), {path.name: status.st_size}, revision, [version])
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)
@@ -115,7 +121,7 @@ class _HttpFile(_Files):
 
     def __init__(self, file: HttpFile, revision: str | None) -> None:
         self._file = file
-        super().__init__(file.place, {file.name: file.size_bytes}, revision)
+        super().__init__(file.place, {file.name: file.size_bytes}, revision, [file.version])
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)
@@ -131,7 +137,7 @@ class UrlFiles(_Files):
         with self._explained():
             self._fs, self._root = _file_system(url)
             sizes = self._listed()
-        super().__init__(self._place, sizes, revision)
+        super().__init__(self._place, sizes, revision, self._versions)
 
     def open(self, name: str) -> BinaryIO:
         path = f"{self._root}/{name}" if self._is_folder else self._root
@@ -145,8 +151,11 @@ class UrlFiles(_Files):
         self._root = self._root.rstrip("/")
         self._is_folder = not self._fs.isfile(self._root)
         if not self._is_folder:
-            return {PurePosixPath(public(self._root)).name: self._size(self._fs.info(self._root))}
+            about = self._fs.info(self._root)
+            self._versions = [_version(about)]
+            return {PurePosixPath(public(self._root)).name: self._size(about)}
         names = {path[len(self._root) :].strip("/"): about for path, about in self._below(self._root)}
+        self._versions = [f"{name} {_version(about)}" for name, about in sorted(names.items())]
         return {
             name: self._size(about)
             for name, about in names.items()
@@ -189,6 +198,11 @@ class UrlFiles(_Files):
                 f"{self._place} can't be read ({why}). What was read before is safe. Check the location and the "
                 "network, then run again with --resume."
             ) from error
+
+
+def _version(about: Mapping[str, Any]) -> str:
+    """What a file system says that tells a file from another one of its name and size."""
+    return " ".join(str(about[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in about)
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -144,7 +144,9 @@ def _is_to_begin(options: Options, target: Target) -> bool:
         return False
     if options.resume:
         mark = _fresh_mark(options)
-        return mark.exists() and mark.read_text() in (_NOT_LOOKED, target.head())
+        # Who died before anything was looked at may have died before the target was there: it has no head, then.
+        since = mark.read_text() if mark.exists() else None
+        return since == _NOT_LOOKED or (since is not None and since == target.head())
     _note_fresh(options, _NOT_LOOKED)
     return True
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub_server import TOKEN, HubServer
 from tests.kills import Killed, KilledAt
+from tests.runs import run
 from tests.small_runs import CLIPS, SOURCE, StopAfter, small_options, small_run, watching, write_mirror
 from tests.support import published_rows
+from utils.disk.file_names import staging_name
 from utils.errors import SourceError, TargetRefused
 
 NEW = {"train": range(103, 107), "validation": [123], "test": [133]}
@@ -83,6 +86,21 @@ def test_a_refused_fresh_start_leaves_the_mark_of_one_that_died(first: Path) -> 
         small_run(first, source_dir=first / "nowhere")
 
     assert mark.read_bytes() == b"the head before it"
+
+
+def test_one_that_died_before_its_repo_was_there_is_resumed(tmp_path: Path) -> None:
+    """Its wish is on the disk, and on the Hub nothing has a head that it could be held against."""
+    write_mirror(tmp_path / "mirrors", CLIPS)
+    mark = tmp_path / "data/staging" / staging_name("me/new", on_hub=True) / "fresh-since"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("not looked at yet")
+    command = ["--fresh", SOURCE, "--source-dir", "mirrors", "--hf-repo", "me/new", "--resume"]
+
+    with HubServer(tmp_path / "hub") as hub:
+        done = run(command, tmp_path, {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN})
+
+        assert done.returncode == 0, done.stderr
+        assert "data/train/ProcessedVoiceTH-00000.parquet" in hub.files("me/new")
 
 
 def test_what_is_to_be_resumed_is_asked_where_nobody_can_tell(first: Path) -> None:

@@ -28,6 +28,9 @@ class _Safe(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "is_safe"):  # another handler has it, too
+            return True
+        record.is_safe = True
         record.msg, record.args = _one_record(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)

@@ -220,7 +220,7 @@ def snapshot_of(machine: Path) -> object:
 COMMANDS: dict[str, Callable[[Path], object]] = {
     "again": withdraw,
     "--verify": lambda machine: run_verify(
-        small_options(machine, command=Command.VERIFY), LocalTarget(machine / "out"), StopRequest()
+        small_options(machine, command=Command.VERIFY), LocalTarget(machine / "out"), None, StopRequest()
     ),
     "--append": lambda machine: small_run(machine, fresh=False, resume=True),
     "--repair": repair,

@@ -355,11 +355,13 @@ _VALUES = st.recursive(
 @settings(max_examples=40, deadline=None, database=None)
 @given(theirs=st.dictionaries(_KEYS, _VALUES, max_size=5), flow=st.booleans(), text=st.text(max_size=60))
 @example(theirs={"mine": "---"}, flow=False, text="---\n")
+@example(theirs={"mine": "\x85"}, flow=False, text="")
 @example(theirs={}, flow=False, text=f"{BEGIN_LINE}\n{END_LINE}\n{BEGIN_LINE}\nx\n{END_LINE}")
 def test_whatever_was_there_is_kept_and_settles_at_once(theirs: dict[str, Any], flow: bool, text: str) -> None:
     """Any YAML and any text: keys of others keep their values, text is kept, a second rendering changes nothing."""
     state = published(A=SHARE_ALIKE)
     theirs_text = yaml.safe_dump(theirs, allow_unicode=True, default_flow_style=flow)
+    theirs = yaml.safe_load(theirs_text)  # as it is read: not all text comes back from YAML as it went in
     card = render_card(state, f"---\n{theirs_text}---\n{text}")
 
     content = front_matter(card)

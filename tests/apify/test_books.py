@@ -1,9 +1,7 @@
 """Files of a collection that somebody edited, cut, deleted or replaced: nothing is bought, nothing is lost silently."""
 
 import json
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,24 +20,11 @@ from tests.apify.support import (
     purchases,
     records,
     reply_ids,
-    small_apify,
 )
 from tests.apify_server import ApifyServer
 from tests.small_runs import Failing, watching
 from utils.errors import SourceError
 from utils.rows.progress import Progress, Step
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
 
 
 def processor(folder: Path, apify: ApifyServer, overlap: bool = False, **options: str) -> ApifyProcessor:

@@ -1,8 +1,6 @@
 """Buying from Apify: no answer, however unclear, buys twice; bad runs and deleted ones are told; money stops it."""
 
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +23,6 @@ from tests.apify.support import (
 )
 from tests.apify_server import ApifyServer
 from utils.errors import AuthenticationError, IngestError, Stopped, UsageError
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there. The order of the flushes is seen all the same."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
-
 
 # --- buying ----------------------------------------------------------------------------------
 

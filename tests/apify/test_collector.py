@@ -1,8 +1,6 @@
 """Collecting: what is bought is bought once and kept, whatever dies, and everything else follows from it."""
 
 import json
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -32,19 +30,6 @@ from tests.apify_server import ApifyServer
 from tests.kills import KilledAt
 from tests.small_runs import watching
 from utils.errors import Stopped
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there. The order of the flushes is seen all the same."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
-
 
 # --- an undisturbed collection ---------------------------------------------------------------
 

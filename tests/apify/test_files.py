@@ -1,7 +1,5 @@
 """The collector's folder: stops, full disks, locks and torn lines; several collections; a damaged checkpoint."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +22,11 @@ from tests.apify.support import (
     reasons,
     records,
     reply_ids,
-    small_apify,
 )
 from tests.apify.test_journal import Once
 from tests.apify_server import TOKEN, ApifyServer
 from tests.small_runs import watching
 from utils.errors import Interrupted, SourceError, Stopped, TargetRefused, UsageError
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there. The order of the flushes is seen all the same."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
-
 
 # --- stops, disks, locks ---------------------------------------------------------------------
 

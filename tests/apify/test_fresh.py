@@ -1,6 +1,5 @@
 """A fresh start of the paid source that dies: its resume goes on in the new collection, never in the old one."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,12 +13,6 @@ from tests.apify_server import TOKEN, ApifyServer
 from tests.kills import Killed, KilledAt
 from tests.small_runs import SOURCE, Seen, small_run, watching, write_mirror
 from utils.errors import UsageError
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Apify shows things late, clocks are wrong, others buy too: what is paid for is found all the same."""
 
-import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,22 +19,9 @@ from tests.apify.support import (
     purchases,
     raw_items,
     reply_ids,
-    small_apify,
 )
 from tests.apify_server import ApifyServer
 from utils.errors import Stopped
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
 
 
 def bought_and_not_heard_of(folder: Path, apify: ApifyServer, queries: str, clock: Clock) -> None:

@@ -1,7 +1,5 @@
 """Money: what --max-cost has cut is no whole query, what is too little buys nothing, and typos buy nothing either."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,18 +23,6 @@ from tests.apify.support import (
 )
 from tests.apify_server import ApifyServer
 from utils.errors import Stopped, UsageError
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
 
 
 def test_run_that_our_limit_has_cut_is_noted(

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +44,6 @@ OLD: list[dict[str, Any]] = [
 ]
 """Pairs in the forms that such a tool may have written: with an id, with one among the metadata, with none."""
 TEXTS = [("กินอะไรดี", "ส้มตำ"), ("ฝนตกไหม", "ตกหนัก"), ("ไปไหนมา", "ไปตลาด")]
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes die here, not machines: what was written is there."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
 
 
 def write(path: Path, *lines: dict[str, Any] | bytes) -> bytes:

@@ -1,9 +1,7 @@
 """Apify as a source among others: named, never part of all; rows without names; positions in the raw file."""
 
 import json
-import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +9,11 @@ import pytest
 from pipeline.cli import parse
 from processors import REGISTRY, create, describe
 from processors.apify.processor import ApifyProcessor, collector_options
-from tests.apify.support import QUERIES, api_of, collector, small_apify
+from tests.apify.support import QUERIES, api_of, collector
 from tests.apify_server import TOKEN, ApifyServer
 from utils.errors import AuthenticationError, SourceError, UsageError
 from utils.rows.progress import Progress, Step
 from utils.rows.schema import DIALOGUE, Reject, Skip
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def apify() -> Iterator[ApifyServer]:
-    with small_apify() as server:
-        yield server
 
 
 def processor(folder: Path, apify: ApifyServer, **options: str) -> ApifyProcessor:

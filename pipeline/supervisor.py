@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, NoReturn
 
 from utils.errors import Stopped
@@ -106,8 +105,7 @@ def _give_up(name: str) -> int:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):
-        print(f"\n{text}", file=sys.stderr, flush=True)
+    print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def _die_of(number: int) -> NoReturn:

@@ -278,6 +278,20 @@ def test_a_renewed_signature_is_no_other_source(web: WebServer) -> None:
         opened(f"{web.url}/a.tar", revision=first.revision)
 
 
+def test_a_file_of_the_same_size_and_another_version_is_another(web: WebServer) -> None:
+    """As far as the server vouches for it: a weak version may change with how it sends the file."""
+    web.answers["/a.tar"] = [file(CONTENT, ETag='"1"')]
+    first = opened(f"{web.url}/a.tar")
+    web.answers["/a.tar"] = [file(CONTENT, ETag='"2"')]
+    with pytest.raises(SourceChanged, match="is not what was first read"):
+        opened(f"{web.url}/a.tar", revision=first.revision)
+
+    web.answers["/b.tar"] = [file(CONTENT, ETag='W/"1"')]
+    weak = opened(f"{web.url}/b.tar")
+    web.answers["/b.tar"] = [file(CONTENT, ETag='W/"2"')]
+    assert opened(f"{web.url}/b.tar", revision=weak.revision).revision == weak.revision
+
+
 # --- redirects and credentials ---------------------------------------------------------------
 
 

@@ -71,13 +71,16 @@ class _Files:
         self._meter = ByteMeter()
         if not self._names:
             raise SourceError(f"{place} holds no files. Put the source there, then run again with --resume.")
-        self.revision = revision_of_files(self._names, [self._sizes[name] for name in self._names])
+        self.revision = self._revision()
         self.as_found = " ".join([self.revision, *versions])
         if revision is not None and revision != self.revision:
             raise SourceChanged(
-                f"What is in {place} is not what was first read (names or sizes differ). What is published is safe. "
-                "Put the old files back and run again with --resume, or begin anew with --fresh."
+                f"What is in {place} is not what was first read (names, sizes or versions differ). What is published is "
+                "safe. Put the old files back and run again with --resume, or begin anew with --fresh."
             )
+
+    def _revision(self) -> str:
+        return revision_of_files(self._names, [self._sizes[name] for name in self._names])
 
     def names(self) -> Sequence[str]:
         return self._names
@@ -121,7 +124,12 @@ class _HttpFile(_Files):
 
     def __init__(self, file: HttpFile, revision: str | None) -> None:
         self._file = file
-        super().__init__(file.place, {file.name: file.size_bytes}, revision, [file.version])
+        super().__init__(file.place, {file.name: file.size_bytes}, revision)
+
+    def _revision(self) -> str:
+        """With the version: a file that was replaced by one of its size is another one."""
+        version = f"\n{self._file.version}" if self._file.version else ""
+        return revision_of_files([f"{self._file.name}{version}"], [self._file.size_bytes])
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)

@@ -6,6 +6,7 @@ import shlex
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,6 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         refuse_where_nothing_is(target)
         if isinstance(target, HubTarget) and not options.dry_run:
             target.open()
-        if not options.dry_run:
-            target.heal(target.snapshot())  # what a run that died has left could hold what is to go
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
         speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
@@ -58,6 +57,7 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         if options.dry_run:
             end = "That is what it would do. Nothing was changed."
             return f"{told}\n\n{end if removal.change else 'It would do nothing.'}"
+        target.heal(removal.snapshot)  # what a run that died has left could hold what is to go
         if removal.change is None:
             end = "Nothing to take out: nothing was changed."
         else:
@@ -99,8 +99,11 @@ def _refuse_unknown(removal: Removal, listed_in: Path | None) -> None:
     shown = "".join(f"  {one_line(line)}\n" for line in named[:_NAMED])
     if len(named) > _NAMED:
         file = Path(f"{listed_in or 'removal'}.not-found")
-        write_atomically(file, "".join(f"{line}\n" for line in named).encode(errors="backslashreplace"))
-        shown += f"  and {len(named) - _NAMED:,} more; all of them are in {file}\n"
+        shown += f"  and {len(named) - _NAMED:,} more"
+        with suppress(OSError):  # the list may lie where nothing can be written
+            write_atomically(file, "".join(f"{line}\n" for line in named).encode(errors="backslashreplace"))
+            shown += f"; all of them are in {file}"
+        shown += "\n"
     raise UsageError(
         f"The dataset has nothing of {len(named):,} that you named:\n{shown}Nothing was changed. Mend the names, or "
         "add --allow-missing: then those are put on the list of what is never collected, should a source bring them."

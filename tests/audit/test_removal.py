@@ -391,6 +391,9 @@ def test_what_a_dead_run_left_goes_as_well(machine: Path) -> None:
     left = out / f"data/train/{VOICES}-00007.parquet"
     shutil.copy(next(out.glob("data/train/*.parquet")), left)
 
+    with pytest.raises(UsageError, match="Nothing was changed"):
+        removal(machine, remove_ids=listing(machine, "a/typo"))
+    assert left.exists()
     told = removal(machine, remove_speakers=(ANN,))
 
     assert not left.exists()

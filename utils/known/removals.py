@@ -57,7 +57,7 @@ class RemovedList:
         if raw is None and not digest:
             return cls()
         if state is not None and not digest:
-            raise _not_named()
+            raise list_not_named()
         if raw is None or (digest and hashlib.sha256(raw).hexdigest() != digest):
             raise _damaged("it is not what its state names")
         return cls.from_json(raw)
@@ -170,7 +170,8 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(value)
 
 
-def _not_named() -> TargetRefused:
+def list_not_named() -> TargetRefused:
+    """The error of a list that lies in the target and that its state does not know."""
     return TargetRefused(
         f"The target has {REMOVED_PATH}, the list of what was taken out for good, and its state names none: an older "
         "copy of the dataset was put over it. Nothing was changed, as who was taken out would come back. Put the newer "

@@ -14,7 +14,7 @@ from utils.dataset.libraries import library_versions
 from utils.dataset.state import Part, SourceState, State
 from utils.dataset.target import Change, Snapshot, Target
 from utils.errors import TargetRefused
-from utils.known.removals import RemovedList, carried_over
+from utils.known.removals import RemovedList, carried_over, list_not_named
 from utils.rows.schema import SPEECH, RowSchema
 from utils.upload.cutting import BuiltPart
 
@@ -71,12 +71,12 @@ class Publisher:
         named = re.compile(rf"{folder}/{re.escape(split)}/{re.escape(source)}-(\d+)\.parquet")
         return [(int(match[1]), record) for record in self.ledger.records() if (match := named.fullmatch(record.path))]
 
-    def refuse_missing_files(self) -> None:
-        """TargetRefused where files are gone, or of another size, that were published; a warning where others lie among
+    def refuse_missing_files(self) -> list[str]:
+        """TargetRefused where files are gone, or of another size, that were published. Returns what else lies among
         them."""
         sizes = {file.path: file.size_bytes for file in self.target.stored_files(self.snapshot)}
         if REMOVED_PATH in sizes and not self.committed.list_of_removed:
-            RemovedList.checked(b"", self.committed)
+            raise list_not_named()
         self._to_empty = [path for path, size_bytes in sizes.items() if size_bytes and is_seek_file(path)]
         there = {path for path in sizes if path.split("/")[0] in DATA_FOLDERS}
         named = {record.path: record.size_bytes for record in self.ledger.records()}
@@ -92,8 +92,7 @@ class Publisher:
                 f"{self.target.name} has {len(changed)} published files that are not as they were committed: {shown}. "
                 "Nothing was changed. Put them back (from the target's history or a backup); --verify says more."
             )
-        if (foreign := sorted(there - named.keys())) and not self.committed.replaces_old_data:
-            log.warning("%s holds files that are not ours: %s", self.target.name, ", ".join(foreign[:3]))
+        return [] if self.committed.replaces_old_data else sorted(there - named.keys())
 
     def publish(self, built: Sequence[BuiltPart]) -> None:
         """Commit parts of one split, in their order, in one commit.
@@ -167,7 +166,8 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
         snapshot = begin_generation(target, snapshot, sample_rate_hz)
     target.heal(snapshot)
     publisher = Publisher(target, snapshot)
-    publisher.refuse_missing_files()
+    if foreign := publisher.refuse_missing_files():
+        log.warning("%s holds files that are not ours: %s", target.name, ", ".join(foreign[:3]))
     return publisher
 
 

@@ -75,8 +75,8 @@ class _Files:
         self.as_found = " ".join([self.revision, *versions])
         if revision is not None and revision != self.revision:
             raise SourceChanged(
-                f"What is in {place} is not what was first read (names, sizes or versions differ). What is published is "
-                "safe. Put the old files back and run again with --resume, or begin anew with --fresh."
+                f"What is in {place} is not what was first read (names, sizes or versions differ). What is published "
+                "is safe. Put the old files back and run again with --resume, or begin anew with --fresh."
             )
 
     def _revision(self) -> str:

@@ -83,14 +83,15 @@ class Publisher:
         if missing := sorted(named.keys() - there):
             shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             raise TargetRefused(
-                f"{self.target.name} lacks {len(missing)} published files that its state names: {shown}. Nothing was "
-                "changed. Put them back (from the target's history or a backup), or begin anew with --fresh."
+                f"{self.target.name} lacks {len(missing)} published files that its state names: {shown}. What "
+                "is there stays as it is. Put them back (from the target's history or a backup), or begin anew with "
+                "--fresh."
             )
         if changed := sorted(path for path, size_bytes in named.items() if sizes[path] != size_bytes):
             shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
             raise TargetRefused(
                 f"{self.target.name} has {len(changed)} published files that are not as they were committed: {shown}. "
-                "Nothing was changed. Put them back (from the target's history or a backup); --verify says more."
+                "They stay as they are. Put them back (from the target's history or a backup); --verify says more."
             )
         return [] if self.committed.replaces_old_data else sorted(there - named.keys())
 

@@ -56,7 +56,7 @@ class ReleaseListing:
 
     def extracted(self, folder: str, split: str, scratch: Path) -> Iterator[ListedClip]:
         """A split of a release that is a folder of files."""
-        with self._index(scratch, lambda: self._rows_in(folder)) as index:
+        with self._index(scratch, lambda: self._rows_in(folder, split)) as index:
             for row in index.rows(split):
                 yield self._listed(index, split, row.key, row.value)
 
@@ -78,11 +78,13 @@ class ReleaseListing:
         tables = [*self._tables.values(), _CLIPS, HELD_OUT]
         return open_table_index(scratch, "release", self._files.revision, tables, entries)
 
-    def _rows_in(self, folder: str) -> Iterator[IndexEntry]:
-        for table, split in self._tables.items():
-            name = f"{folder}/{table}"
-            with self._files.open(name) as stream, damage_explained(name):
-                yield from self._entries(stream, name, split)
+    def _rows_in(self, folder: str, split: str) -> Iterator[IndexEntry]:
+        """Only of the tables that decide on this split: another one may be missing, as it may for a run."""
+        for table, of_split in self._tables.items():
+            if of_split == split or of_split in self._held_out_by:
+                name = f"{folder}/{table}"
+                with self._files.open(name) as stream, damage_explained(name):
+                    yield from self._entries(stream, name, of_split)
 
     def _members_of(self, archive: str) -> Iterator[IndexEntry]:
         left = dict(self._tables)

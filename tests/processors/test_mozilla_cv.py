@@ -1,7 +1,6 @@
 """Common Voice as a folder and as an archive: odd rows, odd names, several releases, and nothing at all."""
 
 import io
-import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from processors.base_processor import ProcessorConfig
 from tests.mirrors import Open, clips_of, opener
 from utils.errors import SourceError
 from utils.rows.schema import RawClip
-from utils.sources.source_files import SourceAccess
 
 RELEASE = "cv-corpus-25.0-2026-03-09"
 CV_HEADER = "client_id\tpath\tsentence\tage"
@@ -171,21 +169,14 @@ def test_an_offset_behind_the_table_is_refused(opened: Open) -> None:
         list(processor.read("train", {"index": 1, "offset": 10_000}))
 
 
-def test_real_thai_clips_are_read_like_any_others(tmp_path: Path) -> None:
-    """Clips of real speech, where a folder of them lies beside the project, go through a source like made-up ones."""
-    folder = Path(__file__).parents[3] / "shared" / "data" / "real"
-    if not folder.is_dir():
-        pytest.skip("no folder of real clips beside the project")
-    clips = sorted(path for path in folder.iterdir() if path.suffix == ".mp3")
-    root = tmp_path / "common_voice" / RELEASE / "th"
-    (root / "clips").mkdir(parents=True)
-    for clip in clips:
-        shutil.copy(clip, root / "clips")
-    (root / "train.tsv").write_bytes(cv_table(*(("s", clip.name, "") for clip in clips)))
-    access = SourceAccess(source_dir=tmp_path, cache_dir=tmp_path / "cache")
-    processor = create("MozillaCommonVoice", ProcessorConfig(checkpoint_dir=tmp_path, access=access))
+def test_a_release_without_another_splits_table_is_listed_as_it_is_read(opened: Open) -> None:
+    """Somebody who extracted one table can run and check that split."""
+    files = extracted(cv_table(("s", "a.mp3", "x")), "a.mp3")
 
-    samples = [processor.convert_to_standard_format(clip) for clip in clips_of(processor)]
+    processor = opened(
+        "MozillaCommonVoice", {name: files[name] for name in files if name.endswith(("a.mp3", "train.tsv"))}
+    )
 
-    assert samples
-    assert all(isinstance(sample, dict) and 1 < sample["length"] < 20 for sample in samples)
+    assert [clip.key for clip in clips_of(processor)] == ["a"]
+    with pytest.raises(SourceError, match="Extract the whole archive"):
+        clips_of(processor, "validation")

@@ -19,7 +19,8 @@ from utils.process.in_flight import InFlight
 from utils.rows.ids import id_of
 from utils.rows.progress import Progress
 from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
-from utils.sources.source_files import SourceChanged, is_mirror_revision
+from utils.sources.mirror_revision import is_mirror_revision
+from utils.sources.source_files import SourceChanged
 from utils.text.normalize import TEXT_VERSION
 from utils.upload.background import BackgroundWorker
 from utils.upload.cutting import ShardLimits

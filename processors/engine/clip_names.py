@@ -4,10 +4,7 @@ from pathlib import PurePosixPath
 
 import xxhash
 
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".webm", ".amr")
-    + (".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
-)
+from utils.sources.mirror_revision import AUDIO_SUFFIXES
 
 MAX_KEY_CHARACTERS = 255
 """As long as a file system lets a name be."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from processors.engine.clip_names import AUDIO_SUFFIXES, base_name_of, ending_of, short_key
+from processors.engine.clip_names import base_name_of, ending_of, short_key
 from processors.readers.spec import Form, TableSpec, matches, split_of_path, split_of_value
 from processors.readers.table_forms import KEY, VALUE, TableRow, form_of
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
+from utils.sources.mirror_revision import AUDIO_SUFFIXES
 
 ARCHIVE_ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz")
 KALDI_FILES: Final = ("wav.scp", "utt2spk", "segments")

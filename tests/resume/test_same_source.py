@@ -13,6 +13,7 @@ import pytest
 from pipeline.options import Options
 from pipeline.run.source_run import fingerprint
 from processors import describe
+from tests.audit.voices import SPOKEN, VOICES, voices_run, write_voices
 from tests.damage import put_state, state_of
 from tests.hub_server import HubServer
 from tests.small_runs import CLIPS, KEPT, SOURCE, StopAfter, StopWhen, ids_of, small_options, small_run, write_mirror
@@ -61,6 +62,29 @@ def test_newer_revision_adds_what_is_new_and_nothing_else(machine: Path, index: 
     repeats = [row for path in machine.glob("out/rejected/validation/*") for row in pq.read_table(path).to_pylist()]
     assert sorted(row["reason"] for row in repeats) == ["repeated_source_id", "silent"]
     assert (stops > 0) == (looks == 1)
+
+
+@pytest.mark.parametrize("looks", [5, 9, 14])
+def test_a_table_in_another_order_and_of_the_same_size_is_read_anew(tmp_path: Path, looks: int) -> None:
+    """A position in the old table means other clips in the new one: some would come twice, others never."""
+    write_voices(tmp_path / "mirrors")
+    stopped = small_run(tmp_path, StopAfter(looks), sources=(VOICES,))
+    for table in (tmp_path / "mirrors").rglob("*.tsv"):
+        header, *rows = table.read_text().splitlines()
+        table.write_text("\n".join([header, *reversed(rows), ""]))
+
+    voices_run(tmp_path, fresh=False, resume=True)
+
+    assert stopped.interrupted
+    for split, table in (("test", "test"), ("validation", "dev"), ("train", "train")):
+        assert sorted(source_ids_of(tmp_path / "out", split)) == sorted(
+            f"{VOICES}/{split}/{table}-{number}" for number in range(len(SPOKEN[table]))
+        )
+
+
+def source_ids_of(folder: Path, split: str) -> list[str]:
+    shards = (folder / "data" / split).glob("*.parquet")
+    return [name for path in shards for name in pq.read_table(path, partitioning=None)["source_id"].to_pylist()]
 
 
 OTHER_AUDIO = {

@@ -17,6 +17,7 @@ from tests.hub_sources import (
 )
 from utils.errors import SourceError
 from utils.sources.hub import Patience
+from utils.sources.mirror_revision import MAX_FILES_READ
 from utils.sources.source_files import SourceAccess, SourceChanged, SourceFiles, open_source
 
 
@@ -90,8 +91,8 @@ def test_a_missing_or_empty_mirror_is_an_error_that_names_the_folder(tmp_path: P
 
 def test_a_mirrors_revision_stands_for_names_and_sizes(tmp_path: Path) -> None:
     """The same files elsewhere are the same revision; one more file, or one more byte, is another."""
-    files = {"data/a.tsv": b"one", "data/b.tsv": b"two"}
-    for place, changed in {"here": {}, "there": {}, "more": {"c": b""}, "longer": {"data/b.tsv": b"two!"}}.items():
+    files = {"data/a.wav": b"one", "data/b.wav": b"two"}
+    for place, changed in {"here": {}, "there": {}, "more": {"c": b""}, "longer": {"data/b.wav": b"two!"}}.items():
         make_source(tmp_path / place / "owner/name", {**files, **changed})
 
     here, there, more, longer = (mirrored(tmp_path / p).revision for p in ("here", "there", "more", "longer"))
@@ -99,6 +100,52 @@ def test_a_mirrors_revision_stands_for_names_and_sizes(tmp_path: Path) -> None:
     assert here == there
     assert here.startswith("files:")
     assert len({here, more, longer}) == 3
+
+
+def test_a_mirrors_revision_stands_for_the_content_of_what_holds_many_clips(tmp_path: Path) -> None:
+    """A table in another order may have its very size, and so has an archive. The clips are a file each."""
+    rows = [b"%d\tx" % number for number in range(10)]
+    large = [bytes([number]) * 2**17 for number in range(20)]
+    files = {"a.tsv": b"\n".join(rows), "b.tar": b"".join(large), "c.wav": b"RIFF"}
+    changes = {
+        "here": {},
+        "clip": {"c.wav": b"FFIR"},
+        "table": {"a.tsv": b"\n".join([*rows[5:], *rows[:5]])},
+        "archive": {"b.tar": b"".join([*large[5:], *large[:5]])},
+        "last": {"b.tar": b"".join(large)[:-1] + b"!"},
+    }
+    for place, changed in changes.items():
+        make_source(tmp_path / place / "owner/name", {**files, **changed})
+
+    revisions = {place: mirrored(tmp_path / place).revision for place in changes}
+
+    assert revisions["clip"] == revisions["here"]
+    assert len(set(revisions.values())) == 4
+
+
+def test_the_largest_files_are_looked_into(tmp_path: Path) -> None:
+    """A folder with a text for each of many clips is opened quickly; its table is larger than a text."""
+    many = {f"texts/{number}.txt": b"text" for number in range(MAX_FILES_READ + 5)}
+    table = {"all.tsv": b"0 1 2 3 4 5"}
+    folder = make_source(tmp_path / "owner/name", many | table)
+    revision = mirrored(tmp_path).revision
+
+    (folder / "texts/99.txt").write_bytes(b"TEXT")  # the table and the first texts by name stand before it
+    assert mirrored(tmp_path).revision == revision
+    (folder / "all.tsv").write_bytes(b"5 4 3 2 1 0")
+    assert mirrored(tmp_path).revision != revision
+
+
+def test_a_revision_from_before_contents_were_looked_into_is_gone_on_with(tmp_path: Path) -> None:
+    """It stands for names and sizes, and says so: what was begun goes on, and a file more is a change as ever."""
+    folder = make_source(tmp_path / "owner/name", {"a.tsv": b"one"})
+    older = mirrored(tmp_path).revision.partition(".")[0]
+
+    (folder / "a.tsv").write_bytes(b"two")
+    assert mirrored(tmp_path, older).revision == older
+    (folder / "b.tsv").write_bytes(b"two")
+    with pytest.raises(SourceChanged):
+        mirrored(tmp_path, older)
 
 
 def test_a_mirror_that_changed_is_refused(tmp_path: Path) -> None:

@@ -28,12 +28,12 @@ from utils.dataset.card import render_card
 from utils.dataset.layout import CARD_PATH, DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH
 from utils.dataset.state import State
 from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows
+from utils.dataset.unless_stopped import unless_stopped
 from utils.disk.lock import hold_lock
 from utils.errors import AuthenticationError, Interrupted, Stopped, TargetMoved, TargetRefused
 from utils.formats.parquet_file import ParquetFile
 from utils.rows.printable import one_line, shown
 from utils.sources import hub, xet
-from utils.sources.unless_stopped import unless_stopped
 
 log = logging.getLogger(__name__)
 

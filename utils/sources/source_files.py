@@ -25,13 +25,12 @@ from utils.sources import hub
 from utils.sources.byte_meter import ByteMeter, open_metered
 from utils.sources.cache import FileCache, clear_cache
 from utils.sources.folder_files import files_in
+from utils.sources.mirror_revision import is_mirror_revision, mirror_revision, version_of
 from utils.sources.prefetch import Prefetcher
 from utils.sources.remote_file import RemoteFile, SourceChanged, explained
 from utils.sources.stand_ins import itself
 
 __all__ = ["HubFiles", "MirrorFiles", "SourceAccess", "SourceChanged", "SourceFiles", "clear_cache", "open_source"]
-
-MIRROR_REVISION_PREFIX = "files:"
 
 T = TypeVar("T")
 
@@ -124,7 +123,8 @@ class MirrorFiles:
         self._on_disk = {name: real for name, _, real in listed if name != real}
         if two := next((one for one, other in pairwise(self._names) if one == other), None):
             raise SourceError(f"{folder} has two files that are both called {two} here. Give one another name.")
-        self.revision = revision_of_files(self._names, self._sizes)
+        version = version_of(self._names, self._sizes, self._opened)
+        self.revision = mirror_revision(self._names, self._sizes, version, revision)
         self.as_found = f"{self.revision} {found.hexdigest()[:32]}"
         if revision is not None and revision != self.revision:
             raise SourceChanged(_mirror_changed(folder, revision))
@@ -137,11 +137,10 @@ class MirrorFiles:
 
     def open(self, name: str) -> BinaryIO:
         self._index(name)
-        path = self._folder / self._on_disk.get(name, name)
         try:
-            return itself(open_metered(path, self._meter), name, self.size_bytes(name))
+            return itself(open_metered(self._path(name), self._meter), name, self.size_bytes(name))
         except OSError as error:
-            raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+            raise SourceError(f"{self._path(name)} can't be read: {error.strerror}.") from error
 
     def expect(self, *names: str) -> None:
         """They are here."""
@@ -153,6 +152,12 @@ class MirrorFiles:
     def bytes_read(self) -> int:
         return self._meter.bytes_read
 
+    def _opened(self, name: str) -> BinaryIO:
+        return self._path(name).open("rb")
+
+    def _path(self, name: str) -> Path:
+        return self._folder / self._on_disk.get(name, name)
+
     def _index(self, name: str) -> int:
         return index_of(name, self._names, str(self._folder))
 
@@ -163,7 +168,7 @@ class HubFiles:
     def __init__(
         self, repo_id: str, access: SourceAccess, revision: str | None = None, branch: str | None = None
     ) -> None:
-        if revision is not None and revision.startswith(MIRROR_REVISION_PREFIX):
+        if is_mirror_revision(revision):
             raise SourceChanged(
                 f"{repo_id} was first read from a mirror; without --source-dir it would be read from the Hub. "
                 "Nothing was read or written, and what is published is safe. Give the same --source-dir again, "
@@ -291,28 +296,15 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """As Python has such bytes in a name."""
 
 
-def is_mirror_revision(revision: str | None) -> bool:
-    """Whether a revision is that of a mirror, not of a repo on the Hub."""
-    return revision is not None and revision.startswith(MIRROR_REVISION_PREFIX)
-
-
-def revision_of_files(names: Sequence[str], sizes: Sequence[int]) -> str:
-    """The revision of files that nothing else tells apart: a digest of their names and sizes."""
-    digest = hashlib.sha256()
-    for name, size in zip(names, sizes, strict=True):
-        digest.update(os.fsencode(name) + b"\0%d\n" % size)
-    return MIRROR_REVISION_PREFIX + digest.hexdigest()[:32]
-
-
 def _mirror_changed(folder: Path, revision: str) -> str:
-    if not revision.startswith(MIRROR_REVISION_PREFIX):
+    if not is_mirror_revision(revision):
         return (
             f"This source was first read from the Hub, at {revision:.12}; now --source-dir names {folder}. "
             "Nothing was read or written, and what is published is safe. Leave out --source-dir and run again "
             "with --resume, or begin anew with --fresh."
         )
     return (
-        f"The files in {folder} are not those that were first read (names or sizes differ). Nothing was read "
+        f"The files in {folder} are not those that were first read (names, sizes or contents differ). Nothing was read "
         "or written, and what is published is safe. Put the old files back and run again with --resume, "
         "or begin anew with --fresh."
     )

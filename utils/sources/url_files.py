@@ -1,12 +1,12 @@
 """Source files where a user keeps them: a folder, one file, or whatever fsspec can open by a URL.
 
 No copy is made on this machine: files of a URL are read as they arrive. Such places keep no old revisions, so the
-revision is made of the names and sizes, as that of a mirror is.
+revision is made of the names, the sizes and what the place says of versions.
 """
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,13 +16,13 @@ from utils.rows.credentials import public
 from utils.rows.printable import shown
 from utils.sources.byte_meter import ByteMeter, open_metered
 from utils.sources.http_files import HttpFile, probed
+from utils.sources.mirror_revision import mirror_revision, version_of
 from utils.sources.source_files import (
     MirrorFiles,
     SourceAccess,
     SourceChanged,
     SourceFiles,
     index_of,
-    revision_of_files,
 )
 from utils.sources.stand_ins import itself
 
@@ -61,26 +61,22 @@ def open_url(url: str, access: SourceAccess, revision: str | None) -> SourceFile
 class _Files:
     """Names, sizes and the revision that is made of them."""
 
-    def __init__(
-        self, place: str, sizes: Mapping[str, int], revision: str | None, versions: Iterable[str] = ()
-    ) -> None:
-        """`versions`: what the place says of its files beside their sizes."""
+    def __init__(self, place: str, sizes: Mapping[str, int], revision: str | None, version: str, found: str) -> None:
+        """`version`: what tells the files from others of their names and sizes, wherever they are read; `found`: what
+        does so on this machine."""
         self._place = place
         self._names = tuple(sorted(sizes))
         self._sizes = dict(sizes)
         self._meter = ByteMeter()
         if not self._names:
             raise SourceError(f"{place} holds no files. Put the source there, then run again with --resume.")
-        self.revision = self._revision()
-        self.as_found = " ".join([self.revision, *versions])
+        self.revision = mirror_revision(self._names, [self._sizes[name] for name in self._names], version, revision)
+        self.as_found = f"{self.revision} {found}"
         if revision is not None and revision != self.revision:
             raise SourceChanged(
                 f"What is in {place} is not what was first read (names, sizes or versions differ). What is published "
                 "is safe. Put the old files back and run again with --resume, or begin anew with --fresh."
             )
-
-    def _revision(self) -> str:
-        return revision_of_files(self._names, [self._sizes[name] for name in self._names])
 
     def names(self) -> Sequence[str]:
         return self._names
@@ -108,8 +104,9 @@ class _OneFile(_Files):
     def __init__(self, path: Path, revision: str | None) -> None:
         self._path = path
         status = path.stat()
-        version = f"{path.resolve()} {status.st_mtime_ns} {status.st_ino}"
-        super().__init__(str(path), {path.name: status.st_size}, revision, [version])
+        version = version_of([path.name], [status.st_size], lambda _: path.open("rb"))
+        found = f"{path.resolve()} {status.st_mtime_ns} {status.st_ino}"
+        super().__init__(str(path), {path.name: status.st_size}, revision, version, found)
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)
@@ -124,12 +121,7 @@ class _HttpFile(_Files):
 
     def __init__(self, file: HttpFile, revision: str | None) -> None:
         self._file = file
-        super().__init__(file.place, {file.name: file.size_bytes}, revision)
-
-    def _revision(self) -> str:
-        """With the version: a file that was replaced by one of its size is another one."""
-        version = f"\n{self._file.version}" if self._file.version else ""
-        return revision_of_files([f"{self._file.name}{version}"], [self._file.size_bytes])
+        super().__init__(file.place, {file.name: file.size_bytes}, revision, file.version or "", "")
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)
@@ -145,7 +137,8 @@ class UrlFiles(_Files):
         with self._explained():
             self._fs, self._root = _file_system(url)
             sizes = self._listed()
-        super().__init__(self._place, sizes, revision, self._versions)
+        versions = "\n".join(self._versions)
+        super().__init__(self._place, sizes, revision, versions, versions)
 
     def open(self, name: str) -> BinaryIO:
         path = f"{self._root}/{name}" if self._is_folder else self._root

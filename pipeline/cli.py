@@ -144,6 +144,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="with --remove ...: rows of the same recordings go, too, whoever they are of",
     )
     group.add_argument(
+        "--source-only",
+        action="store_true",
+        help="with --remove: keep the source away, and not its recordings from others (a licence ended)",
+    )
+    group.add_argument(
         "--allow-missing",
         action="store_true",
         help="with --remove ...: go on where the dataset has nothing of a name: it is kept away from now on",
@@ -441,6 +446,7 @@ def _check_options_of_commands(given: argparse.Namespace, command: Command) -> N
             "--remove-speaker needs a speaker's id, as in the column speaker_id: SPK_...",
         ),
         (given.with_copies and command is not Command.REMOVE, "--with-copies belongs to --remove ..."),
+        (given.source_only and not given.remove, "--source-only belongs to --remove NAME."),
         (given.allow_missing and command is not Command.REMOVE, "--allow-missing belongs to --remove ..."),
         (given.same_audio and not given.repair, "--same-audio belongs to --repair."),
         (given.keep_old and command is not Command.REMOVE, "--keep-old belongs to --remove ..."),
@@ -585,6 +591,7 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         as_json=given.json,
         dry_run=given.dry_run,
         with_copies=given.with_copies,
+        source_only=given.source_only,
         allow_missing=given.allow_missing,
         same_audio=given.same_audio,
         keep_old=given.keep_old,

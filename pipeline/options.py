@@ -97,6 +97,8 @@ class Options:
     """A file that lists clips to take out."""
     with_copies: bool = False
     """--remove takes out rows, too, that nobody named and that have the same recording."""
+    source_only: bool = False
+    """--remove keeps a source away by its name alone: its recordings may come from others."""
     allow_missing: bool = False
     """--remove goes on where the dataset has nothing of what was named."""
     keep_old: bool = False

@@ -49,7 +49,8 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
         speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
-        removal = plan_removal(target, Path(scratch), Wishes(sources, speakers, clips, options.with_copies), stop)
+        wishes = Wishes(sources, speakers, clips, options.with_copies, options.source_only)
+        removal = plan_removal(target, Path(scratch), wishes, stop)
         _refuse_unknown_speakers(speakers, removal)
         if not (options.allow_missing or options.dry_run):
             _refuse_unknown(removal, options.remove_ids)

@@ -432,7 +432,7 @@ def test_a_clip_named_beside_its_whole_source_stays_out_of_others(machine: Path)
     """Both wishes hold: the source goes, and the recording does not come back by another one."""
     row = next(row for row in published_rows(machine / "out").to_pylist() if row["speaker_id"] == ANN)
 
-    removal(machine, remove=(VOICES,), remove_ids=listing(machine, row["source_id"]))
+    removal(machine, remove=(VOICES,), remove_ids=listing(machine, row["source_id"]), source_only=True)
 
     listed = RemovedList.from_json((machine / "out" / REMOVED_PATH).read_bytes())
     assert listed.means_audio(row["audio_hash"])

@@ -61,6 +61,42 @@ def test_another_source_does_not_bring_a_clip_back(
     assert tree(machine, "out") == before
 
 
+def test_a_source_does_not_come_back_under_another_name(machine: Path) -> None:
+    """The same folder, or the same recordings in another corpus: as of a speaker's clips."""
+    read_both(machine, sources=(FIRST,))
+    removal(machine, remove=(FIRST,))
+
+    read_both(machine, sources=(SOURCE,), fresh=False)
+
+    assert names(machine) == ["its-own"]
+    assert [reason for _, reason, _ in rejects(machine) if reason == "removed"] == ["removed"] * 2
+    assert broken(checked(machine / "out", deep=True)) == {}
+
+
+def test_a_source_whose_licence_ended_keeps_nobody_elses_recordings_away(machine: Path) -> None:
+    """`--source-only`: the terms were those of that release, not of the recordings."""
+    read_both(machine, sources=(FIRST,))
+    removal(machine, remove=(FIRST,), source_only=True)
+
+    read_both(machine, sources=(SOURCE,), fresh=False)
+
+    assert names(machine) == ["re-encoded", "as-it-is", "its-own"]
+    assert RemovedList.from_json((machine / "out" / REMOVED_PATH).read_bytes()).audio == frozenset()
+
+
+@pytest.mark.parametrize("with_copies", [False, True])
+def test_what_a_source_shares_with_others_is_told_and_stays(machine: Path, with_copies: bool) -> None:
+    """A jingle that another corpus has, too, is not kept away from that one, unless that is asked for."""
+    read_both(machine, dedup=Dedup.OFF)
+
+    told = removal(machine, remove=(FIRST,), with_copies=with_copies)
+    read_both(machine, dedup=None, fresh=False, sources=(SOURCE,))
+
+    assert ("Rows of the same recordings that nobody named: 1" in told) is not with_copies
+    assert ("as-it-is" in names(machine)) is not with_copies
+    assert broken(checked(machine / "out", deep=True)) == {}
+
+
 def test_nor_does_a_fresh_dataset(machine: Path) -> None:
     """There the source's own clip is not read, so nothing is there that the copy could repeat."""
     read_both(machine)

@@ -70,6 +70,8 @@ class Wishes:
     """Source ids, and IDs."""
     with_copies: bool = False
     """Rows go, too, that nobody named and that have the same recording."""
+    source_only: bool = False
+    """Of the sources their names are listed, and not their recordings: others may have them."""
 
 
 @dataclass(frozen=True)
@@ -223,24 +225,24 @@ class _Plan:
     # --- which rows ------------------------------------------------------------------------
 
     def _look_for_copies(self) -> None:
-        """Note what repeats the clips that are meant; of sources that go whole, others may have copies."""
-        if not (self.wishes.clips or self.wishes.speakers):
-            return
+        """Note what repeats the clips that are meant, wherever their recordings are."""
         for path in self.before:
             if path.startswith(_REJECTED):
                 for _, reject in self.scanner.rows_of(path, ["source_id", "reason", "detail"]):
                     name, repeats = text_of(reject.get("source_id")), reject.get("reason") == RejectReason.DUPLICATE
-                    if name in self.wishes.clips:
-                        self.answered.add(name)
+                    self.answered |= {name} & self.wishes.clips
+                    if name in self.wishes.clips or self._goes_with_recordings(path):
                         self.repeated.add(repeated_clip(text_of(reject.get("detail"))) if repeats else "")
                     else:
                         self.duplicates += repeats
         for path in self.before:
             rows = rows_in(path)
-            if path.startswith(_REJECTED) or not rows.has_audio or not self._has_any(path, rows):
+            if path.startswith(_REJECTED) or not rows.has_audio:
+                continue
+            if not (self._goes_with_recordings(path) or self._has_any(path, rows)):
                 continue
             for _, row in self.scanner.rows_of(path, [*_NAMES, "audio_hash"]):
-                if self._is_named(row):
+                if self._is_named(row) or self._goes_with_recordings(path):
                     self.audio.add(text_of(row.get("audio_hash")))
         self.audio.discard("")
         self.repeated.discard("")
@@ -270,7 +272,7 @@ class _Plan:
         for _, row in self.scanner.rows_of(path, [name for name in (*known_by, "length") if name in rows.columns]):
             if self._is_meant(row) or goes_whole:
                 gone.take(row, rows)
-        if rows.has_audio and (not goes_whole or self._has_any(path, rows)):
+        if rows.has_audio and (not self._goes_by_name_alone(path) or self._has_any(path, rows)):
             gone.recordings = self._recordings(path)
         self.gone[path] = gone
         if gone.rows < self.records[path].rows:
@@ -313,11 +315,18 @@ class _Plan:
     def _recordings(self, path: str) -> list[Entry]:
         """What the list keeps of the audio of the rows that go."""
         columns = [*_NAMES, "audio_hash", "length", "transcript", "audio"]
-        went = (row for _, row in self.scanner.rows_of(path, columns) if self._is_meant(row))
+        all_of_it = self._goes_with_recordings(path)
+        went = (row for _, row in self.scanner.rows_of(path, columns) if all_of_it or self._is_meant(row))
         return [_entry(row) for row in went if text_of(row.get("audio_hash")) not in self.shared]
 
     def _goes_whole(self, path: str) -> bool:
         return _place(path)[0] in self.wishes.sources
+
+    def _goes_with_recordings(self, path: str) -> bool:
+        return self._goes_whole(path) and not self.wishes.source_only
+
+    def _goes_by_name_alone(self, path: str) -> bool:
+        return self._goes_whole(path) and self.wishes.source_only
 
     def _written_again(self, path: str, rows: RowSchema) -> Path:
         self._refuse_damaged(path)

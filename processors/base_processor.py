@@ -321,8 +321,8 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         numbered = self._noting_what_is_read_again(clips, start)
         if not self.config.overlap:
             for ordinal, clip in numbered:
-                outcome = self._admitted(clip, split, ordinal)
-                yield clip.position, outcome if outcome is not None else self._converted(clip, split)
+                prepared = self._prepared(split, (ordinal, clip))
+                yield prepared() if callable(prepared) else prepared
             return
         # Another's code may count on being called by one thread.
         workers = self.config.num_workers if self._converts_as_all_do() else 1
@@ -332,9 +332,19 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """What becomes of a clip where no audio is needed to tell, else what converts it."""
         ordinal, clip = numbered
         outcome = self._admitted(clip, split, ordinal)
-        if outcome is not None:
+        if outcome is not None and not self._is_to_be_heard(outcome):
             return clip.position, outcome
-        return lambda: (clip.position, self._converted(clip, split))
+        return lambda: (clip.position, self._heard(clip, split, outcome))
+
+    def _is_to_be_heard(self, outcome: Outcome) -> bool:
+        """Whether a clip is refused as it was taken out: others may have its recording, so it is converted as any, and
+        refused when its turn comes (`OrderedMerge.judge`)."""
+        return isinstance(outcome, Reject) and outcome.reason == RejectReason.REMOVED and self.row_schema.has_audio
+
+    def _heard(self, clip: RawClip, split: str, refused: Outcome | None) -> Outcome:
+        """The row of a clip, or its reject; of one that was taken out as if it were not, where it can be converted."""
+        outcome = self._converted(clip, split)
+        return refused if refused is not None and isinstance(outcome, Reject) else outcome
 
     def _converted(self, clip: RawClip, split: str) -> Row | Reject:
         source_id = f"{self.name}/{split}/{clip.key}"
@@ -385,7 +395,7 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         source_id = f"{given}{ordinal - 1}" if given.endswith("/") else given
         speaker = outcome.get("speaker_id") if isinstance(outcome, dict) else None
         known = self._refused(source_id, str(speaker) if speaker else None, split, ordinal)
-        if known is not None:
+        if known is not None and not (isinstance(outcome, dict) and self._is_to_be_heard(known)):
             return known
         if isinstance(outcome, Reject):
             return replace(outcome, source_id=source_id)

@@ -13,7 +13,7 @@ from utils.dataset.layout import DATA_FOLDERS
 from utils.dataset.state import SourceState, SplitState
 from utils.disk.free_space import DiskFloor
 from utils.known.clips import Reached
-from utils.known.judge import Judge, is_removed_recording
+from utils.known.judge import Judge, is_removed_recording, recording_of
 from utils.known.source_ids import SeenIds
 from utils.process.in_flight import InFlight
 from utils.rows.ids import id_of
@@ -107,6 +107,9 @@ class SourceRun(OrderedMerge):
             (len(publisher.state.split(self.name, split).earlier) for split in self.splits), default=0
         )
         path = options.staging_dir / "seen" / f"{self.name}.sqlite"
+        for uploader in self.uploaders.values():
+            for recording in uploader.recordings_heard():
+                publisher.hear(recording)
         self.seen = SeenIds(path, self._index_identity, self._enter_known)
         self.clip_judge: Judge | None = None
         """Who knows a clip that the dataset has already; set before a split is read."""
@@ -170,11 +173,29 @@ class SourceRun(OrderedMerge):
     def judge(self, split: str, ordinal: int, row: Row) -> Outcome:
         if not self.processor.row_schema.has_audio:
             return row
-        if is_removed_recording(self._publisher.removed, row):
-            name = self._publisher.removed.stands_for(row["source_id"])
+        removed = self._publisher.removed
+        name, speaker = removed.stands_for(row["source_id"]), row.get("speaker_id")
+        if removed.means(row["source_id"], str(speaker) if speaker else None):
+            return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD, self._heard(split, row))
+        if is_removed_recording(removed, row):
             known = self.seen.admit(name, split, ordinal, self._revision_number)
             return known if known is not None else Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
         return self.clip_judge.judged((self.name, split), ordinal, row) if self.clip_judge else row
+
+    def _heard(self, split: str, row: Row) -> str:
+        """What a clip that is refused for its name is known by from now on, in whatever form others have it.
+
+        "" where a clip of another name has, or had, the same recording: it was not asked for, and stays what it is.
+        """
+        if self._publisher.removed.leaves_recording_of(row["source_id"]):
+            return ""
+        other = self.clip_judge.repeated((self.name, split), dict(row)) if self.clip_judge else ""
+        if other:
+            log.warning("%s: a clip that was taken out is %s, which stays: nobody named that one", self.name, other)
+            return ""
+        recording = self._publisher.removed.line_of(recording_of(row))
+        self._publisher.hear(recording)
+        return recording
 
     def published(self, split: str) -> tuple[int, str | None]:
         books = self._publisher.committed.split(self.name, split)

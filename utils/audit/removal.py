@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from utils.audit.near_names import NearNames
 from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
 from utils.dataset.layout import (
+    HEARD_PATH,
     LEDGER_PATH,
     REJECTED_FOLDER,
     REMOVED_PATH,
@@ -123,6 +125,8 @@ class _Gone(Figures):
     """Those whose ID is no number."""
     source_ids: list[str] = field(default_factory=list)
     recordings: list[Entry] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+    """Source ids of those whose recording rows that stay have, too."""
 
     def take(self, row: Row, rows: RowSchema) -> None:
         self.add(row, rows)
@@ -189,7 +193,7 @@ class _Plan:
 
     def made(self) -> Removal:
         ledger = Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.state)
-        listed = RemovedList.checked(self.target.read_file(REMOVED_PATH, self.snapshot), self.state)
+        listed = RemovedList.read(partial(self.target.read_file, snapshot=self.snapshot), self.state)
         self.before = {record.path: record for record in ledger.records()}
         self.records = dict(self.before)
         self.stored = {file.path: file for file in self.target.stored_files(self.snapshot)}
@@ -201,6 +205,7 @@ class _Plan:
         extended = self._extended(listed)
         removal = self._removal(listed, extended)
         removal = replace(removal, near=self._near(removal.unknown))
+        extended = extended.leaving_recordings_of(name for gone in self.gone.values() for name in gone.shared)
         if not self.gone and extended == listed:
             return removal
         return replace(removal, change=self._change(extended))
@@ -272,6 +277,12 @@ class _Plan:
         for _, row in self.scanner.rows_of(path, [name for name in (*known_by, "length") if name in rows.columns]):
             if self._is_meant(row) or goes_whole:
                 gone.take(row, rows)
+        if self.shared and rows.has_audio:
+            gone.shared = [
+                text_of(row.get("source_id"))
+                for _, row in self.scanner.rows_of(path, known_by)
+                if text_of(row.get("audio_hash")) in self.shared and (goes_whole or self._is_meant(row))
+            ]
         if rows.has_audio and (not self._goes_by_name_alone(path) or self._has_any(path, rows)):
             gone.recordings = self._recordings(path)
         self.gone[path] = gone
@@ -411,15 +422,16 @@ class _Plan:
         return Change(f"Take out {total:,} rows", planned, files, (*removed, *beside), only_since=True)
 
     def _tells_of_what_goes(self, path: str, shards: set[str]) -> bool:
-        """Whether a file beside the state is about a shard that changes, and named like it, or may hold audio.
+        """Whether a file beside the state is about a shard that changes, and named like it, or may hold audio, or is in
+        the list by now.
 
-        Such a file is a hint: without it all is the same, only later. `shards`: `<split>/<name>`.
+        Without it all is the same, only later. `shards`: `<split>/<name>`.
         """
         folder, _, name = path.rpartition("/")
         split, stem = folder.rpartition("/")[2], Path(name).stem
-        if not folder.startswith(f"{STATE_FOLDER}/"):
+        if not path.startswith(f"{STATE_FOLDER}/"):
             return False
-        return is_seek_file(path) or f"{split}/{stem}" in shards
+        return path == HEARD_PATH or is_seek_file(path) or f"{split}/{stem}" in shards
 
     def _planned(self) -> State:
         """The state without the rows that go: their IDs are holes, all counts those of what stays."""

@@ -14,6 +14,7 @@ stay as they are, so that `--verify` goes on to say what is wrong with them.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +27,6 @@ from utils.dataset.layout import (
     CARD_PATH,
     LEDGER_PATH,
     REJECTED_FOLDER,
-    REMOVED_PATH,
     STATE_FOLDER,
     STATE_PATH,
     part_name,
@@ -101,8 +101,7 @@ def plan_repair(
                 f"--verify says how to restore it; without a backup, delete {LEDGER_PATH}, and --repair treats all "
                 "rows as samples of unknown sources."
             )
-        removed = target.read_file(REMOVED_PATH, snapshot)
-        begun, _ = carried_over(removed, None, begun_state(None))
+        begun, _ = carried_over(partial(target.read_file, snapshot=snapshot), None, begun_state(None))
         return _adopt(snapshot, scanner, stored, scratch, same_audio, begun)
     return _Mending(target, snapshot, snapshot.state, scanner, stored, scratch, same_audio, repo_id).plan()
 

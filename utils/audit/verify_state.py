@@ -16,6 +16,7 @@ from utils.dataset.card_text import name_in
 from utils.dataset.layout import (
     CARD_PATH,
     DATA_FOLDERS,
+    HEARD_PATH,
     LEDGER_PATH,
     REJECTED_FOLDER,
     REMOVED_PATH,
@@ -28,7 +29,7 @@ from utils.dataset.ledger import FileRecord, Ledger
 from utils.dataset.state import DamagedState, SourceState, SplitState, State
 from utils.dataset.target import Snapshot, StoredFile, TargetReader, published_files
 from utils.errors import TargetRefused
-from utils.known.removals import RemovedList
+from utils.known.removals import RemovedList, heard_lines
 from utils.rows.ids import Range, id_of, merge_ranges, ranges_text, subtract
 from utils.rows.schema import ROW_SCHEMAS, RowSchema
 
@@ -105,6 +106,7 @@ class StateChecks:
             return
         try:
             self.removed = RemovedList.checked(raw, state)
+            heard_lines(target.read_file(HEARD_PATH, snapshot), state)
         except TargetRefused as error:
             self.removed_check.offend(str(error))
             if not state.list_of_removed:

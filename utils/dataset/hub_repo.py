@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.dataset.card import render_card
-from utils.dataset.layout import CARD_PATH, DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH
+from utils.dataset.layout import CARD_PATH, DATA_FOLDERS, HEARD_PATH, LEDGER_PATH, REMOVED_PATH, STATE_PATH
 from utils.dataset.state import State
 from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows
 from utils.dataset.unless_stopped import unless_stopped
@@ -511,7 +511,7 @@ def _counted(paths: Sequence[str]) -> str:
 
 def _is_signed(path: str) -> bool:
     """Whether the state says what a file's bytes are."""
-    return path.split("/")[0] in DATA_FOLDERS or path in (LEDGER_PATH, REMOVED_PATH)
+    return path.split("/")[0] in DATA_FOLDERS or path in (LEDGER_PATH, REMOVED_PATH, HEARD_PATH)
 
 
 def _why(error: BaseException) -> str:

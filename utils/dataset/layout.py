@@ -25,6 +25,8 @@ PREVIOUS_STATE_PATH: Final = f"{STATE_FOLDER}/state.previous.json"
 """In a folder only: the state before the last commit, to go back to should `state.json` be damaged."""
 LEDGER_PATH: Final = f"{STATE_FOLDER}/files.jsonl"
 REMOVED_PATH: Final = f"{STATE_FOLDER}/removed.json"
+HEARD_PATH: Final = f"{STATE_FOLDER}/heard.txt"
+"""What runs heard of clips that are on that list, since it was last written."""
 INDEX_FOLDER: Final = f"{STATE_FOLDER}/dedup"
 
 REJECTED_FOLDER: Final = "rejected"

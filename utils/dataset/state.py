@@ -28,6 +28,8 @@ VERSION_WITH_OTHER_ROWS = 2
 """Older programs do not know these rows: they are to refuse the state, not to take it for damaged."""
 VERSION_WITH_REMOVALS = 3
 """Older programs would collect again what was taken out."""
+VERSION_WITH_HEARD = 4
+"""Older programs would collect again, from others, what runs heard of it."""
 MAX_PARTS: Final = 500_000
 """Of all splits together. The Hub takes 100,000 files a repo."""
 MAX_NAME: Final = 200
@@ -110,6 +112,9 @@ class TakenOut:
     """Of rows of other kinds: name -> what `State.holes` is for speech."""
     nameless: Mapping[str, int] = field(default_factory=dict)
     """Kind of rows -> how many went whose IDs a script chose: such an ID is no number that a hole could name."""
+    heard_bytes: int = 0
+    """Of what runs heard since of clips on the list: how much of the file is theirs."""
+    heard_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,7 @@ class State:
     @property
     def _version(self) -> int:
         if self.taken_out:
-            return VERSION_WITH_REMOVALS
+            return VERSION_WITH_HEARD if self.taken_out.heard_bytes else VERSION_WITH_REMOVALS
         return STATE_VERSION if self._kinds <= {SPEECH.name} else VERSION_WITH_OTHER_ROWS
 
     def to_json(self) -> bytes:
@@ -252,6 +257,8 @@ class State:
             del content["next_ids"]
         if not self.taken_out:
             del content["taken_out"]
+        elif not self.taken_out.heard_bytes:
+            del content["taken_out"]["heard_bytes"], content["taken_out"]["heard_sha256"]
         return json_with_checksum(content)
 
     @classmethod
@@ -260,7 +267,7 @@ class State:
         try:
             content = checked_json(raw)
             version = content.pop("version")
-            if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS, VERSION_WITH_REMOVALS):
+            if version not in (STATE_VERSION, VERSION_WITH_OTHER_ROWS, VERSION_WITH_REMOVALS, VERSION_WITH_HEARD):
                 raise TargetRefused(_OTHER_VERSION)
             state = _state(content)
             _check_state(state)
@@ -308,7 +315,7 @@ def _check_state(state: State) -> None:
     if state.taken_out:
         for kind, holes in state.taken_out.holes.items():
             _check_ranges(holes, f"the holes of {kind}")
-        if min(state.taken_out.nameless.values(), default=0) < 0:
+        if min(*state.taken_out.nameless.values(), state.taken_out.heard_bytes, 0) < 0:
             raise ValueError("it counts less than nothing")
     for name, source in state.sources.items():
         _check_name(name)

@@ -97,6 +97,12 @@ def is_removed_recording(removed: RemovedList, row: Row) -> bool:
     return any(ours.likeness(other) >= SAME_RECORDING for other in others)
 
 
+def recording_of(row: Row) -> Entry:
+    """What a clip is found by in whatever form."""
+    speech: dict[str, Any] = dict(row)
+    return entry_of(speech, _fingerprint_of(speech).stored)
+
+
 def entry_of(row: dict[str, Any], fingerprint: bytes) -> Entry:
     """What the index keeps of a row that is staged or published."""
     return Entry(

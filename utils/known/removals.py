@@ -11,16 +11,20 @@ do not tell either.
 Other corpora may have the same recording, under another name and of a speaker whom they do not name. So of each clip
 that went the list has its audio, too: a hash of its samples, and what finds it again in another form as `--dedup near`
 does (`utils/known/judge.py`): a hash of its words, its length, its fingerprint. No sound can be made of these.
+
+A clip that a run refuses, as its speaker is on the list, was never published, and others may have it as well. So what
+is heard of it joins the list: as a line of `.ingest/heard.txt`, which grows with the run's own commits, as the ledger
+does. The next removal takes these lines into the list.
 """
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from utils.dataset.layout import REMOVED_PATH
+from utils.dataset.layout import HEARD_PATH, REMOVED_PATH
 from utils.dataset.state import State, TakenOut
 from utils.errors import COMMAND, TargetRefused
 from utils.known.clips import Entry
@@ -61,6 +65,12 @@ class RemovedList:
         if raw is None or (digest and hashlib.sha256(raw).hexdigest() != digest):
             raise _damaged("it is not what its state names")
         return cls.from_json(raw)
+
+    @classmethod
+    def read(cls, read_file: Callable[[str], bytes | None], state: State) -> "RemovedList":
+        """The list that `state` names, with what runs have heard since. TargetRefused where either is damaged."""
+        listed = cls.checked(read_file(REMOVED_PATH) if state.list_of_removed else None, state)
+        return listed.with_heard(heard_lines(read_file(HEARD_PATH), state)) if listed.key else listed
 
     @classmethod
     def from_json(cls, raw: bytes) -> "RemovedList":
@@ -107,10 +117,29 @@ class RemovedList:
             },
         )
 
+    def line_of(self, recording: Entry) -> str:
+        """What is kept of a clip that was refused for its name: what its audio and its recording are listed as."""
+        one = RemovedList(self.key).with_more("", recordings=[recording])
+        return " ".join([*(f"audio:{name}" for name in one.audio), *(f"recording:{name}" for name in one.recordings)])
+
+    def with_heard(self, lines: Iterable[str]) -> "RemovedList":
+        """The list with the audio and the recordings of such lines."""
+        heard = [name.partition(":") for line in lines for name in line.split()]
+        audio, recordings = ({name for kind, _, name in heard if kind == one} for one in ("audio", "recording"))
+        return replace(self, audio=self.audio | audio, recordings=self.recordings | recordings)
+
+    def leaving_recordings_of(self, source_ids: Iterable[str]) -> "RemovedList":
+        """The list that keeps these clips away by their names alone: others have their recordings, and keep them."""
+        return replace(self, ids=self.ids | {self._hash("shared", name) for name in source_ids})
+
+    def leaves_recording_of(self, source_id: str) -> bool:
+        return bool(self.ids) and self._hash("shared", source_id) in self.ids
+
     def signed(self, state: State) -> State:
-        """The state that names this list."""
+        """The state that names this list; what runs have heard is part of it."""
         digest = hashlib.sha256(self.to_json()).hexdigest()
-        return replace(state, taken_out=replace(state.taken_out or TakenOut(""), list_sha256=digest))
+        taken_out = replace(state.taken_out or TakenOut(""), list_sha256=digest, heard_bytes=0, heard_sha256="")
+        return replace(state, taken_out=taken_out)
 
     def has_source(self, name: str) -> bool:
         return bool(self.sources) and self._hash("source", name) in self.sources
@@ -153,12 +182,36 @@ class RemovedList:
 _LISTS = ("sources", "speakers", "ids", "audio", "recordings")
 
 
-def carried_over(raw: bytes | None, before: State | None, begun: State) -> tuple[State, dict[str, bytes]]:
+def heard_lines(raw: bytes | None, state: State) -> list[str]:
+    """What runs have heard since the list was written, from the file's content, which may be ahead of `state`.
+
+    TargetRefused where it is not what the state names.
+    """
+    taken_out = state.taken_out or TakenOut("")
+    known = (raw or b"")[: taken_out.heard_bytes]
+    if taken_out.heard_bytes and hashlib.sha256(known).hexdigest() != taken_out.heard_sha256:
+        raise _damaged("what runs have heard since is not what its state names", HEARD_PATH)
+    return known.decode().splitlines()
+
+
+def with_heard_lines(state: State, lines: Iterable[str]) -> tuple[State, bytes]:
+    """The state that names these lines, and the file that has them."""
+    raw = "".join(f"{line}\n" for line in lines).encode()
+    digest = hashlib.sha256(raw).hexdigest()
+    taken_out = replace(state.taken_out or TakenOut(""), heard_bytes=len(raw), heard_sha256=digest)
+    return replace(state, taken_out=taken_out), raw
+
+
+def carried_over(
+    read_file: Callable[[str], bytes | None], before: State | None, begun: State
+) -> tuple[State, dict[str, bytes]]:
     """A new generation goes on with the list: (its state, the list's file, where there is one).
 
     TargetRefused where the list is damaged, or gone although the state before names one.
     """
-    listed = RemovedList.checked(raw, before)
+    listed = RemovedList.checked(read_file(REMOVED_PATH), before)
+    if before is not None:
+        listed = listed.with_heard(heard_lines(read_file(HEARD_PATH), before))
     if not listed.key:
         return begun, {}
     return listed.signed(begun), {REMOVED_PATH: listed.to_json()}
@@ -179,10 +232,10 @@ def list_not_named() -> TargetRefused:
     )
 
 
-def _damaged(why: str) -> TargetRefused:
+def _damaged(why: str, path: str = REMOVED_PATH) -> TargetRefused:
     return TargetRefused(
-        f"The target's {REMOVED_PATH}, the list of what was taken out for good, is damaged or gone: {why}. Nothing was "
-        "changed, as what is on it would be collected again. Restore it from the target's previous revision "
+        f"The target's {path}, which says what was taken out for good, is damaged or gone: {why}. Nothing was changed, "
+        "as what it names would be collected again. Restore it from the target's previous revision "
         f"(`{COMMAND} --verify`, with the same --hf-repo or --output, says which one and how), then repeat this "
         "command."
     )

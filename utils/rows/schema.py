@@ -131,6 +131,8 @@ class Reject:
     source_id: str
     reason: str
     detail: str = ""
+    recording: str = ""
+    """Of a clip that was taken out: what it is known by in whatever form. Not published with the rejects."""
 
 
 class Skip(Enum):

@@ -6,15 +6,16 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from utils.dataset.layout import DATA_FOLDERS, LEDGER_PATH, REMOVED_PATH, STATE_PATH, is_seek_file
+from utils.dataset.layout import DATA_FOLDERS, HEARD_PATH, LEDGER_PATH, REMOVED_PATH, STATE_PATH, is_seek_file
 from utils.dataset.ledger import FileRecord, Ledger
 from utils.dataset.libraries import library_versions
 from utils.dataset.state import Part, SourceState, State
 from utils.dataset.target import Change, Snapshot, Target
 from utils.errors import TargetRefused
-from utils.known.removals import RemovedList, carried_over, list_not_named
+from utils.known.removals import RemovedList, carried_over, heard_lines, list_not_named, with_heard_lines
 from utils.rows.schema import SPEECH, RowSchema
 from utils.upload.cutting import BuiltPart
 
@@ -35,8 +36,9 @@ class Publisher:
         self._libraries = library_versions()
         self.ledger = self._read_ledger()
         """Of what is committed."""
-        self.removed = self._read_removed()
-        """What is never collected again."""
+        self.removed = RemovedList.read(self._read_file, self.committed)
+        """What is never collected again, with what is heard of it."""
+        self._heard = dict.fromkeys(heard_lines(self._read_file(HEARD_PATH), self.committed))
         self._to_empty: list[str] = []
         """Files of an older version that hold audio."""
 
@@ -57,6 +59,12 @@ class Publisher:
     def declare(self, name: str, source: SourceState) -> None:
         """Name a source, or a newer revision of it; committed together with its first part."""
         self._declared[name] = source
+
+    def hear(self, recording: str) -> None:
+        """Know a clip that was refused for its name by its sound, too (`RemovedList.line_of`); committed next."""
+        if recording and recording not in self._heard:
+            self.removed = self.removed.with_heard([recording])
+            self._heard[recording] = None
 
     def published_files(self, folder: str, source: str, split: str) -> list[tuple[int, str]]:
         """Part number and path of each published file of a split, from the ledger. `folder`: of its rows or rejects."""
@@ -108,6 +116,9 @@ class Publisher:
         planned = self._signed(ledger.signed(state))
         if files:
             files[LEDGER_PATH] = ledger.raw
+        planned, heard = with_heard_lines(planned, list(self._heard)) if self._heard else (planned, b"")
+        if planned.taken_out != self.committed.taken_out:
+            files[HEARD_PATH] = heard
         for one in built:
             files.update(one.unlisted)
         files.update(dict.fromkeys(self._to_empty, b""))
@@ -123,15 +134,13 @@ class Publisher:
                 *(part.source, part.split, part.number, part.rows, self.snapshot.head),
             )
 
+    def _read_file(self, path: str) -> bytes | None:
+        return self.target.read_file(path, self.snapshot)
+
     def _read_ledger(self) -> Ledger:
         if not self.committed.ledger_bytes:
             return Ledger()
-        return Ledger.checked(self.target.read_file(LEDGER_PATH, self.snapshot), self.committed)
-
-    def _read_removed(self) -> RemovedList:
-        if not self.committed.list_of_removed:
-            return RemovedList()
-        return RemovedList.checked(self.target.read_file(REMOVED_PATH, self.snapshot), self.committed)
+        return Ledger.checked(self._read_file(LEDGER_PATH), self.committed)
 
     def _signed(self, state: State) -> State:
         return replace(
@@ -175,7 +184,7 @@ def open_publisher(target: Target, fresh: bool, sample_rate_hz: int | None) -> P
 def begin_generation(target: Target, since: Snapshot, sample_rate_hz: int | None) -> Snapshot:
     """Begin a new generation in a target: its first commit writes a state, and what was taken out before stays out."""
     state = replace(begun_state(sample_rate_hz), replaces_old_data=since.holds_data)
-    state, files = carried_over(target.read_file(REMOVED_PATH, since), since.state, state)
+    state, files = carried_over(partial(target.read_file, snapshot=since), since.state, state)
     return target.begin(Change("Begin a new dataset", state, files), since)
 
 

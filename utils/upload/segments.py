@@ -232,8 +232,15 @@ def segment_footer(key: StagingKey, first: int, progress: Progress, rejects: lis
         "key": of_key,
         "first_ordinal": first,
         "progress": asdict(progress),
-        "rejects": [asdict(staged) for staged in rejects],
+        "rejects": [_without_empty(asdict(staged)) for staged in rejects],
     }
+
+
+def _without_empty(staged: dict[str, Any]) -> dict[str, Any]:
+    """As it was written before rejects had a recording."""
+    if not staged["reject"]["recording"]:
+        del staged["reject"]["recording"]
+    return staged
 
 
 def _digest(path: Path) -> str:

@@ -103,6 +103,15 @@ class SplitUploader:
             if staged.ordinal > self._published.progress.read
         )
 
+    def recordings_heard(self) -> list[str]:
+        """Of clips that were taken out, among the staged rejects."""
+        return [
+            staged.reject.recording
+            for segment in self.staging.segments
+            for staged in segment.rejects
+            if staged.reject.recording
+        ]
+
     def add_step(self, step: Step) -> None:
         """Take the next step; durable only after `make_durable`. Stopped where the disk has no room for a segment."""
         if not self.staging.is_open:

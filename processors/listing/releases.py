@@ -56,7 +56,7 @@ class ReleaseListing:
 
     def extracted(self, folder: str, split: str, scratch: Path) -> Iterator[ListedClip]:
         """A split of a release that is a folder of files."""
-        with self._index(scratch, lambda: self._rows_in(folder, split)) as index:
+        with self._index(scratch / split, lambda: self._rows_in(folder, split)) as index:
             for row in index.rows(split):
                 yield self._listed(index, split, row.key, row.value)
 

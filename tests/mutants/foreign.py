@@ -39,12 +39,34 @@ MUTANTS = (
         (f"{_STAND_INS}::test_a_corpus_of_pointers_is_no_green_run",),
     ),
     Mutant(
+        "file-without-a-version-known-by-its-size",
+        6,
+        "A file at an address whose server has no name for its content is known by its size alone.",
+        "utils/sources/http_files.py",
+        'replace(found, content=found.content_at(found.hint or ""))',
+        "replace(found, hint=None)",
+        ("tests/sources/test_files_without_versions.py::test_fresh_reads_a_replaced_file_with_an_index_of_its_own",),
+        quick=True,
+    ),
+    Mutant(
+        "place-without-versions-known-by-sizes",
+        6,
+        "Files of a place that says nothing of versions are known by their sizes alone.",
+        "utils/sources/url_files.py",
+        "unsaid = [name for name in sizes if not version[name]]",
+        "unsaid: list[str] = []",
+        (
+            "tests/sources/test_files_without_versions.py"
+            "::test_a_place_that_says_nothing_of_versions_is_known_by_its_content",
+        ),
+    ),
+    Mutant(
         "version-of-a-web-file-not-compared",
         6,
         "A file at an address may change while it is read.",
         "utils/sources/http_files.py",
-        "if (size_bytes, version) != (self.size_bytes, self.version):",
-        "if size_bytes != self.size_bytes:",
+        "if self.told(answer) != (self.size_bytes, self.version) or",
+        "if self.told(answer)[0] != self.size_bytes or",
         (f"{_HTTP}::test_a_file_that_changes_while_it_is_read_is_noticed",),
     ),
     Mutant(

@@ -365,7 +365,7 @@ MUTANTS = (
         6,
         "A table in another order, of the same size, is the same table.",
         "utils/sources/mirror_revision.py",
-        "                    digest.update(part)\n",
+        "                    digest.update(file.read(end - start))\n",
         "                    pass\n",
         ("tests/resume/test_same_source.py::test_a_table_in_another_order_and_of_the_same_size_is_read_anew",),
     ),

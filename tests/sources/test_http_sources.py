@@ -63,7 +63,7 @@ def test_a_server_without_ranges_is_asked_once_for_what_is_read_on(
     web: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And it is said that jumps are dear there."""
-    web.answers["/a.tar"] = [file(CONTENT, ranges=False)]
+    web.answers["/a.tar"] = [file(CONTENT, ranges=False, **{"Last-Modified": "Tue, 01 Dec 2026 00:00:00 GMT"})]
 
     assert content_of(opened(f"{web.url}/a.tar")) == CONTENT
     assert len(web.asked) == 2  # its size; its bytes

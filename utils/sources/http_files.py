@@ -1,7 +1,9 @@
 """A source that is one file at an http or https address: an archive, a table, a Parquet file.
 
 It is read by byte ranges as it is needed, healed where the connection breaks, with the patience of sources on the Hub.
-What an answer says is held against what the first one said: another size or version is another file.
+What an answer says is held against what the first one said: another size or version is another file. Where the server
+has no name for the very content (no strong ETag), parts of the file are its version; a server that gives no parts is
+believed what it says of time, and where it says nothing all of the file is read for it.
 
 Redirects are followed by hand. Credentials of the address go to its own host alone, never along to another; and none
 is followed to another scheme: not from https to http, where all could read along, nor to a file of this machine.
@@ -16,11 +18,14 @@ from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import urlsplit
 
+import xxhash
+
 from utils.errors import SourceError
 from utils.rows.credentials import public
 from utils.rows.printable import shown
 from utils.sources import hub
 from utils.sources.byte_meter import ByteMeter
+from utils.sources.mirror_revision import parts_of
 from utils.sources.remote_file import RangedFile, RemoteStream, SourceChanged
 from utils.sources.stand_ins import LFS_POINTER, WEB_PAGE, lfs_pointer, stand_in
 
@@ -48,6 +53,10 @@ class HttpFile(RangedFile):
     size_bytes: int = 0
     version: str = ""
     """What the server calls this very content; "" where it has no name for it."""
+    hint: str | None = None
+    """When it was changed, and a weak name, as the server says; None: no matter."""
+    content: str = ""
+    """A digest of it, or the hint, where there is no `version`."""
     has_ranges: bool = True
 
     @property
@@ -78,8 +87,7 @@ class HttpFile(RangedFile):
     @contextmanager
     def _answer(self, start: int, end: int) -> "Generator[httpx2.Response, None, None]":
         with self.asked(f"bytes={start}-{end - 1}") as answer:
-            size_bytes, version = self.told(answer)
-            if (size_bytes, version) != (self.size_bytes, self.version):
+            if self.told(answer) != (self.size_bytes, self.version) or self._is_changed(_hint_in(answer)):
                 if _is_page(answer):
                     raise self.page()
                 raise SourceChanged(
@@ -91,6 +99,21 @@ class HttpFile(RangedFile):
                     "gives other bytes than it is asked for", "Download it, and name the file as the location."
                 )
             yield answer
+
+    def _is_changed(self, hint: str) -> bool:
+        """Whether a file without a name is another one now: a hint alone may change with who answers."""
+        return not self.version and self.hint not in (None, hint) and self.content_at(hint) != self.content
+
+    def content_at(self, hint: str) -> str:
+        """What tells the content from others, where the server has no name for it."""
+        if not self.has_ranges and hint:
+            return hint
+        digest = xxhash.xxh3_128()
+        asked = replace(self, hint=None)
+        for start, end in parts_of(self.size_bytes) if self.has_ranges else [(0, self.size_bytes)]:
+            for piece in asked.stream(start, end):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def _pieces(self, answer: "httpx2.Response") -> Iterator[bytes]:
         return answer.iter_raw()  # a .tar.gz that is said to be packed for the way is to stay so
@@ -161,10 +184,12 @@ def probed(url: str, timeout_s: float, patience: hub.Patience, stop_requested: C
     waits = patience.waits()
     while True:
         try:
-            return _asked_for_its_size(file)
+            found = _asked_for_its_size(file)
+            break
         except hub.NETWORK_ERRORS as error:
             if not hub.wait_before_retry(error, waits, stop_requested, file.place):
                 raise file.explained(error) from error
+    return found if found.version else replace(found, content=found.content_at(found.hint or ""))
 
 
 def _asked_for_its_size(file: HttpFile) -> HttpFile:
@@ -180,7 +205,12 @@ def _asked_for_its_size(file: HttpFile) -> HttpFile:
             raise file.page()
         if answer.status_code != PART:
             log.warning("%s gives no parts of a file: each jump reads it from its start again", file.place)
-        return replace(file, size_bytes=size_bytes, version=version, has_ranges=answer.status_code == PART)
+        is_part = answer.status_code == PART
+        return replace(file, size_bytes=size_bytes, version=version, hint=_hint_in(answer), has_ranges=is_part)
+
+
+def _hint_in(answer: "httpx2.Response") -> str:
+    return " ".join(answer.headers[name] for name in ("etag", "last-modified") if name in answer.headers)
 
 
 def _range_in(answer: "httpx2.Response") -> tuple[str, str]:

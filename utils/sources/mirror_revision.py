@@ -8,7 +8,7 @@ too.
 import hashlib
 import heapq
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
@@ -30,16 +30,25 @@ def is_mirror_revision(revision: str | None) -> bool:
     return revision is not None and revision.startswith(_PREFIX)
 
 
-def mirror_revision(names: Sequence[str], sizes: Sequence[int], version: str, recorded: str | None) -> str:
+def mirror_revision(
+    names: Sequence[str], sizes: Sequence[int], version: str, recorded: str | None, earlier: str | None = None
+) -> str:
     """The revision of files: a digest of their names and sizes, and one of what else tells them apart (`version`).
 
-    `recorded` itself where it has no second digest, as older ones, and the first is right: it says no more.
+    `recorded` itself where it has no second digest, as older ones, and the first is right: it says no more. So it is
+    where its second one is of `earlier`: what an earlier rule had in place of `version`.
     """
     digest = hashlib.sha256()
     for name, size in zip(names, sizes, strict=True):
         digest.update(os.fsencode(name) + b"\0%d\n" % size)
     listed = _PREFIX + digest.hexdigest()[:32]
-    return listed if listed == recorded else f"{listed}.{xxhash.xxh3_128_hexdigest(os.fsencode(version))}"
+    if recorded is not None and recorded in (listed, _revision(listed, version if earlier is None else earlier)):
+        return recorded
+    return _revision(listed, version)
+
+
+def _revision(listed: str, version: str) -> str:
+    return f"{listed}.{xxhash.xxh3_128_hexdigest(os.fsencode(version))}"
 
 
 def version_of(names: Sequence[str], sizes: Sequence[int], opened: Callable[[str], BinaryIO]) -> str:
@@ -52,8 +61,9 @@ def version_of(names: Sequence[str], sizes: Sequence[int], opened: Callable[[str
     for size, name in heapq.nsmallest(MAX_FILES_READ, no_clips):
         try:
             with opened(name) as file:
-                for part in _parts(file, -size):
-                    digest.update(part)
+                for start, end in parts_of(-size):
+                    file.seek(start)
+                    digest.update(file.read(end - start))
         except OSError:
             digest.update(b"unreadable")
     return digest.hexdigest()
@@ -63,11 +73,10 @@ def _is_clip(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
 
 
-def _parts(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """A file of up to a megabyte, or parts of it at even distances, the first and the last among them."""
+def parts_of(size: int) -> Sequence[tuple[int, int]]:
+    """Where the parts of a file that tell it from others begin and end: all of it up to a megabyte, else parts at even
+    distances, the first and the last among them."""
     if size <= _PARTS * _PART_BYTES:
-        yield file.read(size)
-        return
-    for number in range(_PARTS):
-        file.seek((size - _PART_BYTES) * number // (_PARTS - 1))
-        yield file.read(_PART_BYTES)
+        return [(0, size)]
+    starts = [(size - _PART_BYTES) * number // (_PARTS - 1) for number in range(_PARTS)]
+    return [(start, start + _PART_BYTES) for start in starts]

@@ -6,10 +6,14 @@ revision is made of the names, the sizes and what the place says of versions.
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+import xxhash
 
 from utils.errors import IngestError, SourceError
 from utils.rows.credentials import public
@@ -30,6 +34,12 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _BUFFER_BYTES = 2**20
+_TELLS = re.compile(
+    r"e_?tag|mtime|modif|updated|created|write_?time|sha(?!r)|md5|crc|hash|digest|checksum|generation|version|blob|date_time"
+)
+_IN_MINUTES = re.compile(r"[A-Z][a-z]{2} +\d{1,2} +[\d:]{4,5}")
+"""As `ls -l` tells a time, which an FTP server without a better list gives: another text for the very file in half a
+year, and the same one for two versions of one minute."""
 
 
 def open_folder_or_file(path: Path, revision: str | None) -> SourceFiles:
@@ -61,16 +71,25 @@ def open_url(url: str, access: SourceAccess, revision: str | None) -> SourceFile
 class _Files:
     """Names, sizes and the revision that is made of them."""
 
-    def __init__(self, place: str, sizes: Mapping[str, int], revision: str | None, version: str, found: str) -> None:
+    def __init__(
+        self,
+        place: str,
+        sizes: Mapping[str, int],
+        revision: str | None,
+        version: str,
+        found: str,
+        earlier: str | None = None,
+    ) -> None:
         """`version`: what tells the files from others of their names and sizes, wherever they are read; `found`: what
-        does so on this machine."""
+        does so on this machine; `earlier`: what an earlier rule had in place of `version`."""
         self._place = place
         self._names = tuple(sorted(sizes))
         self._sizes = dict(sizes)
         self._meter = ByteMeter()
         if not self._names:
             raise SourceError(f"{place} holds no files. Put the source there, then run again with --resume.")
-        self.revision = mirror_revision(self._names, [self._sizes[name] for name in self._names], version, revision)
+        sizes_in_order = [self._sizes[name] for name in self._names]
+        self.revision = mirror_revision(self._names, sizes_in_order, version, revision, earlier)
         self.as_found = f"{self.revision} {found}"
         if revision is not None and revision != self.revision:
             raise SourceChanged(
@@ -121,7 +140,8 @@ class _HttpFile(_Files):
 
     def __init__(self, file: HttpFile, revision: str | None) -> None:
         self._file = file
-        super().__init__(file.place, {file.name: file.size_bytes}, revision, file.version or "", "")
+        version, found = file.version or file.content, f"{file.content} {file.hint}"
+        super().__init__(file.place, {file.name: file.size_bytes}, revision, version, found, file.version)
 
     def open(self, name: str) -> BinaryIO:
         self._known(name)
@@ -137,31 +157,49 @@ class UrlFiles(_Files):
         with self._explained():
             self._fs, self._root = _file_system(url)
             sizes = self._listed()
-        versions = "\n".join(self._versions)
-        super().__init__(self._place, sizes, revision, versions, versions)
+            said = {name: _said(about) for name, about in self._about.items()}
+            version = {
+                name: " ".join(value for value in said[name] if not _IN_MINUTES.fullmatch(value)) for name in sizes
+            }
+            unsaid = [name for name in sizes if not version[name]]
+            content = version_of(unsaid, [sizes[name] for name in unsaid], lambda name: self._opened(name, ByteMeter()))
+        found = xxhash.xxh3_128_hexdigest(os.fsencode(str(sorted(said.items()))))
+        super().__init__(
+            self._place, sizes, revision, f"{sorted(version.items())} {content}", found, self._earlier_version()
+        )
 
     def open(self, name: str) -> BinaryIO:
-        path = f"{self._root}/{name}" if self._is_folder else self._root
         self._known(name)
         with self._explained():
-            raw = _Metered(self._fs.open(path, "rb"), self._meter, self._explained)
-            opened = io.BufferedReader(raw, _BUFFER_BYTES)
-            return itself(opened, name, self.size_bytes(name))
+            return itself(self._opened(name, self._meter), name, self.size_bytes(name))
+
+    def _opened(self, name: str, meter: ByteMeter) -> BinaryIO:
+        path = f"{self._root}/{name}" if self._is_folder else self._root
+        with self._explained():
+            raw = _Metered(self._fs.open(path, "rb"), meter, self._explained)
+            return io.BufferedReader(raw, _BUFFER_BYTES)
 
     def _listed(self) -> dict[str, int]:
         self._root = self._root.rstrip("/")
         self._is_folder = not self._fs.isfile(self._root)
         if not self._is_folder:
-            about = self._fs.info(self._root)
-            self._versions = [_version(about)]
-            return {PurePosixPath(public(self._root)).name: self._size(about)}
-        names = {path[len(self._root) :].strip("/"): about for path, about in self._below(self._root)}
-        self._versions = [f"{name} {_version(about)}" for name, about in sorted(names.items())]
+            name, about = PurePosixPath(public(self._root)).name, self._fs.info(self._root)
+            self._about = {name: about}
+            return {name: self._size(about)}
+        self._about = {path[len(self._root) :].strip("/"): about for path, about in self._below(self._root)}
         return {
             name: self._size(about)
-            for name, about in names.items()
+            for name, about in self._about.items()
             if name and not any(part.startswith(".") for part in name.split("/"))
         }
+
+    def _earlier_version(self) -> str:
+        """What sources were begun with before more was asked for than these."""
+        asked = ("ETag", "etag", "mtime", "LastModified", "created")
+        said = {name: " ".join(str(about[key]) for key in asked if key in about) for name, about in self._about.items()}
+        return (
+            "\n".join(f"{name} {text}" for name, text in sorted(said.items())) if self._is_folder else said.popitem()[1]
+        )
 
     def _below(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """All files. Not `find` or `walk`, which pass silently over folders that can't be listed (law 8)."""
@@ -201,9 +239,10 @@ class UrlFiles(_Files):
             ) from error
 
 
-def _version(about: Mapping[str, Any]) -> str:
-    """What a file system says that tells a file from another one of its name and size."""
-    return " ".join(str(about[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in about)
+def _said(about: Mapping[str, Any]) -> list[str]:
+    """All that a file system says that tells a file from another one of its name and size, each in its own words."""
+    values = (about[key] for key in sorted(about) if _TELLS.search(key.lower()))
+    return [str(value) for value in values if value and isinstance(value, (str, int, float, datetime))]
 
 
 def _file_system(url: str) -> tuple[Any, str]:

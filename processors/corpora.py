@@ -26,11 +26,12 @@ _DIALECT = ParquetSpec(
 )
 _TSYNC = TableSpec(
     tables=("wrd_ph/*.txt", "*index*.txt", "*trans*.txt", "*script*.txt", "*sent*.txt"),
-    forms=(("wrd_ph/*.txt", "texts"), ("*.txt", "lines")),
+    forms=(("wrd_ph/*.txt", "first_line"), ("*.txt", "lines")),
     splits={"train": ("*",)},
     remove="|",
 )
-"""A text for each clip, its words divided by bars (TSync-2); or an index, a line for each clip."""
+"""A text for each clip, its words divided by bars, and below it how they sound (TSync-2); or an index, a line for each
+clip."""
 
 
 class FLEURSProcessor(ParquetSource):

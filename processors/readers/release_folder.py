@@ -94,8 +94,7 @@ def table_rows(stream: BinaryIO, name: str, needed: tuple[str, ...], offset: int
             "This is not the layout that the source is known by: nothing was read from it."
         )
     if offset:
-        stream.seek(offset)
-        lines = TextLines(stream, name, offset)
+        lines = lines.from_offset(offset)
         rows = iter(lines)
     for text, end in rows:
         row = dict(zip(header, text.split("\t"), strict=False))  # a short line lacks its last columns

@@ -34,7 +34,7 @@ _RANK: Final = ("test", "validation", "train")
 
 _DELIMITERS: Final = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 
-Form: TypeAlias = Literal["", "csv", "tsv", "jsonl", "json", "kaldi", "lines", "texts"]
+Form: TypeAlias = Literal["", "csv", "tsv", "jsonl", "json", "kaldi", "lines", "texts", "first_line"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ nonsense. Plain lines, as corpora of old have them, may be of that encoding, too
 """
 
 import csv
+import io
 import json
 import logging
 import re
@@ -17,7 +18,8 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 from processors.readers.spec import Form
 from utils.errors import SourceError
-from utils.formats.tsv import MAX_LINE_BYTES, TextLines
+from utils.formats.line_ends import LineFeeds
+from utils.formats.tsv import MAX_LINE_BYTES, TextLines, other_encoding, refuse_other_encoding, refuse_utf_16
 from utils.rows.printable import shown
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,6 @@ _FORM_OF_ENDING: Final[Mapping[str, Form]] = {
 }
 _BAR: Final = re.compile(r"[\t|]")
 _SPACES: Final = re.compile(r"\s+")
-_TIS_620: Final = "CP874 (TIS-620, Thai Windows)"
-_UTF_16: Final = "UTF-16 (Excel's Unicode text)"
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = " \t\n\r"
 
@@ -62,6 +62,7 @@ def rows_of(
         "lines": lambda: _lines(TextLines(stream, name, or_tis_620=True), name, _BAR, _SPACES),
         "kaldi": lambda: _lines(TextLines(stream, name), name, _SPACES),
         "texts": lambda: _one_text(stream, name),
+        "first_line": lambda: _one_text(stream, name, is_first_of_many=True),
     }
     return readers[form]()
 
@@ -74,13 +75,10 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
     lines = TextLines(stream, name)
     rows = (text.split("\t") for text, _ in lines)
     columns = list(header) or [name.strip() for name in next(rows, [])]
-    if any("\0" in column for column in columns):
-        raise _other_encoding(name, _UTF_16)
     too_long = 0
     for row in rows:
         too_long += _is_too_long(row, columns)
         yield _as_row(columns, row)
-    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
     _report_too_long(too_long, name)
 
@@ -139,7 +137,10 @@ def _as_row(columns: list[str], fields: list[str]) -> TableRow:
 def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     """Lines with their ends, as the csv module wants them."""
     number = undecodable = 0
-    while line := stream.readline(MAX_LINE_BYTES + 1):
+    ends = LineFeeds(stream)
+    refuse_utf_16(name, ends.beginning)
+    with_ends = io.BufferedReader(ends)
+    while line := with_ends.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES:
             raise SourceError(
@@ -148,30 +149,14 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             )
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
-            if b"\0" in line:
-                raise _other_encoding(name, _UTF_16)
         try:
             yield line.decode()
         except UnicodeDecodeError:
             undecodable += 1
             yield line.decode(errors="replace")
-    _refuse_other_encoding(name, number, undecodable)
+    refuse_other_encoding(name, number, undecodable)
     if undecodable:
         log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", name, undecodable)
-
-
-def _refuse_other_encoding(name: str, lines: int, undecodable: int) -> None:
-    """SourceError where most lines are no UTF-8: single bad bytes are replaced, a table of another encoding is not."""
-    if undecodable > max(1, lines // 2):
-        raise _other_encoding(name, _TIS_620)
-
-
-def _other_encoding(name: str, encoding: str) -> SourceError:
-    return SourceError(
-        f"{shown(name)} is not in UTF-8: it seems to be {encoding}, and its text would become nonsense. No clip was "
-        f"read. Save it as UTF-8 (in Excel: CSV UTF-8; in a terminal: iconv -f {encoding.split()[0]} -t UTF-8 OLD > "
-        "NEW), then run again with --resume."
-    )
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -188,7 +173,6 @@ def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
             yield row
         else:
             lines.malformed += 1
-    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
 
 
@@ -303,7 +287,7 @@ class _JsonText:
         """SourceError where it is more than some bad bytes."""
         bad = text.count("\ufffd")
         if 2 * bad > sum(character > "\x7f" for character in text):
-            raise _other_encoding(self._name, _TIS_620)
+            raise other_encoding(self._name)
         log.warning("%s: %d characters that are not UTF-8 were replaced", self._name, bad)
 
     def _broken(self, why: str) -> SourceError:
@@ -337,7 +321,6 @@ def _lines(lines: TextLines, name: str, *ends: re.Pattern[str]) -> Iterator[Tabl
             yield {KEY: key, VALUE: value}
         else:
             lines.malformed += 1
-    _refuse_other_encoding(name, lines.read, lines.undecodable)
     lines.report()
 
 
@@ -346,9 +329,17 @@ def _cut(text: str, ends: tuple[re.Pattern[str], ...]) -> tuple[str, str]:
     return (text[: found.start()].strip(), text[found.end() :].strip()) if found else (text, "")
 
 
-def _one_text(stream: BinaryIO, name: str) -> Iterator[TableRow]:
-    """A file for each clip, with its name: of several lines the first is the text."""
+def _one_text(stream: BinaryIO, name: str, is_first_of_many: bool = False) -> Iterator[TableRow]:
+    """A file for each clip, with its name. SourceError where it has several lines, unless the first is the text: which
+    of them is spoken, it does not say."""
     lines = TextLines(stream, name, or_tis_620=True)
-    text = next((line for line, _ in lines), "")
+    texts = (text for line, _ in lines if (text := line.strip()))
+    text = next(texts, "")
+    if not is_first_of_many and next(texts, None) is not None:
+        raise SourceError(
+            f"{shown(name)} has more than one line. Whether all of them are spoken, nobody could tell. What was read "
+            "before is safe. Put what is spoken into one line, or say `form: first_line` where it is the first, then "
+            "run again with --resume."
+        )
     lines.report()
-    yield {KEY: PurePosixPath(name).stem, VALUE: text.strip()}
+    yield {KEY: PurePosixPath(name).stem, VALUE: text}

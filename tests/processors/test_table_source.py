@@ -100,7 +100,8 @@ def test_a_short_line_lacks_its_last_columns() -> None:
         ("lines", "a  กิน ข้าว \r\n", ("a", "กิน ข้าว")),
         ("kaldi", "utt1 กิน | ข้าว\n", ("utt1", "กิน | ข้าว")),
         ("kaldi", "utt1\n", ("utt1", "")),
-        ("texts", "\ufeffกิน|ข้าว|\r\nkin\n", ("t", "กิน|ข้าว|")),
+        ("texts", "\ufeffกิน ข้าว\r\n\r\n", ("t", "กิน ข้าว")),
+        ("first_line", "\ufeffกิน|ข้าว|\r\nkin\n", ("t", "กิน|ข้าว|")),
     ],
 )
 def test_lines_begin_with_a_name(form: str, content: str, found: tuple[str, str]) -> None:
@@ -189,7 +190,9 @@ def test_a_table_in_another_encoding_is_an_error(name: str, encoding: str) -> No
 def test_the_lines_of_old_corpora_are_read_in_the_encoding_of_their_time(encoding: str) -> None:
     """Nobody can save them anew inside the archive that they come in."""
     assert rows("a1|เธอกิน“ข้าว”\n".encode(encoding.replace("tis-620", "cp874")), "t.lines")[0]["value"] == "เธอกิน“ข้าว”"
-    assert rows("เธอ|กิน|ข้าว|\r\nph".encode(encoding), "a1.txt", form="texts") == [{"key": "a1", "value": "เธอ|กิน|ข้าว|"}]
+    assert rows("เธอ|กิน|ข้าว|\r\nph".encode(encoding), "a1.txt", form="first_line") == [
+        {"key": "a1", "value": "เธอ|กิน|ข้าว|"}
+    ]
 
 
 def test_a_damaged_line_of_an_old_corpus_is_not_taken_for_another_encoding(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ leaves out a fifth of the raw clips on purpose. The option `transcripts=raw` tak
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from processors.base_processor import BaseProcessor
@@ -18,9 +19,11 @@ from processors.catalog import CATALOG
 from processors.engine.listed import ListedClip
 from processors.engine.unreadable import damage_explained
 from processors.listing.releases import archives_listed
+from processors.readers.fitting import fitting
 from processors.readers.tar import read_tars
 from utils.errors import SourceError, UsageError
 from utils.formats.tsv import TextLines
+from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
 from utils.sources.table_index import IndexEntry, TableIndex, open_table_index
 
@@ -52,7 +55,8 @@ class GigaSpeech2Processor(BaseProcessor):
                 return row.value if row else None
 
             points = self.facts.seek_points.get(split)
-            yield from read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
+            clips = read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
+            yield from fitting(clips, position, partial(self._misfit, split, transcripts))
 
     def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
         of_split = "dev" if split == "validation" else split
@@ -120,6 +124,16 @@ class GigaSpeech2Processor(BaseProcessor):
         return SourceError(
             f"{self.name}: {_FOLDER}/{self._table_name(split)}.tsv has no transcripts, so every clip of {split} would "
             "be left out. What was read before is safe. Put a whole copy in its place, then run again with --resume."
+        )
+
+    def _misfit(self, split: str, transcripts: TableIndex, first: str) -> SourceError | None:
+        if not first:  # an archive without clips was told
+            return None
+        row = next(transcripts.rows(_TRANSCRIPTS), None)
+        return SourceError(
+            f"{self.name}: {_FOLDER}/{self._table_name(split)}.tsv names no clip of {split}, so all would be left "
+            f"out. It begins with {shown(row.key if row else 'nothing')}, the clips with {shown(first)}. What was read "
+            "before is safe. Put a whole copy of the table and the archives there, then run again with --resume."
         )
 
     def _existing(self, name: str) -> str:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from processors.base_processor import BaseProcessor
@@ -26,6 +27,7 @@ from processors.engine.unreadable import damage_explained
 from processors.listing.releases import ReleaseListing
 from processors.readers.archive import CLIPS, Archive
 from processors.readers.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
+from processors.readers.fitting import fitting
 from processors.readers.held_out import HELD_OUT, held_out_entries, without_held_out
 from processors.readers.release_folder import (
     DURATIONS,
@@ -36,6 +38,7 @@ from processors.readers.release_folder import (
     table_rows,
 )
 from utils.errors import SourceError
+from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
 from utils.sources.clip_spool import SUFFIX, remove_spool
 from utils.sources.source_files import SourceFiles
@@ -87,7 +90,9 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
         release = self._release()
         with self._index(release) as index:
-            clips = self._clips(release, index, split, position)
+            clips = fitting(
+                self._clips(release, index, split, position), position, partial(self._misfit, release, split)
+            )
             yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
 
     def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
@@ -215,6 +220,16 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
                 "then run again with --resume."
             )
         return table
+
+    def _misfit(self, release: _Release, split: str, first: str) -> SourceError | None:
+        if not first and split != "train":  # of a language that has just begun nobody is tested
+            return None
+        named = f"names no clip that is there: it begins with {shown(first)}" if first else "has no rows"
+        table = next(name for name, of_split in self._tables.items() if of_split == split)
+        return SourceError(
+            f"{self.name}: {table} of {release.place} {named}. What was read before is safe. Put a whole copy there "
+            "(of an archive all that it extracts to), then run again with --resume."
+        )
 
     def _how_to_get(self) -> str:
         source_dir = self.config.access.source_dir or Path("DIR")

@@ -401,6 +401,15 @@ MUTANTS = (
         ("tests/readers/test_tables_as_they_come.py",),
     ),
     Mutant(
+        "table-that-fits-no-clip-read",
+        8,
+        "A table of a known corpus that names no clip that is there is read, and all is left out or rejected.",
+        "processors/readers/fitting.py",
+        "    if error := misfit(first):\n        raise error\n",
+        "",
+        ("tests/readers/test_tables_as_they_come.py::test_a_table_that_fits_no_clip_is_refused",),
+    ),
+    Mutant(
         "mirror-revision-without-contents",
         6,
         "A table in another order, of the same size, is the same table.",

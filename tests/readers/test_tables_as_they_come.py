@@ -188,3 +188,30 @@ def test_a_text_of_several_lines_is_refused_unless_the_first_is_meant() -> None:
     """Half a transcript is a wrong one."""
     with pytest.raises(SourceError, match=r"more than one line.*form: first_line"):
         list(rows_of(io.BytesIO("กิน\n\nข้าว\n".encode()), "a.txt", "texts"))
+
+
+# --- tables that fit no clip -----------------------------------------------------------------
+
+MISFITS: list[tuple[str, dict[str, bytes]]] = [
+    ("GigaSpeech2", gigaspeech(giga_table("0-{}.wav").encode())),
+    ("GigaSpeech2", gigaspeech(giga_table("9-{}").encode())),
+    ("MozillaCommonVoice", voice(voice_table("{}").encode())),
+    ("MozillaCommonVoice", as_archive(voice(voice_table("{}").encode()))),
+    ("MozillaCommonVoice", extracted(voice_table().encode())),
+    ("MozillaCommonVoice", voice(cv_table())),
+    ("MozillaCommonVoice", as_archive(voice(cv_table()))),
+]
+
+
+@pytest.mark.parametrize(("source", "files"), MISFITS)
+def test_a_table_that_fits_no_clip_is_refused(opened: Open, source: str, files: dict[str, bytes]) -> None:
+    """Before a clip of it is given away: all would be missing, or left out, by a table that is another one."""
+    with pytest.raises(SourceError, match=r"names no clip|has no rows"):
+        next(opened(source, files).read("train", dict(START)))
+
+
+def test_a_table_that_fits_one_clip_is_read(opened: Open) -> None:
+    """What comes before that clip is read, too."""
+    table = voice_table("{}.mp3").replace("0.mp3", "gone.mp3").encode()
+
+    assert [clip.audio is None for clip in clips_of(opened("MozillaCommonVoice", voice(table)))] == [True, False, False]

@@ -42,10 +42,12 @@ from utils.rows.schema import (
     Row,
     RowSchema,
     Skip,
+    refused_row,
     speaker_id,
 )
 from utils.sources.source_files import SourceAccess, SourceFiles, open_source
 from utils.sources.stand_ins import LFS_POINTER, lfs_pointer
+from utils.text.normalize import normalize_transcript
 
 log = logging.getLogger(__name__)
 
@@ -344,7 +346,9 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
     def _heard(self, clip: RawClip, split: str, refused: Outcome | None) -> Outcome:
         """The row of a clip, or its reject; of one that was taken out as if it were not, where it can be converted."""
         outcome = self._converted(clip, split)
-        return refused if refused is not None and isinstance(outcome, Reject) else outcome
+        if refused is None:
+            return outcome
+        return refused_row(outcome) if isinstance(outcome, dict) else refused
 
     def _converted(self, clip: RawClip, split: str) -> Row | Reject:
         source_id = f"{self.name}/{split}/{clip.key}"
@@ -363,12 +367,22 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         """None for a clip that is to be converted."""
         if not clip.selected:
             return Skip.UNSELECTED
-        return self._refused(f"{self.name}/{split}/{clip.key}", speaker_id(self.name, clip.speaker), split, ordinal)
+        return self._refused(f"{self.name}/{split}/{clip.key}", self._speakers_of(clip), split, ordinal)
 
-    def _refused(self, source_id: str, speaker: str | None, split: str, ordinal: int) -> Skip | Reject | None:
+    def _speakers_of(self, clip: RawClip) -> tuple[str | None, ...]:
+        """The id of a clip's speaker; where some were taken out, that of the name's normal form, too: it is listed with
+        any spelling of the name."""
+        if clip.speaker and self.facts.removed:
+            normal = normalize_transcript(clip.speaker)
+            return speaker_id(self.name, clip.speaker), speaker_id(self.name, normal)
+        return (speaker_id(self.name, clip.speaker),)
+
+    def _refused(
+        self, source_id: str, speakers: tuple[str | None, ...], split: str, ordinal: int
+    ) -> Skip | Reject | None:
         """What a clip is instead of a sample, for its names alone; None where they say nothing against it."""
         removed = self.facts.removed
-        name = removed.stands_for(source_id) if removed and removed.means(source_id, speaker) else None
+        name = removed.stands_for(source_id) if removed and removed.means(source_id, *speakers) else None
         known = self.merge.admit(name or source_id, split, ordinal)
         if known is None and name is not None:
             return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD)
@@ -394,8 +408,10 @@ class BaseProcessor(ABC):  # noqa: B024 - a subclass may override one private me
         given = outcome.source_id if isinstance(outcome, Reject) else outcome["source_id"]
         source_id = f"{given}{ordinal - 1}" if given.endswith("/") else given
         speaker = outcome.get("speaker_id") if isinstance(outcome, dict) else None
-        known = self._refused(source_id, str(speaker) if speaker else None, split, ordinal)
-        if known is not None and not (isinstance(outcome, dict) and self._is_to_be_heard(known)):
+        known = self._refused(source_id, (str(speaker),) if speaker else (), split, ordinal)
+        if known is not None and isinstance(outcome, dict) and self._is_to_be_heard(known):
+            outcome = refused_row(outcome)
+        elif known is not None:
             return known
         if isinstance(outcome, Reject):
             return replace(outcome, source_id=source_id)

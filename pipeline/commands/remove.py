@@ -28,6 +28,7 @@ from utils.errors import UsageError
 from utils.rows.ids import ranges_text
 from utils.rows.printable import one_line
 from utils.rows.schema import ROW_SCHEMAS, speaker_id
+from utils.text.spellings import spellings_of
 from utils.upload.segments import forget_segment, of_older_version, read_segments
 from utils.upload.staging import KEPT_SEEK_POINT
 
@@ -48,8 +49,10 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
             target.open()
         held = target.snapshot().state
         sources = frozenset(_source(name, held) for name in options.remove)
-        speakers = frozenset(_speaker(given, held) for given in options.remove_speakers)
-        wishes = Wishes(sources, speakers, clips, options.with_copies, options.source_only)
+        meant = [_speaker(given, held) for given in options.remove_speakers]
+        speakers = frozenset(speaker for speaker, *_ in meant)
+        spelt = {other: speaker for speaker, *others in meant for other in others if other not in speakers}
+        wishes = Wishes(sources, speakers, spelt, clips, options.with_copies, options.source_only)
         removal = plan_removal(target, Path(scratch), wishes, stop)
         _refuse_unknown_speakers(speakers, removal)
         if not (options.allow_missing or options.dry_run):
@@ -73,12 +76,14 @@ def _source(given: str, state: State | None) -> str:
     return names.get(given.lower()) or source_name(given)
 
 
-def _speaker(given: str, state: State | None) -> str:
-    """The `speaker_id` that is meant: given as such, or as the source and the source's own name of the speaker."""
+def _speaker(given: str, state: State | None) -> list[str]:
+    """The `speaker_id` that is meant: given as such, or as the source and the source's own name of the speaker; then
+    of that name in its other spellings, which are other ids."""
     source, slash, name = given.partition("/")
-    if slash and state and source in state.sources and (known := speaker_id(source, name)):
-        return known
-    return given
+    if slash and state and source in state.sources and speaker_id(source, name):
+        ids = (speaker_id(source, spelt) for spelt in spellings_of(name))
+        return list(dict.fromkeys(filter(None, ids)))
+    return [given]
 
 
 def _refuse_unknown_speakers(speakers: Iterable[str], removal: Removal) -> None:

@@ -18,7 +18,17 @@ from utils.known.source_ids import SeenIds
 from utils.process.in_flight import InFlight
 from utils.rows.ids import id_of
 from utils.rows.progress import Progress
-from utils.rows.schema import REMOVED_FOR_GOOD, SPEECH, Outcome, Reject, RejectReason, Row, RowSchema, Skip
+from utils.rows.schema import (
+    REMOVED_FOR_GOOD,
+    SPEECH,
+    Outcome,
+    Reject,
+    RejectReason,
+    Row,
+    RowSchema,
+    Skip,
+    is_refused,
+)
 from utils.sources.mirror_revision import is_mirror_revision
 from utils.sources.source_files import SourceChanged
 from utils.text.normalize import TEXT_VERSION
@@ -174,8 +184,8 @@ class SourceRun(OrderedMerge):
         if not self.processor.row_schema.has_audio:
             return row
         removed = self._publisher.removed
-        name, speaker = removed.stands_for(row["source_id"]), row.get("speaker_id")
-        if removed.means(row["source_id"], str(speaker) if speaker else None):
+        name = removed.stands_for(row["source_id"])
+        if is_refused(row):
             return Reject(name, RejectReason.REMOVED, REMOVED_FOR_GOOD, self._heard(split, row))
         if is_removed_recording(removed, row):
             known = self.seen.admit(name, split, ordinal, self._revision_number)

@@ -17,7 +17,7 @@ from utils.rows.schema import Outcome, Reject, Row, Skip
 class RemovedClips(Protocol):
     """The clips and speakers that were taken out of the dataset, and are never collected again."""
 
-    def means(self, source_id: str, speaker_id: str | None) -> bool:
+    def means(self, source_id: str, *speaker_ids: str | None) -> bool:
         """Whether that clip, or its public speaker id, is one of them."""
 
     def stands_for(self, source_id: str) -> str:

@@ -68,12 +68,18 @@ class Wishes:
     sources: frozenset[str] = frozenset()
     speakers: frozenset[str] = frozenset()
     """As in the column `speaker_id`."""
+    spelt: Mapping[str, str] = field(default_factory=dict)
+    """The id of a speaker's name in another spelling -> the one in `speakers` that it is, too."""
     clips: frozenset[str] = frozenset()
     """Source ids, and IDs."""
     with_copies: bool = False
     """Rows go, too, that nobody named and that have the same recording."""
     source_only: bool = False
     """Of the sources their names are listed, and not their recordings: others may have them."""
+
+    @property
+    def all_speakers(self) -> AbstractSet[str]:
+        return self.speakers | self.spelt.keys()
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,7 @@ class _Plan:
         wanted: dict[str, AbstractSet[str]] = {
             "ID": self.wishes.clips,
             "source_id": self.wishes.clips | self.repeated,
-            "speaker_id": self.wishes.speakers,
+            "speaker_id": self.wishes.all_speakers,
             "audio_hash": self.audio,
         }
         asked = {
@@ -316,7 +322,8 @@ class _Plan:
 
     def _is_named(self, row: Row) -> bool:
         answered = {text_of(row.get("ID")), text_of(row.get("source_id"))} & self.wishes.clips
-        answered |= {text_of(row.get("speaker_id"))} & self.wishes.speakers
+        speaker = text_of(row.get("speaker_id"))
+        answered |= {self.wishes.spelt.get(speaker, speaker)} & self.wishes.speakers
         self.answered |= answered
         return bool(answered)
 
@@ -360,7 +367,7 @@ class _Plan:
         return listed.with_more(
             self.state.generation,
             sources=self.wishes.sources,
-            speakers=self.wishes.speakers,
+            speakers=self.wishes.all_speakers,
             ids=[*filter(None, went), *filter(_is_source_id, self.wishes.clips)],
             recordings=[one for gone in self.gone.values() for one in gone.recordings],
         )

@@ -144,11 +144,11 @@ class RemovedList:
     def has_source(self, name: str) -> bool:
         return bool(self.sources) and self._hash("source", name) in self.sources
 
-    def means(self, source_id: str, speaker_id: str | None) -> bool:
-        """Whether a clip is never to be collected: it is listed itself, or its speaker is."""
+    def means(self, source_id: str, *speaker_ids: str | None) -> bool:
+        """Whether a clip is never to be collected: it is listed itself, or its speaker is, by any of these ids."""
         if self.ids and self._hash("id", source_id) in self.ids:
             return True
-        return bool(self.speakers and speaker_id) and self._hash("speaker", str(speaker_id)) in self.speakers
+        return bool(self.speakers) and any(self._hash("speaker", one) in self.speakers for one in speaker_ids if one)
 
     def means_audio(self, audio_hash: str) -> bool:
         """Whether a clip has the very samples of one that went."""

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict, cast
 
 import pyarrow as pa
 import xxhash
@@ -133,6 +133,18 @@ class Reject:
     detail: str = ""
     recording: str = ""
     """Of a clip that was taken out: what it is known by in whatever form. Not published with the rejects."""
+
+
+def refused_row(row: Row) -> Row:
+    """The row of a clip that is refused for its names, and is heard once more: never published."""
+    return cast(Row, {**row, _REFUSED: True})
+
+
+def is_refused(row: Row) -> bool:
+    return _REFUSED in row
+
+
+_REFUSED = "is_removed"
 
 
 class Skip(Enum):

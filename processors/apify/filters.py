@@ -71,10 +71,15 @@ class Pair:
 
 
 LANGUAGE_BY_LETTERS: Final = 0.5
-_HANDLE: Final = re.compile(r"(?<![\w@/])@\w{1,50}")
-_LEADING_HANDLES: Final = re.compile(r"^(?:\s*@\w{1,50})+\s*")
+_AT: Final = "[@\uff20\ufe6b]"
+"""Wide and small ones, as a Thai or a Chinese keyboard may give them."""
+_NAME: Final = "[A-Za-z0-9_]"
+"""Of a handle. Thai letters next to one are words: nobody types a space there."""
+_HANDLE: Final = re.compile(f"(?<!{_NAME}){_AT}{_NAME}{{1,50}}")
+"""Behind a letter it is an e-mail address."""
+_LEADING_HANDLES: Final = re.compile(f"^(?:\\s*{_AT}{_NAME}{{1,50}})+\\s*")
 _PROFILE: Final = re.compile(
-    r"((?:twitter|x|threads|instagram|facebook|tiktok)\.(?:com|net)/)@?[\w.]{1,60}", re.IGNORECASE
+    f"((?:twitter|x|threads|instagram|facebook|tiktok)\\.(?:com|net)/){_AT}?[A-Za-z0-9_.]{{1,60}}", re.IGNORECASE
 )
 _LINK: Final = re.compile(r"https?://", re.IGNORECASE)
 _THAI: Final = re.compile("[\u0e01-\u0e2e\u0e30-\u0e33\u0e40-\u0e46]")
@@ -87,7 +92,7 @@ def pair_of(reply: Post, prompt_text: str, prompt_has_media: bool) -> Pair:
 
 def published_text(text: str, is_reply: bool = False) -> str:
     """A post's text without its names: the handles that a site puts in front of a reply go, others become `@user`."""
-    plain = html.unescape(text)
+    plain = normalize_transcript(html.unescape(text))  # an invisible character would part a name from its sign
     if is_reply:
         plain = _LEADING_HANDLES.sub("", plain)
     return normalize_transcript(_HANDLE.sub("@user", _PROFILE.sub(r"\1user", plain)))

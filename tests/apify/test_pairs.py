@@ -165,6 +165,27 @@ def test_prompt_keeps_its_first_word() -> None:
     assert published_text("@somchai ว่าไง") == "@user ว่าไง"
 
 
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("ขอบคุณ@somchai_j มากครับ", "ขอบคุณ@user มากครับ"),
+        ("เห็นด้วยกับ @somchai_jครับผม", "เห็นด้วยกับ @userครับผม"),
+        ("@asker@somchai_jขอบคุณมากครับ", "ขอบคุณมากครับ"),
+        ("＠somchai_j สวัสดี", "สวัสดี"),
+        ("สวัสดี＠somchai_jครับ", "สวัสดี@userครับ"),
+        ("ดู x.com/somchai_jครับ", "ดู x.com/userครับ"),
+        ("ดู tiktok.com/@somchai_jครับ", "ดู tiktok.com/userครับ"),
+        ("ดู youtube.com/@somchai_j", "ดู youtube.com/@user"),
+        ("นี่ @\u200bsomchai_j ไง", "นี่ @user ไง"),
+        ("ส่งมาที่ somchai.j@example.com ครับ", "ส่งมาที่ somchai.j@example.com ครับ"),
+        ("เจอกัน @ตลาด นะ", "เจอกัน @ตลาด นะ"),
+    ],
+)
+def test_a_handle_ends_where_thai_begins(text: str, published: str) -> None:
+    """Nobody types a space there: no name stays because a word stands before it, and no word goes with it."""
+    assert published_text(text, is_reply=True) == published
+
+
 def test_thai_share() -> None:
     """Of letters; digits, marks and signs are none."""
     assert thai_share("กขคง") == 1.0

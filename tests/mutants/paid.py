@@ -242,6 +242,15 @@ MUTANTS = (
         (f"{_OLD}::test_fresh_start_does_not_buy_again_what_an_older_tool_has_bought",),
     ),
     Mutant(
+        "handle-behind-a-word-published",
+        11,
+        "Somebody's handle stays in a bought post where no space stands before it.",
+        "processors/apify/filters.py",
+        'f"(?<!{_NAME}){_AT}',
+        'f"(?<!\\\\w){_AT}',
+        ("tests/apify/test_pairs.py::test_a_handle_ends_where_thai_begins",),
+    ),
+    Mutant(
         "damaged-old-lines-passed-over",
         11,
         "A line that an older tool tore is left out without a word.",

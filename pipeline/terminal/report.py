@@ -24,7 +24,7 @@ from utils.dataset.state import SplitState, State
 from utils.errors import COMMAND
 from utils.rows.printable import one_line
 from utils.rows.progress import Progress, SplitOfSource
-from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RowSchema
+from utils.rows.schema import DIALOGUE, DUPLICATE_OF_TRAIN, ROW_SCHEMAS, SPEECH, SPLITS, RejectReason, RowSchema
 
 _BOLD, _RED, _GREEN = "1", "31", "32"
 
@@ -85,6 +85,7 @@ def summary(
         "\n".join(_summary_table(books, colour)) if books else "No clips were read.",
         "\n".join(_balance(state, books, bool(failures), colour)) if books else "",
         "\n".join(_reasons_text(reasons or {})),
+        "\n".join(_mended_text(state, reasons or {}, this_run, nothing_to_do)),
         "\n".join(_leaks_text(reasons or {})),
         f"read again: {read_again_bytes / 1e6:,.1f} MB" if read_again_bytes else "",
         "\n".join(_where_text(state, where, rows_before)),
@@ -287,6 +288,23 @@ def _reasons_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:
         told = ", ".join(f"{-negative:,} {reason}" for negative, reason in ranked)
         lines += wrapped(f"{source}: {told}", indent=2) if told else []
     return ["Rejected in this run (which clips, and why: rejected/ in the dataset):", *lines] if lines else []
+
+
+_MENDABLE = (RejectReason.MISSING_AUDIO, RejectReason.TRUNCATED)
+
+
+def _mended_text(
+    state: State, reasons: Mapping[SplitOfSource, Counter[str]], this_run: Mapping[SplitOfSource, Progress], idle: bool
+) -> list[str]:
+    """How clips come in whose files are put in place later: no resume and no append asks for one that was rejected."""
+    now = any(counted[reason] for counted in reasons.values() for reason in _MENDABLE)
+    before = any(split.rejected for source in state.sources.values() for split in source.splits.values())
+    if now or (before and (idle or any(progress.known for progress in this_run.values()))):
+        return wrapped(
+            "A clip that was rejected stays so. One whose file was missing or cut off, and is there now, comes in with "
+            "--fresh alone."
+        )
+    return []
 
 
 def _leaks_text(reasons: Mapping[SplitOfSource, Counter[str]]) -> list[str]:

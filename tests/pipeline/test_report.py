@@ -361,3 +361,21 @@ def test_an_append_says_how_much_is_new(state: State) -> None:
     """The table counts all that was ever read; a first run needs no such word."""
     assert f"New in this run: {state.rows - 3:,}." in summary(state, "here", {}, rows_before=3)
     assert "New in this run" not in summary(state, "here", {})
+
+
+def test_how_a_mended_clip_comes_in_is_said(state: State) -> None:
+    """After a run that rejected such clips, and where a later one passes over them."""
+    place = next((name, of) for name, source in state.sources.items() for of in source.splits)
+    hint = "comes in with --fresh alone"
+
+    def told(**more: Any) -> str:
+        return " ".join(summary(state, "out", **{"this_run": {}, **more}).split())
+
+    for reason in ("missing_audio", "truncated"):
+        assert hint in told(reasons={place: Counter({reason: 1})})
+    assert hint not in told(reasons={place: Counter({"silent": 2})})
+    rejecting = state_of(Mine={"train": split(progress(2, rejected=1, finished=True))})
+    plain = state_of(Mine={"train": split(progress(3, finished=True))})
+    for this_run, idle in (({}, True), ({("Mine", "train"): progress(0, known=3, finished=True)}, False)):
+        for books, is_said in ((rejecting, True), (plain, False)):
+            assert (hint in " ".join(summary(books, "out", this_run, nothing_to_do=idle).split())) == is_said

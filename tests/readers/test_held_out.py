@@ -21,7 +21,7 @@ SOURCE = "MozillaCommonVoice"
 ROOT = "cv-corpus-25.0-2026-03-09/th"
 HEADER = "client_id\tpath\tsentence"
 DEV = [("ann", "d1.mp3", "ไปไหน"), ("", "d2.mp3", "สวัสดี ครับ!")]
-TEST = [("bob", "t1.mp3", "เเม่มา"), ("eve", "t2.mp3", "It's OK.")]
+TEST = [("bob", "t1.mp3", "เเม่มา"), ("eve", "t2.mp3", "It's OK."), ("", "t3.mp3", "ชุด ๒๐ บาท")]
 TRAIN = [("dan", "v1.mp3", "หนึ่ง")]
 OTHERS = [
     ("dan", "v1.mp3", "หนึ่ง"),
@@ -34,9 +34,12 @@ OTHERS = [
     ("", "v8.mp3", "สอง"),
     ("bob", "v9.mp3", "สาม"),
     ("", "v10.mp3", "..."),
+    ("", "v11.mp3", "ชุด 20 บาท"),
+    ("", "v12.mp3", "ชุด ２０ บาท"),
+    ("", "v13.mp3", "ชุด 21 บาท"),
 ]
 """Beside dev and test in `validated.tsv`."""
-LEFT = ["v1", "v6", "v8", "v10"]
+LEFT = ["v1", "v6", "v8", "v10", "v13"]
 """Of train. `its` is another word than `it's`."""
 
 
@@ -85,7 +88,7 @@ def test_the_official_splits_are_as_they_were(opened: Open) -> None:
     official, validated = opened(SOURCE, release()), opened(SOURCE, release(), split="validated")
 
     assert [clip.key for clip in clips_of(official)] == ["v1"]
-    for split, names in {"validation": ["d1", "d2"], "test": ["t1", "t2"]}.items():
+    for split, names in {"validation": ["d1", "d2"], "test": ["t1", "t2", "t3"]}.items():
         found = [clips_of(processor, split) for processor in (official, validated)]
         assert [[clip.key for clip in clips] for clips in found] == [names, names]
         assert all(clip.selected for clips in found for clip in clips)
@@ -101,9 +104,9 @@ def test_the_books_count_what_is_left_out(tmp_path: Path) -> None:
     result = small_run(tmp_path, sources=(SOURCE,), source_options={SOURCE: {"split": "validated"}})
 
     progress: Progress = result.splits[SOURCE, "train"]
-    assert (progress.read, progress.kept, progress.unselected) == (14, 4, 10)
+    assert (progress.read, progress.kept, progress.unselected) == (18, 5, 13)
     names = [name.split("/")[2] for name in published_rows(tmp_path / "out", ["source_id"])["source_id"].to_pylist()]
-    assert sorted(names) == sorted(["d1", "d2", "t1", "t2", *LEFT])
+    assert sorted(names) == sorted(["d1", "d2", "t1", "t2", "t3", *LEFT])
     assert broken(checked(tmp_path / "out", deep=True)) == {}
 
 

@@ -1,5 +1,7 @@
 """The published columns are those of `datasets`, which the program itself never imports to write them."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -84,3 +86,12 @@ def test_metadata_is_one_text_whatever_the_order() -> None:
     assert metadata_json({"a": False}) == '{"a": false}'
     assert metadata_json({"c": "", "d": None}) is None
     assert metadata_json(None) is metadata_json({}) is None
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_metadata_is_json_whatever_a_table_holds(number: float) -> None:
+    """A number that JSON does not have is an empty value, at any depth."""
+    assert metadata_json({"g": number}) is None
+    told = metadata_json({"a": 1.5, "g": number, "deep": {"x": [number, 2], "y": number}})
+
+    assert json.loads(str(told), parse_constant=pytest.fail) == {"a": 1.5, "deep": {"x": [None, 2], "y": None}}

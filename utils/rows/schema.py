@@ -6,6 +6,7 @@ A processor reads `RawClip`s; converting one gives a row (a plain dict with the 
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -193,9 +194,20 @@ def speaker_id(source: str, speaker: str | None) -> str | None:
 
 
 def metadata_json(metadata: Mapping[str, Any] | None) -> str | None:
-    """Source metadata as JSON with sorted keys, empty values left out; None where nothing is left."""
-    filled = {key: value for key, value in (metadata or {}).items() if value not in (None, "")}
-    return json.dumps(filled, ensure_ascii=False, sort_keys=True) if filled else None
+    """Source metadata as JSON with sorted keys, empty values left out; None where nothing is left.
+
+    A number that is none (a table with gaps gives NaN), or is infinite, is empty: JSON has no such.
+    """
+    filled = {key: told for key, value in (metadata or {}).items() if (told := _finite(value)) not in (None, "")}
+    return json.dumps(filled, ensure_ascii=False, sort_keys=True, allow_nan=False) if filled else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from processors.configured.archive_links import OTHERS, ClipPlaces
-from processors.configured.clip_finder import CLIPS, NAMES, ClipFinder
+from processors.configured.clip_finder import CLIPS, IN_FOLDERS, NAMES, ClipFinder
 from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
 from processors.readers.spec import FoundColumns, TableSpec, split_of_path
 from processors.readers.table_forms import KEY, VALUE, TableRow, rows_of
-from processors.readers.table_names import RowNames, first_of, folder_of, name_key, normal_name, text_of
+from processors.readers.table_names import (
+    RowNames,
+    first_of,
+    folder_of,
+    name_in_folder_key,
+    name_key,
+    normal_name,
+    text_of,
+)
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.rows.schema import SPLITS
@@ -30,7 +38,7 @@ from utils.sources.table_index import IndexEntry, Row, TableIndex, open_table_in
 
 log = logging.getLogger(__name__)
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Of what the indexes hold: those of another program are made again."""
 _ROWS: Final = "rows"
 ASIDE: Final = "aside"
@@ -90,7 +98,8 @@ class ClipTables:
         self._removed = {ord(mark): None for mark in spec.remove}
         self._needed = tuple(dict.fromkeys((*names, KEY, VALUE)))
         with ExitStack() as opened:
-            self.contents = opened.enter_context(self._open([_ROWS, ASIDE, CLIPS, NAMES, OTHERS], self._read_contents))
+            tables = [_ROWS, ASIDE, CLIPS, NAMES, IN_FOLDERS, OTHERS]
+            self.contents = opened.enter_context(self._open(tables, self._read_contents))
             self.places = ClipPlaces(self.contents)
             splits = [LINKED, *(f"{split}{order}" for split in SPLITS for order in ("", IN_ARCHIVE_ORDER))]
             self.rows = opened.enter_context(self._open(splits, self.placed_rows))
@@ -120,6 +129,7 @@ class ClipTables:
             if entry.is_clip:
                 yield CLIPS, entry.path, entry.place.to_json()
                 yield NAMES, name_key(entry.path), entry.path
+                yield IN_FOLDERS, name_in_folder_key(entry.path), entry.path
             elif self._names.is_aside(entry.path):
                 yield from self._aside(entry)
             elif self._names.is_table(entry.path):
@@ -168,7 +178,7 @@ class ClipTables:
     # --- rows --------------------------------------------------------------------------------
 
     def placed_rows(self) -> Iterator[IndexEntry]:
-        finder = ClipFinder(self.contents)
+        finder = ClipFinder(self.contents, self._names, self._names_of_rows)
         nameless = 0
         first_lost = ""
         has_clips = False
@@ -181,7 +191,7 @@ class ClipTables:
             if not name:
                 nameless += 1
                 continue
-            place, path, file = self._place_of(finder, name, found.key)
+            place, path, file = self._place_of(finder, given, found.key)
             has_clips = has_clips or place is not None
             first_lost = first_lost or name
             clip = self._clip_row(row, name, path, place, found.key)
@@ -216,9 +226,14 @@ class ClipTables:
             "--resume."
         )
 
-    def _place_of(self, finder: ClipFinder, name: str, table: str) -> tuple[ClipPlace | None, str, str]:
+    def _names_of_rows(self, table: str | None) -> Iterator[tuple[str, str]]:
+        rows = self.contents.rows(_ROWS) if table is None else self.contents.every(_ROWS, table)
+        for row in rows:
+            yield row.key, self._names.clip_name(json.loads(row.value)[1], row.key, self._said_aside)
+
+    def _place_of(self, finder: ClipFinder, given: str, table: str) -> tuple[ClipPlace | None, str, str]:
         """Where a row's clip is, its path, and that of the file itself; where it is not, why."""
-        found = finder.find(name, table)
+        found = finder.find(given, table)
         there = self.places.of(found.path) if found.path else None
         return (there[0], str(found.path), there[1]) if there else (None, found.why_not, "")
 

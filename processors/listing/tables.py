@@ -5,11 +5,12 @@ look at the source.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from processors.engine.clip_names import base_name_of
+from processors.engine.clip_names import base_name_of, ending_of
 from processors.engine.listed import ListedClip
 from processors.listing.packed import Listed, files_listed
 from processors.readers.spec import TableSpec, split_of_path
@@ -17,21 +18,25 @@ from processors.readers.table_forms import KEY, VALUE, rows_of
 from processors.readers.table_names import (
     UNREADABLE,
     RowNames,
+    RowsOfAll,
+    SharedFolders,
+    folder_key,
     folder_of,
+    folders_of,
+    name_in_folder_key,
     name_key,
     normal_name,
-    without_archive_ending,
     without_ending,
 )
 from utils.rows.printable import as_text
 from utils.rows.schema import SPLITS
 from utils.sources.source_files import SourceFiles
-from utils.sources.table_index import IndexEntry, TableIndex, open_table_index
+from utils.sources.table_index import IndexEntry, Row, TableIndex, open_table_index
 
 CLIPS: Final = "clips"
 """Path -> "1" where it is in a tar.gz."""
 NAMED: Final = "named"
-"""`name_key` -> path."""
+"""`name_in_folder_key` and `name_key` -> path."""
 ASIDE: Final = "aside"
 _ROWS: Final = "rows"
 IN_ORDER: Final = " in order"
@@ -54,10 +59,11 @@ class TableListing:
         self._files, self._spec, self._deep = files, spec, deep
         self.raise_if_stopped = raise_if_stopped
         self.names = RowNames(spec)
+        self._shared = "", SharedFolders()
         self.held = self._open(scratch, "held", [CLIPS, NAMED, ASIDE, _ROWS], self._held)
         try:
             self._folders = self._folders_of_clips()
-            self._folder_names = {_folder_name(base_name_of(folder)) for folder in self._folders}
+            self._folder_names = {folder_key(base_name_of(folder)) for folder in self._folders}
             self._meant = self._open(scratch, "meant", [f"{split}{o}" for split in SPLITS for o in _ORDERS], self.meant)
         except BaseException:
             self.held.close()
@@ -122,6 +128,7 @@ class TableListing:
             if file.is_clip:
                 yield CLIPS, file.path, "1" if file.comes_in_order else ""
                 yield NAMED, name_key(file.path), file.path
+                yield NAMED, name_in_folder_key(file.path), file.path
             elif self.names.is_aside(file.path):
                 yield from self._kaldi(file)
             elif self.names.is_table(file.path):
@@ -151,7 +158,7 @@ class TableListing:
             split, row = json.loads(found.value)
             given = self.names.clip_name(row, found.key, self._said_aside)
             if name := normal_name(given):
-                path = self._clip_meant(name, found.key)
+                path = self._clip_meant(given, found.key)
                 clip = self.held.get(CLIPS, path) if path else None
                 of = split or self.names.split(row, given, path, found.key)
                 order = IN_ORDER if clip and clip.value else ""
@@ -161,28 +168,66 @@ class TableListing:
         found = self.held.get(ASIDE, key)
         return found.value if found else None
 
-    def _clip_meant(self, name: str, table: str) -> str:
+    def _clip_meant(self, given: str, table: str) -> str:
         """The path of the clip that a row of a table means; "" where that is not there, or not certain."""
+        name, here = normal_name(given), folder_of(table)
         if UNREADABLE in name:
             return ""
-        here = folder_of(table)
         scope = here
         while scope and scope not in self._folders:
             scope = folder_of(scope)
         for folder in (here, scope, ""):
             path = f"{folder}/{name}".strip("/")
-            if (folder or scope == "" or "/" in name) and self.held.get(CLIPS, path):
+            is_allowed = path.startswith(f"{here}/") or here not in self._folders or not here
+            if is_allowed and (folder or scope == "" or "/" in name) and self.held.get(CLIPS, path):
                 return path
-        folders = [_folder_name(part) for part in name.split("/")[:-1]]
+        return self._most_like(given, table, scope)
+
+    def _most_like(self, given: str, table: str, scope: str) -> str:
+        """The clip below `scope` that ends as a row says, if it is one and not another row's."""
+        said = folders_of(given)
+        left_out = said or folders_of(f"{folder_of(table)[len(scope) :]}/x")
         wanted: list[str] = []
-        while folders and folders[-1] in self._folder_names:
-            wanted.insert(0, folders.pop())
-        alike = {
-            row.value
-            for row in self.held.every(NAMED, name_key(name), _MOST_OF_ONE_NAME)
-            if (not scope or row.value.startswith(f"{scope}/")) and _ends_in(row.value, wanted)
-        }
-        return _most_like(alike, base_name_of(name))
+        while left_out and left_out[-1] in self._folder_names:
+            *left_out, last = left_out
+            wanted.insert(0, last)
+        dropped = len(left_out) if said else 0
+        if dropped > 0 and dropped > self._shared_by(table).for_name(given):
+            return ""
+        fits = dict(self._that_fit(normal_name(given), scope, wanted))
+        path = _most_like(set(fits), base_name_of(normal_name(given)))
+        before = fits.get(path, [])
+        if before and dropped and dropped > self._all.shared.for_name(given):
+            return ""
+        split = self.names.split_of_table(table)
+        return "" if any(self._all.has_for_another(folder, table, split) for folder in before) else path
+
+    def _that_fit(self, name: str, scope: str, wanted: list[str]) -> Iterator[tuple[str, list[str]]]:
+        """Clips below `scope` in folders that end with `wanted`, each with the folders before these."""
+        prefix = f"{scope}/" if scope else ""
+        key = f"{wanted[-1]}/{name_key(name)}" if wanted else name_key(name)
+        paths = [row.value for row in self.held.every(NAMED, key, -1 if wanted else _MOST_OF_ONE_NAME + 1)]
+        if len(paths) > _MOST_OF_ONE_NAME and not wanted:
+            right_here = self.held.every(NAMED, name_in_folder_key(prefix + base_name_of(name)))
+            paths = [*paths[:-1], *(row.value for row in right_here if folder_of(row.value) == scope)]
+        for path in paths:
+            folders = folders_of(path)
+            before = len(folders) - len(wanted)
+            if path.startswith(prefix) and before >= 0 and folders[before:] == wanted:
+                yield path, folders[len(folders_of(prefix)) : before]
+
+    def _shared_by(self, table: str) -> SharedFolders:
+        if self._shared[0] != table:
+            self._shared = table, SharedFolders.of(name for _, name in self._given(self.held.every(_ROWS, table)))
+        return self._shared[1]
+
+    @cached_property
+    def _all(self) -> RowsOfAll:
+        return RowsOfAll.of(self._given(self.held.rows(_ROWS)), self._spec.form)
+
+    def _given(self, rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
+        for row in rows:
+            yield row.key, self.names.clip_name(json.loads(row.value)[1], row.key, self._said_aside)
 
     def _folders_of_clips(self) -> set[str]:
         """Those that have a clip in them or below; the source's own is "" ."""
@@ -198,22 +243,12 @@ class TableListing:
 _ORDERS: Final = ("", IN_ORDER)
 
 
-def _ends_in(path: str, wanted: list[str]) -> bool:
-    """Whether a clip's folders end with these."""
-    folders = [_folder_name(part) for part in path.split("/")[:-1]]
-    return folders[len(folders) - len(wanted) :] == wanted if len(wanted) <= len(folders) else False
-
-
 def _most_like(paths: set[str], name: str) -> str:
     """The one that is most like a row's name; "" where two are."""
     if without_ending(name) == name:
         alike = list(paths)
     else:
         same = [path for path in paths if base_name_of(path) == name]
-        same_but_for_case = [path for path in paths if base_name_of(path).casefold() == name.casefold()]
+        same_but_for_case = [path for path in paths if ending_of(path).casefold() == ending_of(name).casefold()]
         alike = same or same_but_for_case or list(paths)
     return alike[0] if len(alike) == 1 else ""
-
-
-def _folder_name(part: str) -> str:
-    return without_archive_ending(part).casefold()

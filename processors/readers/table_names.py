@@ -3,7 +3,8 @@
 Pure. Which of the clips that are there a row means is found by `processors/configured/clip_finder.py`.
 """
 
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -26,8 +27,23 @@ Aside = Callable[[str], str | None]
 
 
 def name_key(path: str) -> str:
-    """Under what a clip is looked for: its file name without ending, in one case."""
-    return without_ending(base_name_of(path)).casefold()
+    """Under what a clip is looked for: its file name without ending, in one case and one form of its letters."""
+    return _folded(without_ending(base_name_of(path)))
+
+
+def folder_key(part: str) -> str:
+    """Under what a folder, or an archive, is looked for."""
+    return _folded(without_archive_ending(part))
+
+
+def name_in_folder_key(path: str) -> str:
+    """Under what a clip is looked for where its folder is known, too."""
+    return f"{folder_key(base_name_of(folder_of(path)))}/{name_key(path)}"
+
+
+def _folded(name: str) -> str:
+    """In one case, and one of the ways to write the same letters: SARA AM has two that Unicode tells apart."""
+    return unicodedata.normalize("NFC", name).replace("\u0e4d\u0e32", "\u0e33").casefold()
 
 
 def normal_name(name: str) -> str:
@@ -58,6 +74,82 @@ def path_of_member(archive: str, member: str) -> str:
 
 def folder_of(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def is_absolute(name: str) -> bool:
+    """Whether a name begins at the root of a machine, most likely another one."""
+    return name.startswith(("/", "\\")) or name[1:2] == ":"
+
+
+def folders_of(name: str) -> list[str]:
+    """The folders that a row names, as they are looked for."""
+    return [folder_key(part) for part in normal_name(name).split("/")[:-1]]
+
+
+@dataclass(frozen=True)
+class SharedFolders:
+    """How many folders in front all names of a table have in common: what may stand for a folder of another machine.
+
+    A folder that only some rows name tells clips from each other. Where it is not there, nor is their clip.
+    """
+
+    absolute: int = 0
+    relative: int = 0
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "SharedFolders":
+        shared: dict[bool, list[str]] = {}
+        for name in names:
+            if not normal_name(name):
+                continue
+            kind, folders = is_absolute(name), folders_of(name)
+            before = shared.get(kind)
+            if before is None:
+                shared[kind] = folders
+            elif before and folders[: len(before)] != before:
+                same = next(
+                    (at for at, (a, b) in enumerate(zip(before, folders, strict=False)) if a != b), len(folders)
+                )
+                shared[kind] = before[: min(same, len(before), len(folders))]
+        return cls(len(shared.get(True, ())), len(shared.get(False, ())))
+
+    def for_name(self, name: str) -> int:
+        return self.absolute if is_absolute(name) else self.relative
+
+
+@dataclass(frozen=True)
+class RowsOfAll:
+    """What all rows of a source say together."""
+
+    shared: SharedFolders
+    tables: frozenset[str]
+    """What its tables, and the folders that they are in, are called."""
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str]], form: Form) -> "RowsOfAll":
+        """`rows` are (table, what a row of it calls its clip); each table's stand together."""
+        tables: set[str] = set()
+
+        def names() -> Iterator[str]:
+            last = ""
+            for table, name in rows:
+                if table != last:
+                    tables.update(_called(table, with_stem=form != "texts"))  # there each clip has a table
+                    last = table
+                yield name
+
+        shared = SharedFolders.of(names())
+        return cls(shared, frozenset(tables))
+
+    def has_for_another(self, folder: str, table: str, split: str | None) -> bool:
+        """Whether a folder that a row does not name is called like another table than its own, or another split."""
+        named = split_of_path(folder)
+        return (folder in self.tables and folder not in _called(table)) or bool(split and named and split != named)
+
+
+def _called(table: str, with_stem: bool = True) -> set[str]:
+    *folders, name = table.split("/")
+    return {*map(folder_key, folders), *([folder_key(name.rpartition(".")[0] or name)] if with_stem else [])}
 
 
 def value_of(row: TableRow, name: str) -> Any:
@@ -160,8 +252,7 @@ def _own_folders(given: str) -> str:
     """The folders in a clip's name; of a path from another machine (`/home/dev/wav/a.wav`) the last one, as those in
     front of the corpus may be called anything."""
     folder = folder_of(normal_name(given))
-    is_absolute = given.startswith(("/", "\\")) or given[1:2] == ":"
-    return base_name_of(folder) if is_absolute and folder else folder
+    return base_name_of(folder) if is_absolute(given) and folder else folder
 
 
 def _file_of_command(value: str) -> str:

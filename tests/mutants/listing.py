@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _TESTS = "tests/audit/test_against_sources.py::"
 _IN_PART = f"{_TESTS}test_a_source_that_is_read_in_part_is_held_against_that_part"
+_LACKING = "tests/processors/test_partial_copies.py::test_a_row_whose_clip_is_not_there_gets_none"
 _PLANTED = "tests/audit/test_planted.py::test_what_was_planted_is_found_by_its_name"
 
 MUTANTS = (
@@ -73,6 +74,43 @@ MUTANTS = (
         "            if first and first.number == found.number and self.index.get(CLIPS, found.key):\n",
         "            if first and first.number == found.number:\n",
         (f"{_IN_PART}[MozillaCommonVoice]",),
+    ),
+    Mutant(
+        "clip-of-another-folder-taken",
+        11,
+        "A folder that only some rows name, and that is not there, is left out of the name, as one of another machine.",
+        "processors/configured/clip_finder.py",
+        "        if dropped and dropped > self._shared_in(table).for_name(given):\n",
+        "        if dropped > len(folders):\n",
+        (f"{_LACKING}[a folder, of clips that others in the folder above have]",),
+        quick=True,
+    ),
+    Mutant(
+        "clip-of-a-table-alone-taken",
+        11,
+        "What all rows of one table name is left out of the name, though rows of other tables name other folders.",
+        "processors/configured/clip_finder.py",
+        "        if dropped and unnamed and dropped > self._all.shared.for_name(given):\n",
+        "        if dropped > len(folders):\n",
+        (f"{_LACKING}[a speaker who has a table alone]",),
+    ),
+    Mutant(
+        "clip-of-another-table-taken",
+        11,
+        "A row gets a clip from a folder that it does not name and that is called like another table or split.",
+        "processors/configured/clip_finder.py",
+        "        if any(self._all.has_for_another(folder, table, split) for folder in unnamed):\n",
+        "        if self._all.has_for_another(given, table, split) and not unnamed:\n",
+        (f"{_LACKING}[the archive of a split]", f"{_LACKING}[a folder of one of two trees]"),
+    ),
+    Mutant(
+        "clip-from-outside-taken",
+        11,
+        "A row gets a clip from outside its table's folder, though that has clips.",
+        "processors/configured/clip_finder.py",
+        "            if (scope != here or _is_below(path, scope)) and self._index.get(CLIPS, path):\n",
+        "            if self._index.get(CLIPS, path):\n",
+        (f"{_LACKING}[nothing, but the table's folder has clips]",),
     ),
     Mutant(
         "missing-names-not-told",

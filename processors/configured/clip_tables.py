@@ -30,6 +30,7 @@ from processors.readers.table_names import (
     normal_name,
     text_of,
 )
+from processors.readers.whole_clips import refuse_part
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.rows.schema import SPLITS
@@ -152,6 +153,7 @@ class ClipTables:
                 if number % _STOP_CHECK_ROWS == 0:
                     self.raise_if_stopped()
                 found = found or self._columns(row, entry.path)
+                refuse_part(row, entry.path, self._needed)
                 yield (
                     _ROWS,
                     entry.path,

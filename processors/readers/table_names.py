@@ -12,6 +12,7 @@ from typing import Any, Final
 from processors.engine.clip_names import base_name_of, ending_of, short_key
 from processors.readers.spec import Form, TableSpec, matches, split_of_path, split_of_value
 from processors.readers.table_forms import KEY, VALUE, TableRow, form_of
+from processors.readers.whole_clips import file_of_command
 from utils.errors import SourceError
 from utils.rows.printable import as_text, shown
 from utils.sources.mirror_revision import AUDIO_SUFFIXES
@@ -222,7 +223,7 @@ class RowNames:
         if self.spec.form != "kaldi":
             return text_of(first_of(row, self.spec.columns.audio)).strip()
         found = aside(f"wav.scp {folder_of(table)} {row[KEY]}")
-        return str(row[KEY]) if found is None else _file_of_command(found)
+        return str(row[KEY]) if found is None else file_of_command(found, f"{folder_of(table)}/wav.scp".strip("/"))
 
     def key(self, row: TableRow, name: str, table: str) -> str:
         """The row's key in the dataset, `name` being its clip's, in normal form."""
@@ -253,14 +254,3 @@ def _own_folders(given: str) -> str:
     front of the corpus may be called anything."""
     folder = folder_of(normal_name(given))
     return base_name_of(folder) if is_absolute(given) and folder else folder
-
-
-def _file_of_command(value: str) -> str:
-    """The file in an entry of `wav.scp`: the entry itself, or of a command (`sox a.flac -t wav - |`) what it reads.
-
-    No command is ever run.
-    """
-    if not value.endswith("|"):
-        return value
-    words = value.rstrip("|").split()
-    return next((word for word in words if without_ending(word) != word), value)

@@ -113,6 +113,15 @@ MUTANTS = (
         (f"{_LACKING}[nothing, but the table's folder has clips]",),
     ),
     Mutant(
+        "part-of-a-recording-taken-for-all",
+        11,
+        "A row of a table that says where in a recording it begins gets all of the recording.",
+        "processors/configured/clip_tables.py",
+        "                refuse_part(row, entry.path, self._needed)\n",
+        "",
+        ("tests/processors/test_table_source.py::test_rows_that_are_parts_of_recordings_are_refused",),
+    ),
+    Mutant(
         "missing-names-not-told",
         11,
         "A name that the source has and the dataset has not is no finding.",

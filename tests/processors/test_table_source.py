@@ -404,6 +404,54 @@ def test_segments_of_recordings_are_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sox a.wav -t wav - trim 0 0.5 |",
+        "sox a.wav -t wav - remix 1 |",
+        "ffmpeg -ss 3 -i a.wav -f wav - |",
+        "sph2pipe -f wav -p -c 2 a.wav |",
+        "cat head.wav a.wav |",
+    ],
+)
+def test_a_command_that_gives_a_part_is_refused(tmp_path: Path, command: str) -> None:
+    """What it reads is not what its text is of."""
+    files = {"train/text": b"u1 x\n", "train/wav.scp": f"u1 {command}\n".encode(), "a.wav": b"A"}
+
+    with pytest.raises(SourceError, match=r"train/wav\.scp: `.*` gives a part of a recording"):
+        clips(tmp_path, files, spec=KALDI)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("t.jsonl", b'{"path": "a.wav", "offset": 0, "duration": 1, "text": "x"}\n'
+                    b'{"path": "a.wav", "offset": 1.5, "duration": 1, "text": "y"}\n'),
+        ("t.jsonl", b'{"path": "a.wav", "offset": "1e-3", "text": "x"}\n'),
+        ("t.csv", b"path,text,start,end\na.wav,x,0,1\na.wav,y,1,2\n"),
+        ("t.csv", b"path,text,Start_Time,end\na.wav,x,00:01:02.5,2\n"),
+        ("t.tsv", b"path\ttext\tsegment start (s)\na.wav\tx\t3\n"),
+        ("t.json", b'[{"path": "a.wav", "text": "x", "begin_ms": 1500}]'),
+    ],
+)  # fmt: skip
+def test_rows_that_are_parts_of_recordings_are_refused(tmp_path: Path, name: str, rows: bytes) -> None:
+    """Each would get all of the recording. Whoever knows better names the column as metadata."""
+    files = {name: rows, "a.wav": b"A"}
+    with pytest.raises(SourceError, match="seem to be parts of longer recordings"):
+        clips(tmp_path, files)
+
+    begins = ("offset", "start", "Start_Time", "segment start (s)", "begin_ms")
+    told = TableSpec(Columns(audio=("path",), transcript=("text",), metadata=begins))
+    assert {clip.audio for clip in clips(tmp_path, files, spec=told)} == {b"A"}
+
+
+def test_a_length_or_an_offset_of_nothing_makes_no_part(tmp_path: Path) -> None:
+    """NeMo tells the duration of each file; a day is no place in a recording."""
+    rows = b'{"path": "a.wav", "text": "x", "offset": 0.0, "duration": 1.3, "start": "2026-01-02", "starter": 5}\n'
+
+    assert [clip.audio for clip in clips(tmp_path, {"t.jsonl": rows, "a.wav": b"A"})] == [b"A"]
+
+
 # --- archives --------------------------------------------------------------------------------
 
 CONTENT = {"train/t.tsv": b"path\ttext\n" + b"".join(b"%d.wav\tx%d\n" % (n, n) for n in (3, 0, 1, 7, 1)),

@@ -19,6 +19,7 @@ from typing import Any, Final
 from processors.configured.archive_links import OTHERS, ClipPlaces
 from processors.configured.clip_finder import CLIPS, IN_FOLDERS, NAMES, ClipFinder
 from processors.configured.contents import ClipPlace, FileEntry, entries_of, shown_name
+from processors.configured.overlooked import refuse_packed_table, tell_unread
 from processors.readers.spec import FoundColumns, TableSpec, split_of_path
 from processors.readers.table_forms import KEY, VALUE, TableRow, rows_of
 from processors.readers.table_names import (
@@ -126,6 +127,7 @@ class ClipTables:
     def _read_contents(self) -> Iterator[IndexEntry]:
         log.info("%s: reading its tables, and where its clips are", self.name)
         tables = 0
+        tell_unread(self._files.names())
         for entry in entries_of(self._files, self.raise_if_stopped):
             if entry.is_clip:
                 yield CLIPS, entry.path, entry.place.to_json()
@@ -136,8 +138,10 @@ class ClipTables:
             elif self._names.is_table(entry.path):
                 tables += 1
                 yield from self.table_entries(entry)
-            elif entry.place.kind != "file":
-                yield OTHERS, entry.path, entry.place.to_json()
+            else:
+                refuse_packed_table(entry.path, self._names)
+                if entry.place.kind != "file":
+                    yield OTHERS, entry.path, entry.place.to_json()
         if not tables:
             raise SourceError(
                 f"{self.name} has no table {' or '.join(self._names.patterns)}; it has "

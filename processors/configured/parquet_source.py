@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from processors.configured.configured_source import ConfiguredSource
+from processors.configured.overlooked import refuse_overlooked_parquet
 from processors.engine.listed import ListedClip
 from processors.listing.parquet import files_of_split, parquet_listed
 from processors.readers.parquet import RowNaming, count_rows, read_parquet
-from processors.readers.spec import ParquetSpec, matches, split_of_path
+from processors.readers.spec import ParquetSpec, matches, split_by_patterns, split_of_path
 from utils.errors import SourceError
 from utils.rows.printable import shown
 from utils.rows.schema import Position, RawClip
@@ -31,6 +32,7 @@ class ParquetSource(ConfiguredSource):
         return 1 if self.spec.paths_are_unique else 2
 
     def read(self, split: str, position: Position) -> Iterator[RawClip]:
+        refuse_overlooked_parquet(self.files, self.spec)
         may_have_moved = self.facts.is_newer_revision and not self.spec.paths_are_unique
         naming = RowNaming(by_content=self.naming == 2, may_have_moved=may_have_moved)
         return read_parquet(self.files, self.names_of(split), self.spec.columns, position, naming)
@@ -50,7 +52,7 @@ class ParquetSource(ConfiguredSource):
         ours = [name for name in names if name.endswith(".parquet") and matches(name, [self.spec.within])]
         if self.spec.splits:
             patterns = self.spec.splits.get(split, ())
-            found = [name for name in ours if matches(name, patterns)]
+            found = [name for name in ours if split_by_patterns(name, self.spec.splits) == split]
         else:
             patterns = (self.spec.within if self.spec.within.endswith(".parquet") else f"{self.spec.within}.parquet",)
             found = [name for name in ours if (split_of_path(name) or "train") == split]

@@ -137,6 +137,17 @@ def split_of_path(path: str) -> str | None:
     return None
 
 
+def split_by_patterns(path: str, splits: SplitNames, what: str = "file") -> str | None:
+    """The split whose patterns a file matches; None where it matches none. SourceError where two have it."""
+    found = [split for split, patterns in splits.items() if matches(path, patterns)]
+    if len(found) > 1:
+        raise SourceError(
+            f"{shown(path)} is a {what} of {' and of '.join(found)}, by the patterns of `splits` in the source's "
+            f"definition. Make them such that each {what} is of one split. Nothing was read."
+        )
+    return found[0] if found else None
+
+
 def split_of_value(value: str, splits: SplitNames) -> str | None:
     """The split that a value of the split column stands for; None where it stands for none."""
     if not splits:

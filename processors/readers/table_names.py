@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from processors.engine.clip_names import base_name_of, ending_of, short_key
-from processors.readers.spec import Form, TableSpec, matches, split_of_path, split_of_value
+from processors.readers.spec import Form, TableSpec, matches, split_by_patterns, split_of_path, split_of_value
 from processors.readers.table_forms import KEY, VALUE, TableRow, form_of
 from processors.readers.whole_clips import file_of_command
 from utils.errors import SourceError
@@ -204,13 +204,7 @@ class RowNames:
         if self.spec.columns.split:
             return None
         if self.spec.splits:
-            found = [split for split, patterns in self.spec.splits.items() if matches(path, patterns)]
-            if len(found) > 1:
-                raise SourceError(
-                    f"{shown(path)} is a table of {' and of '.join(found)}, by the patterns of `splits` in the "
-                    "source's definition. Make them such that each table is of one split. Nothing was read."
-                )
-            return found[0] if found else None
+            return split_by_patterns(path, self.spec.splits, "table")
         return split_of_path(path)
 
     def only(self, row: TableRow, names: tuple[str, ...]) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def refuse_part(row: Mapping[str, Any], table: str, known: Collection[str]) -> N
         if column not in known and _says_where_it_begins(column) and _is_time(value):
             raise SourceError(
                 f"{shown(table)}: its column {shown(repr(column))} says {shown(str(value))}, so its rows seem to be "
-                "parts of longer recordings, and these are not read. Cut them first, a file for each row, and leave that "
-                "column out. If each row has a file of its own already, name that column in a file of --sources, among "
-                "`columns: {metadata: [...]}`. Nothing was read."
+                "parts of longer recordings, and these are not read. Cut them first, a file for each row, and leave "
+                "that column out. If each row has a file of its own already, name that column in a file of --sources, "
+                "among `columns: {metadata: [...]}`. Nothing was read."
             )
 
 

@@ -1,4 +1,4 @@
-"""Law 11: readers that overlook a clip and do not count it, which a dataset by itself can't tell; and a look at the
+"""Law 11 (and once 10): readers that overlook a clip and do not count it, which a dataset by itself can't tell; and a look at the
 sources that does not see it.
 """
 
@@ -120,6 +120,24 @@ MUTANTS = (
         "                refuse_part(row, entry.path, self._needed)\n",
         "",
         ("tests/processors/test_table_source.py::test_rows_that_are_parts_of_recordings_are_refused",),
+    ),
+    Mutant(
+        "parquet-of-another-name-overlooked",
+        11,
+        "Parquet files of a source that are not called so are passed over.",
+        "processors/configured/parquet_source.py",
+        "        refuse_overlooked_parquet(self.files, self.spec)\n",
+        "",
+        ("tests/processors/test_overlooked_files.py::test_parquet_that_is_not_called_so_is_refused",),
+    ),
+    Mutant(
+        "parquet-of-two-splits-read-twice",
+        10,
+        "A Parquet file that the patterns give to two splits is read for both.",
+        "processors/configured/parquet_source.py",
+        "            found = [name for name in ours if split_by_patterns(name, self.spec.splits) == split]\n",
+        "            found = [name for name in ours if matches(name, patterns)]\n",
+        ("tests/processors/test_overlooked_files.py::test_a_parquet_file_of_two_splits_is_refused",),
     ),
     Mutant(
         "missing-names-not-told",

@@ -245,7 +245,7 @@ class ClipTables:
 
     def _clip_row(self, row: TableRow, name: str, path: str, place: ClipPlace | None, table: str) -> ClipRow:
         columns = self._spec.columns
-        transcript = self._names.transcript(row)
+        transcript = self._names.transcript(row, table)
         speaker = self._said_aside(f"utt2spk {folder_of(table)} {row.get(KEY)}") if self._spec.form == "kaldi" else None
         return ClipRow(
             key=self._names.key(row, name, table),

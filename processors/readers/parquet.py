@@ -210,6 +210,9 @@ class _SourceFile:
 
     def _loaded(self, audio: pa.Array, path: pa.Array | None, texts: Mapping[str, pa.Array]) -> list[_Cells]:
         columns = {name: [_plain(value) for value in column.to_pylist()] for name, column in texts.items()}
+        for name in texts.keys() & {self._transcript, self._speaker}:  # pandas writes NaN for what is missing
+            if pa.types.is_floating(texts[name].type):
+                columns[name] = [value if isinstance(value, float) else None for value in columns[name]]
         names = [""] * len(audio) if path is None else [_as_text(_plain(name)) for name in path.to_pylist()]
         rows = ({column: values[at] for column, values in columns.items()} for at in range(len(audio)))
         return [
@@ -262,6 +265,11 @@ class _SourceFile:
         if wrong := [column for column in (self._audio, *self._texts) if schema.names.count(column) != 1]:
             problem = "no" if wrong[0] not in schema.names else "more than one"
             raise lacks_column(name, wrong, schema.names, problem)
+        if self._transcript and not _is_text(text := schema.field(self._transcript).type):
+            raise SourceError(
+                f"{shown(name)}: its column {self._transcript!r} is {shown(text)}, no text: nothing was read from it. "
+                "Say in a file of --sources which column has the transcripts, with `columns: {transcript: NAME}`."
+            )
         audio = schema.field(self._audio).type
         parts = [field.name for field in audio if field.name in ("bytes", "path")] if _is_struct(audio) else []
         encoded = audio.field("bytes").type if parts.count("bytes") == 1 and parts.count("path") <= 1 else audio
@@ -301,6 +309,12 @@ def _is_over(column: pa.Array, most_bytes: int) -> bool:
 def _size_bytes(column: pa.Array) -> int:
     """Of its values; where those are not bytes, of what Arrow has of them."""
     return (pc.sum(pc.binary_length(column)).as_py() or 0) if _is_binary(column.type) else int(column.nbytes)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column's values may be read as texts, numbers among them."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return not (pa.types.is_nested(plain) or pa.types.is_boolean(plain))
 
 
 def _is_struct(kind: pa.DataType) -> bool:

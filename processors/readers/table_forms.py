@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -41,7 +42,8 @@ _FORM_OF_ENDING: Final[Mapping[str, Form]] = {
 }
 _BAR: Final = re.compile(r"[\t|]")
 _SPACES: Final = re.compile(r"\s+")
-_DECODER: Final = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder(parse_constant=lambda _: None, parse_float=lambda text: _finite(text))
+"""What is no number (NaN, as pandas writes a value that is missing, and what is too large for one) is null."""
 _SPACE: Final = " \t\n\r"
 
 
@@ -75,6 +77,8 @@ def _plain_rows(stream: BinaryIO, name: str, header: tuple[str, ...]) -> Iterato
     lines = TextLines(stream, name)
     rows = (text.split("\t") for text, _ in lines)
     columns = list(header) or [name.strip() for name in next(rows, [])]
+    if not header:
+        _refuse_repeated(columns, name)
     too_long = 0
     for row in rows:
         too_long += _is_too_long(row, columns)
@@ -91,7 +95,8 @@ def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str,
     too_long = 0
     try:
         for row in rows:
-            if len(of_row) > 1:  # read leniently, a quote that is missing makes one row of many
+            # Read leniently, a quote that is missing makes one row of many, and `\"` within a text ends it.
+            if len(of_row) > 1 or '\\"' in of_row[0]:
                 list(csv.reader(of_row, delimiter=delimiter, strict=True))
             of_row.clear()
             if not row:
@@ -101,10 +106,12 @@ def _quoted_rows(stream: BinaryIO, name: str, delimiter: str, header: tuple[str,
                 yield _as_row(columns, row)
             else:
                 columns = [name.strip() for name in row]
+                _refuse_repeated(columns, name)
     except csv.Error as error:
         raise SourceError(
-            f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there: nothing behind it can "
-            "be trusted. What was read before is safe. Mend the table, then run again with --resume."
+            f"{shown(name)}, line {rows.line_num}: {shown(error)}. A quote may be missing there, or one in a text not "
+            'be doubled (`""`, not `\\"`): nothing behind it can be trusted. What was read before is safe. Mend the '
+            "table, then run again with --resume."
         ) from error
     _report_too_long(too_long, name)
 
@@ -159,6 +166,15 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
         log.warning("%s: %d lines hold bytes that are not UTF-8; replaced", name, undecodable)
 
 
+def _refuse_repeated(columns: list[str], name: str) -> None:
+    """SourceError where two columns have one name: which of them is meant is not known."""
+    if twice := [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]:
+        raise SourceError(
+            f"{shown(name)} has more than one column {shown(repr(twice[0]))}: which of them is meant is not known. "
+            "Nothing was read from it. Give one of them another name, then run again with --resume."
+        )
+
+
 # --- JSON ------------------------------------------------------------------------------------
 
 
@@ -166,7 +182,7 @@ def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
     lines = TextLines(stream, name)
     for text, _ in lines:
         try:
-            row = json.loads(text)
+            row = _DECODER.decode(text)
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
@@ -174,6 +190,11 @@ def _json_lines(stream: BinaryIO, name: str) -> Iterator[TableRow]:
         else:
             lines.malformed += 1
     lines.report()
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _json_rows(stream: BinaryIO, name: str) -> Iterator[TableRow]:

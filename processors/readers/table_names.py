@@ -226,8 +226,16 @@ class RowNames:
         folder = base_name_of(folder_of(table)) if self.spec.key_has_folder else ""
         return short_key(f"{folder}/{key}" if folder else key)
 
-    def transcript(self, row: TableRow) -> str:
-        return text_of(first_of(row, (VALUE,) if self.spec.form == "kaldi" else self.spec.columns.transcript))
+    def transcript(self, row: TableRow, table: str) -> str:
+        """SourceError where it is no text: not even part of that was spoken."""
+        value = first_of(row, (VALUE,) if self.spec.form == "kaldi" else self.spec.columns.transcript)
+        if isinstance(value, bool | list | dict):
+            raise SourceError(
+                f"{shown(table)}: {shown(str(value), 100)} stands where the transcript should, and is no text. Nothing "
+                "was read. Mend it; or, if the text is in another column or a field of this one, say so in a file of "
+                "--sources, with `columns: {transcript: NAME}` (or NAME.FIELD); then run again with --resume."
+            )
+        return text_of(value)
 
     def split(self, row: TableRow, given: str, path: str, table: str) -> str:
         """By the words in the path of its clip, "" where that is not there, or else in the name that it gives it."""

@@ -1,5 +1,5 @@
-"""Law 11 (and once 10): readers that overlook a clip and do not count it, which a dataset by itself can't tell; and a look at the
-sources that does not see it.
+"""Law 11, and once 10: readers that overlook a clip and do not count it, which a dataset by itself can't tell, or take
+another's; and a look at the sources that does not see it.
 """
 
 from tests.mutants.mutant import Mutant
@@ -138,6 +138,24 @@ MUTANTS = (
         "            found = [name for name in ours if split_by_patterns(name, self.spec.splits) == split]\n",
         "            found = [name for name in ours if matches(name, patterns)]\n",
         ("tests/processors/test_overlooked_files.py::test_a_parquet_file_of_two_splits_is_refused",),
+    ),
+    Mutant(
+        "text-of-no-text-taken",
+        11,
+        "What stands for a transcript and is no text is published as Python writes it.",
+        "processors/readers/table_names.py",
+        "        if isinstance(value, bool | list | dict):\n",
+        "        if value is self:\n",
+        ("tests/processors/test_table_source.py::test_a_transcript_that_is_no_text_is_an_error",),
+    ),
+    Mutant(
+        "last-of-two-columns-taken",
+        11,
+        "Of two columns of one name in a csv the last one counts.",
+        "processors/readers/table_forms.py",
+        "                columns = [name.strip() for name in row]\n                _refuse_repeated(columns, name)\n",
+        "                columns = [name.strip() for name in row]\n",
+        ("tests/processors/test_table_source.py::test_a_column_that_is_there_twice_is_an_error",),
     ),
     Mutant(
         "missing-names-not-told",

@@ -2,8 +2,12 @@
 
 import bz2
 import gzip
+import io
+import math
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from processors.base_processor import ProcessorConfig
@@ -13,8 +17,9 @@ from processors.source_info import Location
 from tests.corpus_mirrors import tar_of, write_files, zip_of
 from tests.processors.test_own_sources import parquet
 from tests.processors.test_table_source import INFO, SPEC, Files
+from tests.support import tone
 from utils.errors import SourceError
-from utils.rows.schema import START, RawClip
+from utils.rows.schema import AUDIO_TYPE, START, RawClip
 from utils.sources.source_files import SourceAccess
 
 COLUMNS = Columns(audio=("speech",), transcript=("words",))
@@ -90,3 +95,27 @@ def test_sheets_and_archives_that_are_not_read_are_told(tmp_path: Path, caplog: 
     assert [clip.audio for clip in found] == [b"A", None]
     assert "1 files are not taken apart: x.tar.bz2" in caplog.text
     assert "1 files are not read as tables: notes.xlsx" in caplog.text
+
+
+def with_texts(texts: pa.Array, speakers: pa.Array | None = None) -> bytes:
+    audio = pa.array([{"bytes": tone(number), "path": f"{number}.wav"} for number in range(len(texts))], AUDIO_TYPE)
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"speech": audio, "words": texts, "who": speakers or texts}), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("texts", [pa.array([["a", "b"]]), pa.array([{"th": "a"}]), pa.array([False])])
+def test_a_transcript_of_parquet_that_is_no_text_is_an_error(tmp_path: Path, texts: pa.Array) -> None:
+    """It was published as `['a', 'b']` or `False`."""
+    with pytest.raises(SourceError, match=r"its column 'words' is .*, no text"):
+        read(tmp_path, {"train-0.parquet": with_texts(texts)}, PARQUET)
+
+
+def test_what_is_no_number_is_no_text_of_parquet(tmp_path: Path) -> None:
+    """pandas writes NaN for a value that is missing, a speaker's too."""
+    spec = ParquetSpec(Columns(audio=("speech",), transcript=("words",), speaker=("who",)))
+    content = with_texts(pa.array([1.5, math.nan, None]), pa.array([math.nan, 2.0, None]))
+
+    found = read(tmp_path, {"train-0.parquet": content}, spec)
+
+    assert [(clip.transcript, clip.speaker) for clip in found] == [("1.5", None), ("", "2.0"), ("", None)]

@@ -265,6 +265,51 @@ def test_a_text_that_is_cut_at_a_delimiter_is_no_secret(caplog: pytest.LogCaptur
     assert said == [f"{name}: 1 rows have more fields than there are columns" for name in ("t.csv", "t.tsv")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "path,text,text\na.wav,x,note\n"),
+        ("t.csv", 'path," text",note,"text"\na.wav,x,,y\n'),
+        ("t.tsv", "path\ttext\tpath\na.wav\tx\tb.wav\n"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_an_error(name: str, content: str) -> None:
+    """The last one would win. Columns without a name may be many."""
+    with pytest.raises(SourceError, match=f"{name} has more than one column '(text|path)'"):
+        rows(content, name)
+
+    assert rows("path,text,,\na.wav,x,,\n", "t.csv")[0]["text"] == "x"
+
+
+def test_quotes_that_are_escaped_with_a_backslash_are_an_error() -> None:
+    """As pandas writes them where it is told to: the text would end there, and the next columns be others."""
+    with pytest.raises(SourceError, match=r't\.csv, line 2: .*not be doubled \(`""`, not `."`\)'):
+        rows('path,text,who\na.wav,"he said \\"hi, there\\" to me",ann\n', "t.csv")
+
+    sound = rows('path,text\na.wav,"C:\\",\nb.wav,a \\"b\nc.wav,"x"\n', "t.csv")
+    assert [row["text"] for row in sound] == ["C:\\", 'a \\"b', "x"]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_what_is_no_number_is_no_value(tmp_path: Path, name: str) -> None:
+    """Neither a text nor part of what is published as JSON."""
+    row = '{"path": "a.wav", "text": NaN, "age": -Infinity, "more": {"x": [1e400, 2.5]}}\n'
+    spec = TableSpec(Columns(audio=("path",), transcript=("text",), metadata=("age", "more")))
+
+    (clip,) = clips(tmp_path, {name: (f"[{row}]" if name == "t.json" else row).encode(), "a.wav": b"A"}, spec=spec)
+
+    assert (clip.transcript, clip.metadata) == ("", {"more": {"x": [None, 2.5]}})
+
+
+@pytest.mark.parametrize("value", ["false", "true", '["ก", "ข"]', '{"th": "ก"}'])
+def test_a_transcript_that_is_no_text_is_an_error(tmp_path: Path, value: str) -> None:
+    """It was published as `False`, or as nothing."""
+    table = f'{{"path": "b.wav", "text": 5}}\n{{"path": "a.wav", "text": {value}}}\n'.encode()
+
+    with pytest.raises(SourceError, match=r"t\.jsonl: .* stands where the transcript should, and is no text"):
+        clips(tmp_path, {"t.jsonl": table, "a.wav": b"A", "b.wav": b"B"})
+
+
 # --- names -----------------------------------------------------------------------------------
 
 

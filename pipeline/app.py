@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
+from pipeline.commands.find import run_find
 from pipeline.commands.prune import prune_quietly, run_prune
 from pipeline.commands.remove import run_removal
 from pipeline.commands.repair import run_repair
@@ -170,6 +171,12 @@ def _verify(options: Options, token: str | None, arguments: Sequence[str], stop:
     return code
 
 
+def _find(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
+    told, code = run_find(options, make_target(options, token, stop), stop)
+    say(told)
+    return code
+
+
 def _repair(options: Options, token: str | None, arguments: Sequence[str], stop: StopRequest) -> int:
     say(run_repair(options, make_target(options, token, stop), stop))
     return 0
@@ -202,6 +209,7 @@ def _clear_cache(options: Options, token: str | None, arguments: Sequence[str], 
 _COMMANDS = {
     Command.STATUS: _status,
     Command.VERIFY: _verify,
+    Command.FIND: _find,
     Command.REPAIR: _repair,
     Command.REMOVE: _remove,
     Command.PRUNE: _prune,

@@ -28,6 +28,8 @@ examples:
                                                          add a source from a local mirror
   python main.py --status --hf-repo me/thai-voice        what is published, and where reading stopped
   python main.py --verify --hf-repo me/thai-voice        recompute every promise from what is published
+  python main.py --find interview.wav --hf-repo me/thai-voice
+                                                         which clips are this recording; or a name, or words
   python main.py --remove-id withdrawn.txt --hf-repo me/thai-voice
                                                          take clips out, and never collect them again
   python main.py --prune --dry-run                       which old files of earlier runs may go
@@ -110,9 +112,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--source",
         action="store_true",
         help="with --verify: name every clip of the sources once more and look for it, too (of tar archives with "
-        "--deep); NAME ... for some of them",
+        "--deep); NAME ... for some of them. With --find, NAME ...: look through these alone",
     )
-    group.add_argument("--json", action="store_true", help="with --verify: what was found, for machines")
+    group.add_argument("--json", action="store_true", help="with --verify and --find: what was found, for machines")
+    group.add_argument(
+        "--find",
+        metavar="WHAT",
+        help="command: look for an ID, a source id or its end, a speaker, words of a transcript, or, by its sound, the "
+        "recording in a file; changes nothing",
+    )
     group.add_argument(
         "--repair",
         action="store_true",
@@ -392,6 +400,7 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
             (Command.VERSION, given.version),
             (Command.STATUS, given.status),
             (Command.VERIFY, given.verify),
+            (Command.FIND, given.find is not None),
             (Command.REPAIR, given.repair),
             (Command.REMOVE, bool(given.remove or given.remove_speaker or given.remove_id)),
             (Command.PRUNE, given.prune),
@@ -404,8 +413,8 @@ def _command(given: argparse.Namespace, own: OwnSources) -> Command:
     _refuse(
         (
             len(asked) > 1,
-            "--list, --version, --status, --verify, --repair, --remove ..., --prune, --merge and --clear-cache are "
-            "commands of their own: give one of them.",
+            "--list, --version, --status, --verify, --find, --repair, --remove ..., --prune, --merge and --clear-cache "
+            "are commands of their own: give one of them.",
         ),
         (
             asked and (given.fresh or given.append),
@@ -428,9 +437,18 @@ def _refuse(*cases: tuple[object, str]) -> None:
 def _check_options_of_commands(given: argparse.Namespace, command: Command) -> None:
     """UsageError for an option that belongs to another command than the one that was given."""
     _refuse(
+        (given.deep and not given.verify, "--deep belongs to --verify."),
         (
-            (given.deep or given.json or given.source) and not given.verify,
-            "--deep, --source and --json belong to --verify.",
+            (given.json or given.source) and command not in (Command.VERIFY, Command.FIND),
+            "--source and --json belong to --verify or --find.",
+        ),
+        (
+            command is Command.FIND and not given.find.strip(),
+            "--find needs what to look for: an ID, a source id, a speaker, words, or the path of a recording.",
+        ),
+        (
+            command is Command.FIND and bool(given.names) != given.source,
+            "--find takes one thing, in quotes where it has spaces. Sources to look through are named behind --source.",
         ),
         (
             given.dry_run and command not in (Command.REPAIR, Command.REMOVE, Command.PRUNE),
@@ -538,7 +556,8 @@ def _check_named_sources(given: argparse.Namespace, named: Sequence[str]) -> Non
 
 def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Options:
     every = IN_DEMO if given.demo else (*REGISTRY, *own)
-    chosen = set(every) if given.all else {source_name(name, own) for name in given.names}
+    is_found = command is Command.FIND  # the target's sources count there, not those that could be read
+    chosen = set(every) if given.all else {source_name(name, own) for name in given.names if not is_found}
     defaults = Options()
     sample_size = given.sample_size or (DEFAULT_SAMPLE_SIZE if given.sample else None)
     return Options(
@@ -589,6 +608,8 @@ def _options(given: argparse.Namespace, command: Command, own: OwnSources) -> Op
         deep=given.deep,
         against_sources=given.source,
         as_json=given.json,
+        find=given.find or "",
+        find_in=tuple(given.names) if is_found else (),
         dry_run=given.dry_run,
         with_copies=given.with_copies,
         source_only=given.source_only,

@@ -24,6 +24,7 @@ class Command(Enum):
     VERSION = "version"
     STATUS = "status"
     VERIFY = "verify"
+    FIND = "find"
     REPAIR = "repair"
     REMOVE = "remove"
     PRUNE = "prune"
@@ -88,6 +89,10 @@ class Options:
     against_sources: bool = False
     """--verify holds the dataset against the names of its sources, too."""
     as_json: bool = False
+    find: str = ""
+    """What --find looks for: a name, words, or the path of a recording."""
+    find_in: tuple[str, ...] = ()
+    """The sources that --find looks through, as they were typed; none: all."""
     dry_run: bool = False
     """--repair, --remove and --prune only say what they would do."""
     remove: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ def run_verify(options: Options, target: Target, token: str | None, stop: StopRe
     refuse_where_nothing_is(target)
     out_of_reach = False
     with ExitStack() as opened:
-        opened.enter_context(_undisturbed(target))
+        opened.enter_context(undisturbed(target))
         scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="verify-")))
         names = opened.enter_context(closing(PublishedNames(scratch))) if options.against_sources else None
         verdict = verify(
@@ -41,7 +41,7 @@ def run_verify(options: Options, target: Target, token: str | None, stop: StopRe
             deep=options.deep,
             repo_id=options.hf_repo,
             names=names,
-            on_file=_Teller(),
+            on_file=Teller("verifying"),
             stop_requested=stop,
         )
         if names:
@@ -123,20 +123,21 @@ def _conclusion(verdict: Verdict) -> str:
     return f"Sound, as far as it was checked (not: {', '.join(unchecked)})." if unchecked else "Sound."
 
 
-def _undisturbed(target: Target) -> AbstractContextManager[object]:
+def undisturbed(target: Target) -> AbstractContextManager[object]:
     """A repo is read at one revision. A folder has none: no run of ours may write to it while it is read."""
     if isinstance(target, LocalTarget) and os.access(target.lock_path.parent, os.W_OK):
         return target.lock()
     return nullcontext()
 
 
-class _Teller:
+class Teller:
     """A line in the log now and then, so that nobody takes a long check for a dead one."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
         self._last = time.monotonic()
 
     def __call__(self, path: str, number: int, total: int) -> None:
         if time.monotonic() - self._last >= _TOLD_EVERY_S:
             self._last = time.monotonic()
-            log.info("verifying %s, file %d of %d", one_line(path), number + 1, total)
+            log.info("%s %s, file %d of %d", self._doing, one_line(path), number + 1, total)

@@ -180,4 +180,13 @@ MUTANTS = (
         "        if False:\n",
         ("tests/audit/test_removal_asks.py::test_a_row_of_the_same_recording_stays_and_is_told",),
     ),
+    Mutant(
+        "find-passes-over-what-it-cannot-read",
+        8,
+        "`--find` says that nothing is there, or that this is all, although a file could not be looked at.",
+        "pipeline/commands/find.py",
+        "TargetRefused.exit_code if found.not_read else 0",
+        "0",
+        ("tests/finding/test_find.py::test_a_damaged_shard_is_told_and_the_others_are_looked_through",),
+    ),
 )

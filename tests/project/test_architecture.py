@@ -26,6 +26,7 @@ ROOMS = {
         ("upload",),
         ("streaming",),
         ("audit",),
+        ("finding",),
     ),
     "processors": (
         ("engine", "source_info"),

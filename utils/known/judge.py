@@ -116,8 +116,13 @@ def entry_of(row: dict[str, Any], fingerprint: bytes) -> Entry:
 
 def transcript_key(transcript: str) -> int | None:
     """64 bits of a transcript's letters, vowels, tones and digits, whatever stands between them; None without any."""
-    kept = "".join(one for one in transcript.casefold() if unicodedata.category(one)[0] in "LMN")
+    kept = words_of(transcript)
     return int.from_bytes(xxhash.xxh3_64_digest(kept.encode()), "big", signed=True) if kept else None
+
+
+def words_of(transcript: str) -> str:
+    """A transcript's letters, vowels, tones and digits, without case: what is compared of it."""
+    return "".join(one for one in transcript.casefold() if unicodedata.category(one)[0] in "LMN")
 
 
 def counted_as(reject: Reject, split: str) -> str:

@@ -20,7 +20,7 @@ does. The next removal takes these lines into the list.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -157,6 +157,10 @@ class RemovedList:
     def recordings_of(self, words: int | None) -> list[tuple[int, bytes]]:
         """Length in ms and fingerprint of the clips that went with these words (`utils/known/judge.py`)."""
         return self._by_words.get(self._hash("words", str(words)), []) if self.recordings and words is not None else []
+
+    def fingerprints(self) -> Iterator[bytes]:
+        """Of all clips that went, whatever their words are."""
+        return (bytes.fromhex(recording.rpartition("/")[2]) for recording in sorted(self.recordings))
 
     @cached_property
     def _by_words(self) -> Mapping[str, list[tuple[int, bytes]]]:

@@ -1,0 +1,1 @@
+"""Tests of `utils/finding/` and of `--find`."""

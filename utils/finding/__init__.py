@@ -1,0 +1,1 @@
+"""Clips looked for, in a dataset and in what is staged for it, by name, words or sound; nothing is changed."""

@@ -1,6 +1,6 @@
 """`--find`: who or what is meant, looked for in the target and in what is staged; a table, and what to type then.
 
-What is a file here is looked for by its sound, all else by name and words. Nothing is changed, and nothing is written.
+What is a file here is looked for by its sound, all else by name and words. Nothing is changed.
 """
 
 import json
@@ -23,7 +23,7 @@ from utils.dataset.folder import LocalTarget
 from utils.dataset.target import Target
 from utils.errors import COMMAND, TargetMoved, TargetRefused, UsageError
 from utils.finding.find import ROW, STAGED, STAGED_REJECT, Found, Hit, Place, Search
-from utils.finding.wanted import ALIKE, BY_LIST, BY_SPEAKER, Name, Sound, percent
+from utils.finding.wanted import ALIKE, BY_LIST, BY_SPEAKER, BY_WORDS, Name, Sound, percent
 from utils.rows.printable import one_line
 
 WIDTH: Final = 80
@@ -192,6 +192,8 @@ def _to_take_out(options: Options, found: Found) -> Iterator[str]:
             f"Listen to those under {percent(SAME_RECORDING)}: they may be another recording, and are not named below.",
             width=WIDTH,
         )
+    if len({hit.found_by == (BY_WORDS,) for hit in found.hits}) > 1:
+        yield "What was found by its words alone is not named below, as something has that name."
     if not meant:
         return
     if found.total > len(found.hits):
@@ -207,7 +209,7 @@ def _commands(options: Options, found: Found, meant: list[Hit]) -> Iterator[str]
     if len(names) > TYPED:
         read = "import json, sys; print(*json.load(sys.stdin)['to_remove']['clips'], sep=chr(10))"
         inside = ["--source", *options.find_in] if options.find_in else []
-        again = shlex.join(["--find", options.find, *inside, "--json", *where])
+        again = shlex.join([f"--find={options.find}", *inside, "--json", *where])
         yield f"{COMMAND} {again} | {shlex.join(['python', '-c', read])} > {_TO_REMOVE}"
     elif names:
         yield f"{shlex.join(['printf', _A_LINE_EACH, *names])} > {_TO_REMOVE}"
@@ -217,8 +219,16 @@ def _commands(options: Options, found: Found, meant: list[Hit]) -> Iterator[str]
 
 
 def _meant(found: Found) -> list[Hit]:
-    """What the command names: of a recording only what is surely the same, and nothing that is out already."""
-    return [hit for hit in found.hits if (hit.likeness or 1.0) >= SAME_RECORDING and BY_LIST not in hit.found_by]
+    """What the command names: of a recording only what is surely the same, and nothing that is out already; and where
+    something has that name, not what others say of it."""
+    is_name = any(set(hit.found_by) - {BY_WORDS} for hit in found.hits)
+    return [
+        hit
+        for hit in found.hits
+        if (hit.likeness or 1.0) >= SAME_RECORDING
+        and BY_LIST not in hit.found_by
+        and not (is_name and hit.found_by == (BY_WORDS,))
+    ]
 
 
 def _speakers_and_clips(meant: list[Hit]) -> tuple[list[str], list[str]]:

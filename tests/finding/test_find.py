@@ -360,6 +360,20 @@ def test_the_command_that_is_told_takes_out_what_was_found(machine: Path, monkey
     assert len(published_ids(machine / "out")) == 2
 
 
+def test_who_says_a_name_is_not_named_with_who_has_it(tmp_path: Path) -> None:
+    """They are told, and stay unless they are listed by hand."""
+    clips = [("0-1-2", wav_bytes(speech(2)), "หนึ่ง"), ("0-1-3", wav_bytes(speech(3)), "คลิป S1 ครับ")]
+    write_first(tmp_path, train=clips)
+    read_both(tmp_path, sources=(FIRST,))
+
+    found = seen(tmp_path, "S1")
+
+    assert [clip["found_by"] for clip in found["clips"]] == [["ID"], ["words"]]
+    assert found["to_remove"]["clips"] == ["S1"]
+    assert "words alone is not named below" in look(tmp_path, "S1")[0]
+    assert seen(tmp_path, "s1 ครับ")["to_remove"]["clips"] == ["S2"]
+
+
 # --- nothing, and errors ---------------------------------------------------------------------
 
 
@@ -434,6 +448,23 @@ def test_a_damaged_shard_is_told_and_the_others_are_looked_through(machine: Path
 
     assert (code, f"Not looked at: data/train/{path.name}" in told) == (TargetRefused.exit_code, True)
     assert CLIP in told
+
+
+def test_a_dataset_is_looked_through_without_its_books(machine: Path) -> None:
+    """Without a state it may be another tool's; a damaged state, or list, is told (exit 6)."""
+    what = file(machine, FORMS["opus"](speech(2)))
+    removal(machine, remove_ids=listing(machine, OTHER))
+    books = {name: (machine / "out/.ingest" / name).read_bytes() for name in ("state.json", "removed.json")}
+
+    for name, content in books.items():
+        (machine / "out/.ingest" / name).write_bytes(content[:-20])
+        for wanted in (CLIP, what):
+            told, code = look(machine, wanted)
+            assert (code, CLIP in told, "Not looked at: The target's" in told) == (6, True, True), name
+        (machine / "out/.ingest" / name).write_bytes(content)
+    shutil.rmtree(machine / "out/.ingest")
+    for wanted in (CLIP, what):
+        assert (names(seen(machine, wanted)), look(machine, wanted)[1]) == ([CLIP], 0)
 
 
 @pytest.mark.parametrize(

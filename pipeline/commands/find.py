@@ -128,7 +128,7 @@ def _lines(options: Options, target: Target, found: Found, *, by_sound: bool) ->
     if not found.is_known:
         yield from _nothing(options, found, by_sound=by_sound)
     yield from (f"Not looked at: {one_line(told)}" for told in found.not_read)
-    yield from _not_looked_through(target)
+    yield from _not_looked_through(options, target)
     if found.total:
         yield from _to_take_out(options, found)
 
@@ -161,12 +161,15 @@ def _hit_lines(hit: Hit) -> Iterator[str]:
 def _nothing(options: Options, found: Found, *, by_sound: bool) -> Iterator[str]:
     where = " of the sources that were named" if options.find_in else ""
     yield ""
-    yield f"Nothing was found in {found.rows_looked_at:,} rows{where}, their rejects and what is staged."
+    looked_at = f"{found.rows_looked_at:,} rows{where}, their rejects and what is staged"
+    yield from wrapped(f"Nothing was found in {looked_at}.", width=WIDTH)
     if by_sound:
         told = (
             f"No clip has a likeness of {percent(ALIKE)} or more. A part of a longer recording is not found, nor one "
             "that was made faster or slower: look for its words, or its speaker."
         )
+    elif found.source:
+        told = f"{found.source} is a source of it: --status counts its clips, and --remove takes it out as a whole."
     elif found.near:
         told = f"Did you mean {found.near}?"
     else:
@@ -177,10 +180,12 @@ def _nothing(options: Options, found: Found, *, by_sound: bool) -> Iterator[str]
     yield from wrapped(told, width=WIDTH)
 
 
-def _not_looked_through(target: Target) -> Iterator[str]:
-    if isinstance(target, LocalTarget):
-        yield from (f"Not looked through: {path}" for path in target.put_away())
-    else:
+def _not_looked_through(options: Options, target: Target) -> Iterator[str]:
+    """Where clips may lie as well, but for what sources have themselves."""
+    archive = options.data_dir / "staging" / "archive"
+    put_away = target.put_away() if isinstance(target, LocalTarget) else []
+    yield from (f"Not looked through: {path}" for path in (*put_away, *([archive] if archive.exists() else [])))
+    if not isinstance(target, LocalTarget):
         yield "Not looked through: old revisions of the repo, its tags and other branches."
 
 
@@ -207,7 +212,7 @@ def _commands(options: Options, found: Found, meant: list[Hit]) -> Iterator[str]
     where = ["--hf-repo", options.hf_repo] if options.hf_repo else ["--output", str(options.output)]
     speakers, names = _speakers_and_clips(meant)
     if len(names) > TYPED:
-        read = "import json, sys; print(*json.load(sys.stdin)['to_remove']['clips'], sep=chr(10))"
+        read = 'import json, sys; print(*json.load(sys.stdin)["to_remove"]["clips"], sep=chr(10))'
         inside = ["--source", *options.find_in] if options.find_in else []
         again = shlex.join([f"--find={options.find}", *inside, "--json", *where])
         yield f"{COMMAND} {again} | {shlex.join(['python', '-c', read])} > {_TO_REMOVE}"

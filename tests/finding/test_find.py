@@ -29,7 +29,7 @@ from tests.hub_server import TOKEN, HubServer
 from tests.known.test_dedup_near import FORMS, SENTENCE, speech, wav_bytes
 from tests.known.two_sources import FIRST, read_both, write_first, write_second
 from tests.runs import run
-from tests.small_runs import SOURCE, StopAfter, small_options
+from tests.small_runs import SOURCE, StopAfter, StopWhen, small_options
 from tests.support import published_ids, published_rows, tree
 from utils.audio.fingerprint import SAME_RECORDING
 from utils.errors import TargetRefused, UsageError
@@ -75,10 +75,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return machine
 
 
-def look(machine: Path, what: str, **options: Any) -> tuple[str, int]:
+def look(machine: Path, what: str, stop: StopRequest | None = None, **options: Any) -> tuple[str, int]:
     """What `--find` tells, and its exit code."""
     chosen = replace(small_options(machine), command=Command.FIND, find=what, **options)
-    stop = StopRequest()
+    stop = stop or StopRequest()
     return run_find(chosen, make_target(chosen, None, stop), stop)
 
 
@@ -295,6 +295,19 @@ def test_a_damaged_segment_is_told_and_the_rest_is_found(staging: Path) -> None:
     assert names(seen(staging, CLIP), "staged") == [CLIP]
 
 
+def test_what_is_published_while_it_is_looked_for_is_told(staging: Path) -> None:
+    """By a run to a repo, which a look does not lock: the segment is gone, and the revision that is read is older."""
+    (first,) = (staging / "data/staging").rglob("000000000000-*.arrow")
+
+    def goes() -> bool:
+        first.unlink(missing_ok=True)
+        return False
+
+    told, code = look(staging, CLIP, stop=StopWhen(goes))
+
+    assert (code, f"Not looked at: {first}: a run has published it meanwhile" in told) == (6, True)
+
+
 # --- what was taken out ----------------------------------------------------------------------
 
 
@@ -326,6 +339,8 @@ def test_an_id_that_was_taken_out_is_told(machine: Path) -> None:
 
     told, code = look(machine, gone)
 
+    (old,) = machine.glob("out.before-removal-*")
+    assert f"Not looked through: {old}\n" in f"{told}\n"
     assert (f"The ID {gone} stands for nothing any more" in told, code) == (True, 0)
 
 
@@ -388,6 +403,14 @@ def test_where_nothing_is_found_the_nearest_name_is_told(machine: Path, slip: st
     assert "Nothing was found in 3 rows" in told
     assert f"Did you mean {meant}?" in told
     assert seen(machine, slip)["did_you_mean"] == meant
+
+
+def test_a_source_is_no_clip_and_is_told(machine: Path) -> None:
+    """Somebody may look for one by its name."""
+    told, code = look(machine, FIRST.lower())
+
+    assert code == UsageError.exit_code
+    assert f"{FIRST} is a source of it: --status counts its clips" in told
 
 
 def test_only_the_sources_that_are_named_are_looked_through(machine: Path) -> None:
@@ -489,8 +512,15 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], said: str) -> Non
 
 def test_what_is_told_fits_into_80_columns(machine: Path, spoken: Path) -> None:
     """But for commands, paths and the dataset's name, which are typed and read as they are."""
-    for place, what in [(machine, CLIP), (machine, "น้ำ"), (spoken, "ann"), (spoken, "ประโยค"), (spoken, "x" * 300)]:
-        told, _ = look(place, what, find_in=())
+    for place, what, sources in [
+        (machine, CLIP, ()),
+        (machine, "น้ำ", ()),
+        (spoken, "ann", ()),
+        (spoken, "ประโยค", ()),
+        (spoken, "x" * 300, (VOICES,)),
+        (machine, FIRST, (FIRST,)),
+    ]:
+        told, _ = look(place, what, find_in=sources)
         lines = told.splitlines()
         table = [line for line in lines if not line.startswith(("  printf", "  python", "Dataset: "))]
         assert max(map(display_width, table)) <= WIDTH, what

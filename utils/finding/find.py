@@ -2,9 +2,10 @@
 
     staged segments -> head, state, list -> shards -> rejects -> what staged and published rejects repeat of it
 
-What is staged is read first: what is published meanwhile is then found there, maybe twice, and never not at all. Shards
-are streamed, a batch at a time. Audio is read only for a recording, and not where the shard's index file
-(`utils/upload/shard_index_files.py`) tells what its clips sound like. What can't be read is told, and passed over.
+What is staged is listed first: what is published until the head is read is then found there, and a segment that goes
+later, whose rows the revision that is looked through may not have, is told. Shards are streamed, a batch at a time.
+Audio is read only for a recording, and not where the shard's index file (`utils/upload/shard_index_files.py`) tells
+what its clips sound like. What can't be read is told, and passed over.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -79,6 +80,8 @@ class Found:
     total: int = 0
     rows_looked_at: int = 0
     told_of_list: list[str] = field(default_factory=list)
+    source: str = ""
+    """The source that is called so."""
     near: str = ""
     """Of a name that nothing has: what may be meant."""
     not_read: list[str] = field(default_factory=list)
@@ -133,6 +136,7 @@ class Search:
         """Look for a name or words."""
         self.found.told_of_list = name.told_of_list(self.state)
         self._add(self._named(name))
+        self.found.source = next((one for one in self.sources if one.lower() == name.what.lower()), "")
         if not self.found.is_known:
             self.found.near = self._near(name.what)
         return self.found
@@ -170,8 +174,8 @@ class Search:
             heed(self._place.stop_requested)
             try:
                 yield from of_segment(segment)
-            except FileNotFoundError:  # published meanwhile: its rows are in the target now
-                continue
+            except FileNotFoundError:
+                self._note_not_read(f"{segment.path}: a run has published it meanwhile; repeat this command")
         shards = [path for path in self._sizes if not _is_of_rejects(path)]
         for number, path in enumerate(shards):
             self._place.on_file(path, number, len(shards))
@@ -283,7 +287,8 @@ class Search:
         """What may be meant by a name that nothing has."""
         near = NearNames([what])
         for segment in self._segments:
-            near.look_at(segment.source_ids())
+            with suppress(FileNotFoundError):  # told already
+                near.look_at(segment.source_ids())
         for path in self._sizes:
             columns = ["source_id"] if _is_of_rejects(path) else ["ID", "source_id", "speaker_id"]
             try:

@@ -28,8 +28,10 @@ from tests.audit.voices import ANN, BOB, VOICES, voices_run, write_voices
 from tests.hub_server import TOKEN, HubServer
 from tests.known.test_dedup_near import FORMS, SENTENCE, speech, wav_bytes
 from tests.known.two_sources import FIRST, read_both, write_first, write_second
+from tests.rows.pairs import SOURCE as PAIRS_SOURCE
+from tests.rows.pairs import register, write_pairs
 from tests.runs import run
-from tests.small_runs import SOURCE, StopAfter, StopWhen, small_options
+from tests.small_runs import SOURCE, StopAfter, StopWhen, small_options, small_run
 from tests.support import published_ids, published_rows, tree
 from utils.audio.fingerprint import SAME_RECORDING
 from utils.errors import TargetRefused, UsageError
@@ -162,6 +164,20 @@ def test_words_are_found_however_they_are_written(machine: Path, words: str, wan
 
     assert names(found) == [wanted]
     assert found["clips"][0]["found_by"] == ["words"]
+
+
+def test_words_of_dialogue_are_found_in_question_and_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a row's ID as well; a recording passes over such rows."""
+    register(monkeypatch)
+    write_pairs(tmp_path / "mirrors")
+    small_run(tmp_path, sources=(PAIRS_SOURCE,))
+
+    for what in ("คำถามที่ 21", "คำตอบ ที่ 21", "D2"):
+        (clip,) = seen(tmp_path, what)["clips"]
+        assert (clip["ID"], clip["source_id"], clip["length_s"]) == ("D2", f"{PAIRS_SOURCE}/test/21", None), what
+        assert "คำถามที่ 21? / คำตอบที่ 21" in clip["text"]
+        assert seen(tmp_path, what)["to_remove"]["clips"] == ["D2"]
+    assert seen(tmp_path, file(tmp_path, wav_bytes(speech(2))))["found"] == 0
 
 
 def test_other_words_are_not_found(machine: Path) -> None:

@@ -189,4 +189,13 @@ MUTANTS = (
         "0",
         ("tests/finding/test_find.py::test_a_damaged_shard_is_told_and_the_others_are_looked_through",),
     ),
+    Mutant(
+        "find-believes-the-index-of-another-shard",
+        11,
+        "`--find` misses a recording: an index file of other clips says what those of the shard sound like.",
+        "utils/finding/find.py",
+        "entries if entries and [one.source_id for one in entries] == names else None",
+        "entries",
+        ("tests/finding/test_find.py::test_an_index_file_that_is_not_of_the_shard_is_not_believed",),
+    ),
 )

@@ -18,6 +18,7 @@ LAWS = {
     10: "no clip twice, none for nothing",
     11: "never green and wrong",
     12: "seen, then believed",
+    13: "what is withdrawn is gone, and nothing else",
     PROTOCOL: "the protocol",
 }
 

@@ -233,3 +233,36 @@ def test_a_run_into_a_repo_that_leaves_files_out(hub: HubServer, tmp_path: Path)
 
     assert kept.returncode == TargetRefused.exit_code, kept.stdout + kept.stderr
     assert hub.files(REPO) == before
+
+
+@pytest.mark.parametrize("body", ["", "<html>Please log in</html>"], ids=["nothing", "a page"])
+@pytest.mark.parametrize("path", [CARD_PATH, "state.json", "files.jsonl"])
+def test_an_answer_that_is_not_the_file_is_not_taken_for_it(
+    hub: HubServer, tmp_path: Path, path: str, body: str
+) -> None:
+    """A proxy's page with a 200: the card's own words stay, and nobody is told that the state is damaged."""
+    target, snapshot = begun(tmp_path)
+    own = b"# Written by hand\n"
+    edit_repo(hub, tmp_path, {CARD_PATH: own})
+    hub.fault("status", step="resolve", path=path, status=200, body=body, times=2)
+
+    snapshot = target.snapshot()
+    target.read_file(".ingest/files.jsonl", snapshot)
+    landed = target.commit(change(tmp_path / "built", snapshot.state), snapshot)
+
+    assert_goes_on(hub, target, landed, tmp_path)
+    card = hub.read(REPO, CARD_PATH).decode()
+    assert "Written by hand" in card
+    assert "log in" not in card
+
+
+@pytest.mark.parametrize("body", ['""', "null", "{}", "<html>", '{"sha": null}'])
+@pytest.mark.parametrize("step", ["paths_info", "tree", "repo_info", "preupload"])
+def test_an_answer_of_another_shape_is_asked_for_again(hub: HubServer, tmp_path: Path, step: str, body: str) -> None:
+    """200 and nonsense, once, wherever it is: never an error of ours."""
+    target, snapshot = begun(tmp_path)
+    planned = change(tmp_path / "built", snapshot.state)
+    hub.fault("status", step=step, status=200, body=body, times=1)
+
+    target.stored_files(target.snapshot())
+    assert_landed_once(hub, target.commit(planned, snapshot), planned)

@@ -195,7 +195,8 @@ class HubTarget:
             self._stop_if_forbidden(error)
             self._stop_if_refused(error)
             # Nor is an answer a clear one that is no JSON (a gateway's error page), or says nothing of a commit.
-            is_unclear = hub.is_unclear_answer(error) or isinstance(error, xet.XetFailed)
+            is_unclear = hub.is_unclear_answer(error) or hub.is_answer_of_another_shape(error)
+            is_unclear = is_unclear or isinstance(error, xet.XetFailed)
             if hub.network_error_behind(error) is None and not is_unclear:
                 raise
             log.warning(
@@ -409,6 +410,11 @@ class HubTarget:
                     *(what, self.name, _why(error), _spelled(self._patience_s)),
                 )
                 self._wait(max(pause_s, hub.retry_after_s(error)) if pause_s else 0.0)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if not hub.is_answer_of_another_shape(error):
+                    raise
+                log.warning("Could not %s of %s (the answer makes no sense); trying again", what, self.name)
+                self._wait(pause_s)
         raise self._gave_up(what)
 
     def _pauses(self) -> Iterator[float]:

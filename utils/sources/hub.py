@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,14 +148,36 @@ def filesystem(token: str | None) -> "HfFileSystem":
 
 def read_file(repo_id: str, path: str, revision: str, token: str | None) -> bytes:
     """The bytes of a file, which are held in memory. By plain HTTP, which the Hub serves for all files: the client
-    would fetch large ones over Xet, with a token and errors of its own."""
+    would fetch large ones over Xet, with a token and errors of its own.
+
+    Raises a network error where the answer is not that file (a proxy's page, nothing at all), whatever its status.
+    """
+    import httpx2
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
     url = hf_hub_url(repo_id, path, repo_type="dataset", revision=revision, endpoint=endpoint())
     answer = get_session().get(url, headers=build_hf_headers(token=token or False))
     hf_raise_for_status(answer)
-    return bytes(answer.content)
+    content = bytes(answer.content)
+    if not _is_that_file(content, [*answer.history, answer]):
+        raise httpx2.RemoteProtocolError("another content than the Hub's", request=answer.request)
+    return content
+
+
+def _is_that_file(content: bytes, answers: Sequence[Any]) -> bool:
+    """Whether the Hub itself gave it, by its commit's header, and it is whole, by its sha256 or git blob id."""
+    if not any("x-repo-commit" in answer.headers for answer in answers):
+        return False
+    tags: list[str] = [
+        answer.headers.get(name, "").strip('"') for answer in answers for name in ("x-linked-etag", "etag")
+    ]
+    tag = next((tag for tag in tags if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", tag)), None)
+    if tag is None:
+        return True
+    if len(tag) == 64:
+        return hashlib.sha256(content).hexdigest() == tag
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == tag
 
 
 def operations() -> tuple[Callable[[str, Path | bytes], Any], Callable[[str], Any]]:
@@ -396,6 +419,12 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(cause, httpx2.TransportError):
         return not isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
     return status_of(error) in _TRANSIENT_STATUSES or is_expired(error)
+
+
+def is_answer_of_another_shape(error: BaseException) -> bool:
+    """Whether it is what the client makes of an answer that is no JSON, or JSON without what it looks for."""
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, (ValueError, *_OF_ANOTHER_SHAPE)) and any("huggingface_hub" in name for name in frames[1:])
 
 
 def is_unclear_answer(error: BaseException) -> bool:

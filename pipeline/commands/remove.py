@@ -24,7 +24,7 @@ from utils.dataset.hub_repo import HubTarget
 from utils.dataset.state import State
 from utils.dataset.target import Target
 from utils.disk.durable import remove, remove_tree, write_atomically
-from utils.errors import UsageError
+from utils.errors import TargetRefused, UsageError
 from utils.rows.ids import ranges_text
 from utils.rows.printable import one_line
 from utils.rows.schema import ROW_SCHEMAS, speaker_id
@@ -54,6 +54,8 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
         spelt = {other: speaker for speaker, *others in meant for other in others if other not in speakers}
         wishes = Wishes(sources, speakers, spelt, clips, options.with_copies, options.source_only)
         removal = plan_removal(target, Path(scratch), wishes, stop)
+        if removal.foreign and isinstance(target, HubTarget):
+            raise _not_looked_at(removal.foreign, options.target_name)
         _refuse_unknown_speakers(speakers, removal)
         if not (options.allow_missing or options.dry_run):
             _refuse_unknown(removal, options.remove_ids)
@@ -71,9 +73,15 @@ def run_removal(options: Options, target: Target, stop: StopRequest) -> str:
 
 
 def _source(given: str, state: State | None) -> str:
-    """The source that a name means: one of the dataset's, else one that we know by another name."""
-    names = {name.lower(): name for name in (state.sources if state else ())}
-    return names.get(given.lower()) or source_name(given)
+    """The source that a name means: one of the dataset's, else one that we know by another name.
+
+    UsageError where it means two, which differ in case alone.
+    """
+    held = tuple(state.sources) if state else ()
+    alike = [given] if given in held else [name for name in held if name.lower() == given.lower()]
+    if len(alike) > 1:
+        raise UsageError(f"{given} may be {' or '.join(alike)}. Nothing was changed. Give the name as it is there.")
+    return alike[0] if alike else source_name(given)
 
 
 def _speaker(given: str, state: State | None) -> list[str]:
@@ -84,6 +92,16 @@ def _speaker(given: str, state: State | None) -> list[str]:
         ids = (speaker_id(source, spelt) for spelt in spellings_of(name))
         return list(dict.fromkeys(filter(None, ids)))
     return [given]
+
+
+def _not_looked_at(foreign: tuple[str, ...], where: str) -> TargetRefused:
+    """The error of files that others put among a repo's own: the dataset's readers see them, and they may hold what is
+    to go. In a folder they are set aside."""
+    return TargetRefused(
+        f"{where} has {len(foreign):,} files among its data that this program did not put there: {_listed(foreign)}. "
+        "Nothing was changed, as they may hold what is to go. Delete them, or move them to another folder of the repo, "
+        "then repeat this command."
+    )
 
 
 def _refuse_unknown_speakers(speakers: Iterable[str], removal: Removal) -> None:

@@ -1,7 +1,7 @@
 """One source in one run: opened at its pinned revision, checked against what was begun, read split by split."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from utils.choices import DEFAULT_DEDUP, in_fingerprint
 from utils.dataset.layout import DATA_FOLDERS
 from utils.dataset.state import SourceState, SplitState
 from utils.disk.free_space import DiskFloor
+from utils.errors import TargetRefused
 from utils.known.clips import Reached
 from utils.known.judge import Judge, is_removed_recording, recording_of
 from utils.known.source_ids import SeenIds
@@ -241,12 +242,21 @@ class SourceRun(OrderedMerge):
             refuse_other_fingerprint(self.name, ours, begun.fingerprint)
         self._open_begun(published, staged, pinned)
         if published is None:
+            self._refuse_other_case(state.sources)
             # All splits from the start: a source of which only the first split is known would look finished.
             splits = {split: SplitState() for split in self.splits}
             declared = SourceState(str(self.processor.revision), ours, self._about(), splits, rows.name)
             self._publisher.declare(self.name, declared)
         elif self.processor.revision != published.revision:
             self._declare_newer(published)
+
+    def _refuse_other_case(self, sources: Iterable[str]) -> None:
+        """TargetRefused where the dataset has a source of this name but for case: their files may be the same ones."""
+        if other := next((name for name in sources if name != self.name and name.lower() == self.name.lower()), None):
+            raise TargetRefused(
+                f"The dataset has a source {other}, and {self.name} differs from it in case alone: some disks take "
+                "their files for the same ones. Nothing was read of it. Give it another name in its --sources file."
+            )
 
     def _open_begun(self, published: SourceState | None, staged: StagingKey | None, pinned: str | None) -> None:
         """Open the revision to read: of a source that was finished, the newest one, unless a newer one was begun."""

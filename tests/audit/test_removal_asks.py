@@ -1,20 +1,29 @@
 """What was not asked for stays, or is asked about: names that nothing has, and rows that nobody named."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.commands.remove import _source, run_removal
+from pipeline.interrupts import StopRequest
+from pipeline.run.factory import make_target
+from pipeline.run.run import run
 from tests.audit.test_removal import listing, removal
 from tests.audit.test_verify import broken, checked
-from tests.audit.voices import ANN, VOICES, voices_run
+from tests.audit.voices import ANN, VOICES, voices_run, write_voices
+from tests.dataset.hub_targets import REPO, edit_repo
+from tests.hub_server import TOKEN, HubServer
 from tests.known.test_dedup_near import SENTENCE, speech, wav_bytes
 from tests.known.two_sources import FIRST, published, read_both, write_first, write_second
-from tests.small_runs import SOURCE
+from tests.small_runs import SOURCE, small_options
 from tests.support import published_ids, published_rows, tree
 from utils.audit.near_names import NearNames
 from utils.choices import Dedup
 from utils.dataset.layout import REMOVED_PATH
-from utils.errors import UsageError
+from utils.dataset.state import SourceState, State
+from utils.errors import TargetRefused, UsageError
 from utils.known.removals import RemovedList
 
 JINGLE = f"{FIRST}/train/0-1-2"
@@ -200,3 +209,68 @@ def test_a_speakers_recording_that_another_has_is_not_kept_away_from_the_other(v
     assert f"{VOICES}/train/train-2" in names
     assert f"{VOICES}/train/train-0" not in names
     assert broken(checked(voices / "out", deep=True)) == {}
+
+
+@pytest.fixture
+def backed_up(tmp_path: Path) -> Path:
+    """A copy of a dataset, before a speaker and with her a whole shard went."""
+    write_voices(tmp_path / "mirrors", {"test": "bb", "dev": "ab", "train": "aaabbb"})
+    voices_run(tmp_path)
+    shutil.copytree(tmp_path / "out", tmp_path / "backup")
+    removal(tmp_path, remove_speakers=(ANN,))
+    return tmp_path
+
+
+def put_back_what_is_missing(machine: Path) -> list[str]:
+    """As `cp --no-clobber` and `rsync --ignore-existing` do."""
+    there = list((machine / "backup/data").rglob("*.parquet"))
+    missing = [path for path in there if not (machine / "out" / path.relative_to(machine / "backup")).exists()]
+    for path in missing:
+        shutil.copy(path, machine / "out" / path.relative_to(machine / "backup"))
+    return [path.relative_to(machine / "backup").as_posix() for path in missing]
+
+
+def test_a_shard_that_went_and_was_put_back_is_set_aside(backed_up: Path) -> None:
+    """The ledger names it no more: neither a removal nor a run leaves it among the data."""
+    back = put_back_what_is_missing(backed_up)
+    assert back
+
+    removal(backed_up, remove_speakers=(ANN,))
+
+    assert [path for path in back if (backed_up / "out" / path).exists()] == []
+    assert broken(checked(backed_up / "out", deep=True)) == {}
+    put_back_what_is_missing(backed_up)
+    voices_run(backed_up, fresh=False)
+    assert broken(checked(backed_up / "out", deep=True)) == {}
+
+
+def test_a_removal_does_not_say_done_beside_files_of_others_in_a_repo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of a shard that somebody uploaded has the clip, and is among what readers of the dataset get."""
+    with HubServer(tmp_path / "hub", tokens={TOKEN: "me"}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        write_voices(tmp_path / "mirrors")
+        options, stop = small_options(tmp_path, sources=(VOICES,), hf_repo=REPO, private=True), StopRequest()
+        run(options, make_target(options, TOKEN, stop), TOKEN, stop)
+        shard = next(path for path in server.files(REPO) if path.startswith("data/train/"))
+        edit_repo(server, tmp_path, {"data/train/copy.parquet": server.read(REPO, shard)})
+        before = server.head(REPO)
+
+        with pytest.raises(TargetRefused, match=r"data/train/copy\.parquet.*Nothing was changed"):
+            wanted = replace(options, remove_speakers=(ANN,), private=False)
+            run_removal(wanted, make_target(wanted, TOKEN, stop), stop)
+
+        assert server.head(REPO) == before
+
+
+SOURCES = ("Rec", "REC")
+
+
+def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
+    """One dataset takes no second one; of an older one that has both, a name means the very one."""
+    state = State("g", 16_000, sources={name: SourceState("r", {}, {}, {}) for name in (*SOURCES, "Other")})
+
+    assert [_source(name, state) for name in (*SOURCES, "other")] == ["Rec", "REC", "Other"]
+    with pytest.raises(UsageError, match="Rec or REC"):
+        _source("rec", state)

@@ -30,6 +30,7 @@ from utils.audit.near_names import NearNames
 from utils.audit.rewrite import Figures, RowWriter
 from utils.audit.scan import Row, Scanner, audio_bytes, text_of
 from utils.dataset.layout import (
+    DATA_FOLDERS,
     HEARD_PATH,
     LEDGER_PATH,
     REJECTED_FOLDER,
@@ -117,6 +118,8 @@ class Removal:
     """Where speakers are meant: duplicates among the rejects, which don't tell whose they are."""
     clips_left: int = 0
     """Rows of the dataset afterwards."""
+    foreign: tuple[str, ...] = ()
+    """Files among those of the dataset that are none of it: what is in them is not looked at."""
 
     @property
     def total(self) -> int:
@@ -392,6 +395,9 @@ class _Plan:
             unknown=tuple(name for name in sorted(wished - self.answered) if not self._went_before(name, before)),
             copies=tuple(self.copies),
             speakerless=self.duplicates if self.wishes.speakers else 0,
+            foreign=tuple(
+                path for path in self.stored if path.split("/")[0] in DATA_FOLDERS and path not in self.before
+            ),
             clips_left=sum(record.rows for path, record in self.records.items() if not path.startswith(_REJECTED)),
         )
 

@@ -31,10 +31,12 @@ from utils.dataset.in_place import CHANGING, InPlaceChange, Intent
 from utils.dataset.layout import (
     CARD_PATH,
     DATA_FOLDERS,
+    LEDGER_PATH,
     PREVIOUS_STATE_PATH,
     STATE_FOLDER,
     STATE_PATH,
 )
+from utils.dataset.ledger import Ledger
 from utils.dataset.state import State
 from utils.dataset.target import Change, Revision, Snapshot, StoredFile, batch_rows, published_files
 from utils.disk.durable import (
@@ -137,11 +139,17 @@ class LocalTarget:
         below = sorted(path for path in (self.folder / STATE_FOLDER).rglob("*") if path.is_dir())
         for folder in (self.folder, self.folder / STATE_FOLDER, *below):
             sweep_temporaries(folder, alone=True)
-        named = set(published_files(snapshot.state))
+        named = self._named_by(snapshot.state)
         for path in self._paths():
             if path.split("/")[0] in DATA_FOLDERS and path not in named:
                 self._set_aside(path)
         self._write_card(snapshot.state)
+
+    def _named_by(self, state: State) -> set[str]:
+        """The published files of a state. By the ledger, where there is one: it lacks parts that were taken out."""
+        if not state.ledger_bytes:
+            return set(published_files(state))
+        return {record.path for record in Ledger.checked(self._read(LEDGER_PATH), state).records()}
 
     def begin(self, change: Change, since: Snapshot) -> Snapshot:
         """What a folder holds is put away whole, and the new dataset takes its place."""

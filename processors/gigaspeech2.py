@@ -56,7 +56,7 @@ class GigaSpeech2Processor(BaseProcessor):
 
             points = self.facts.seek_points.get(split)
             clips = read_tars(self.files, archives, position, transcript_of, self.raise_if_stopped, points)
-            yield from fitting(clips, position, partial(self._misfit, split, transcripts))
+            yield from fitting(clips, position, lambda clip: clip.selected, partial(self._misfit, split, transcripts))
 
     def listed(self, split: str, scratch: Path, deep: bool) -> Iterator[ListedClip]:
         of_split = "dev" if split == "validation" else split

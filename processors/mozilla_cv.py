@@ -27,7 +27,7 @@ from processors.engine.unreadable import damage_explained
 from processors.listing.releases import ReleaseListing
 from processors.readers.archive import CLIPS, Archive
 from processors.readers.collective import KEY_VARIABLE, CollectiveFiles, key_in_environment
-from processors.readers.fitting import fitting
+from processors.readers.fitting import fitting, is_there
 from processors.readers.held_out import HELD_OUT, held_out_entries, without_held_out
 from processors.readers.release_folder import (
     DURATIONS,
@@ -91,7 +91,7 @@ class MozillaCommonVoiceProcessor(BaseProcessor):
         release = self._release()
         with self._index(release) as index:
             clips = fitting(
-                self._clips(release, index, split, position), position, partial(self._misfit, release, split)
+                self._clips(release, index, split, position), position, is_there, partial(self._misfit, release, split)
             )
             yield from without_held_out(clips, index) if self._holds_out and split == "train" else clips
 

@@ -20,6 +20,7 @@ from utils.audit.findings import Check, heed
 from utils.audit.source_names import ListedName, PublishedNames
 from utils.dataset.state import SourceState
 from utils.errors import SourceError, UsageError
+from utils.sources.mirror_revision import names_and_sizes
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ class SourceChecks:
         if not processor.lists_what_it_reads:
             raise NotListed("its processor can't name its clips but by reading them")
         processor.naming = min(naming_of(source.fingerprint), processor.newest_naming)
-        processor.revision = source.revision
+        # What was read to its end has no position that other contents could shift: they are to be told by their names.
+        processor.revision = names_and_sizes(source.revision) if source.finished else source.revision
         for split, books in source.splits.items():
             is_whole = books.progress.finished and source.fingerprint.get("sample_size") is None
             self._names.hold(check, processor.name, split, books, self._listed(processor, split), is_whole)

@@ -13,29 +13,40 @@ _MOST_HELD: Final = 10_000
 
 
 def fitting(
-    clips: Iterator[RawClip], position: Position, misfit: Callable[[str], SourceError | None]
+    clips: Iterator[RawClip],
+    position: Position,
+    fits: Callable[[RawClip], bool],
+    misfit: Callable[[str], SourceError | None],
 ) -> Iterator[RawClip]:
-    """The same clips. Where none of a split has audio, what `misfit` makes of the first one's name ("" for no clip at
-    all) is raised, if it makes anything of it.
+    """The same clips. Where none of a split `fits`, what `misfit` makes of the first one's name ("" for no clip at all)
+    is raised, if it makes anything of it.
 
-    So the first clips are held back until one has audio; behind the first 10,000 the end tells. A reading that goes on
-    from the middle is not asked.
+    So the first clips are held back until one fits; behind the first 10,000 the end tells. A reading that goes on from
+    the middle is not asked. Where reading ends in an error, what was held is handed out before it.
     """
     if number_in(position, "index"):
         yield from clips
         return
     held: list[RawClip] = []
     first = ""
-    for clip in clips:
-        first = first or clip.audio_name
-        held.append(clip)
-        if clip.audio is not None:
-            yield from held
-            yield from clips
-            return
-        if len(held) == _MOST_HELD:
-            yield from held
-            held.clear()
+    try:
+        for clip in clips:
+            first = first or clip.audio_name
+            held.append(clip)
+            if fits(clip) or len(held) == _MOST_HELD:
+                yield from held
+                held.clear()
+            if fits(clip):
+                yield from clips
+                return
+    except SourceError:
+        yield from held
+        raise
     if error := misfit(first):
         raise error
     yield from held
+
+
+def is_there(clip: RawClip) -> bool:
+    """Whether a clip has a file, be it too large to be loaded."""
+    return clip.audio is not None or clip.audio_name.endswith("not loaded)")

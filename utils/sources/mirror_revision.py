@@ -51,6 +51,11 @@ def _revision(listed: str, version: str) -> str:
     return f"{listed}.{xxhash.xxh3_128_hexdigest(os.fsencode(version))}"
 
 
+def names_and_sizes(revision: str) -> str:
+    """The revision that says no more of the files than their names and sizes; any other one as it is."""
+    return revision.partition(".")[0] if is_mirror_revision(revision) else revision
+
+
 def version_of(names: Sequence[str], sizes: Sequence[int], opened: Callable[[str], BinaryIO]) -> str:
     """A digest of the files that hold more than a clip: of the largest, and of a large one some parts.
 
